@@ -1,0 +1,485 @@
+"""What a run is asked to do: one frozen `RunConfig`, from defaults, a YAML file and the command line.
+
+The only place where settings are named, typed and given a default. Every fault is reported at its
+dotted path (or at the option it came from), all faults at once. Nothing here opens a model, a
+sequence file or an output, and neither torch nor click is imported.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import reprlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from yuzu_cli.errors import UsageError
+
+
+class ConfigError(UsageError):
+    """Several faults of one configuration; as text, one line each."""
+
+    def __init__(self, errors: list[UsageError]) -> None:
+        self.errors = errors
+        super().__init__(errors[0].where, errors[0].what, errors[0].hint)
+
+    def __str__(self) -> str:
+        return "\n".join(str(error) for error in self.errors)
+
+
+# --- values that YAML or the command line may write in more than one way ------------------------
+
+
+def _whole(value: Any, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(
+            f"expected a whole number of at least {least}, found {reprlib.repr(value)}"
+        )
+    return value
+
+
+def _paths(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _words(value: Any) -> Any:
+    return [word.strip() for word in value.split(",")] if isinstance(value, str) else value
+
+
+def _integers(value: Any, *, ranges: bool) -> Any:
+    """`0,3,7-9` as [0, 3, 7, 8, 9]; without `ranges`, `0,1,-1` as [0, 1, -1]."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return [value]
+    if not isinstance(value, str):
+        return value
+    numbers: list[int] = []
+    for word in (part.strip() for part in value.split(",")):
+        if re.fullmatch(r"[+-]?\d+", word):
+            numbers.append(int(word))
+        elif ranges and (match := re.fullmatch(r"(\d+)-(\d+)", word)):
+            first, last = int(match[1]), int(match[2])
+            if last < first or last - first > 10_000_000:
+                raise ValueError(f"the range {word} has no sensible length")
+            numbers.extend(range(first, last + 1))
+        else:
+            example = "0,3,7-9" if ranges else "0,1,-1"
+            raise ValueError(f"{word!r} is not a whole number; write it like {example}")
+    return numbers
+
+
+def _distinct(value: list[int], what: str) -> list[int]:
+    if not value:
+        raise ValueError(f"no {what} given")
+    if len(set(value)) != len(value):
+        twice = next(number for number in value if value.count(number) > 1)
+        raise ValueError(f"{twice} is given twice")
+    return value
+
+
+def _targets(value: Any) -> Any:
+    if value == "all":
+        return value
+    value = _integers(value, ranges=True)
+    if not isinstance(value, list):
+        raise ValueError(f"expected all, or numbers like 0,3,7-9, found {reprlib.repr(value)}")
+    return _distinct([_whole(number, 0) for number in value], "target")
+
+
+def _shifts(value: Any) -> Any:
+    value = _integers(value, ranges=False)
+    if not isinstance(value, list):
+        raise ValueError(f"expected whole numbers like 0,1,-1, found {reprlib.repr(value)}")
+    return _distinct([_whole(number, -1_000_000) for number in value], "shift")
+
+
+def _batch_size(value: Any) -> Any:
+    return value if value == "auto" else _whole(value, 1)
+
+
+def _alpha(value: Any) -> Any:
+    if value == "auto":
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        raise ValueError(f"expected auto or a number above 0, found {reprlib.repr(value)}")
+    return float(value)
+
+
+def _model_output(value: Any) -> Any:
+    if isinstance(value, str) and value:
+        return value
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError(f"expected a number from 0, a name, or all, found {reprlib.repr(value)}")
+    return value
+
+
+def _extra_inputs(value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        raise ValueError("expected a mapping of name, or position, to a value or a .npy file")
+    for key, constant in value.items():
+        if isinstance(key, bool) or not isinstance(key, int | str):
+            raise ValueError(f"{reprlib.repr(key)} is neither a name nor a position")
+        if not isinstance(constant, int | float | str | list):
+            raise ValueError(f"the value of {key} is neither a number, a list nor a .npy file")
+    return dict(value)
+
+
+def _device(value: Any) -> Any:
+    if not isinstance(value, str) or not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
+        raise ValueError(f"{reprlib.repr(value)} is not one of auto, cpu, cuda, cuda:N")
+    return value
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """`I/N` as (I, N), 1-based.
+
+    Raises
+    ------
+    ValueError
+        The text is not of that form, or I is outside 1..N.
+    """
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not match or not 1 <= int(match[1]) <= int(match[2]):
+        raise ValueError(f"{text!r} is not a shard; write I/N with 1 <= I <= N, or auto")
+    return int(match[1]), int(match[2])
+
+
+def _shard(value: Any) -> Any:
+    if value is None or value == "auto":
+        return value
+    index, count = parse_shard(value if isinstance(value, str) else reprlib.repr(value))
+    return f"{index}/{count}"
+
+
+# --- the sections -------------------------------------------------------------------------------
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+def _fault(key: str, what: str) -> PydanticCustomError:
+    return PydanticCustomError("at", "{what}", {"what": what, "at": key})
+
+
+class ModelConfig(_Section):
+    """Which model, and how to call it."""
+
+    path: Annotated[list[str], BeforeValidator(_paths)] = []
+    layout: Literal["auto", "NCL", "NLC", "NCL1", "NC1L", "N1LC", "N1CL"] = "auto"
+    alphabet: str = Field(default="ACGT", min_length=2)
+    output: Annotated[int | str, BeforeValidator(_model_output)] = 0
+    extra_inputs: Annotated[dict[int | str, Any], BeforeValidator(_extra_inputs)] = {}
+
+
+class InputConfig(_Section):
+    """Which sequences, and what to do with the awkward ones."""
+
+    length: int | None = Field(default=None, ge=1)
+    center: Literal["midpoint", "summit"] = "midpoint"
+    edge: Literal["error", "pad", "drop"] = "error"
+    wrong_length: Literal["error", "crop", "pad", "drop"] = "error"
+    unknown: Literal["zero", "uniform", "drop", "error"] = "zero"
+    fasta: str | None = None
+    bed: str | None = None
+    genome: str | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> InputConfig:
+        if self.fasta is not None and self.bed is not None:
+            raise _fault("fasta", "both a FASTA and a BED are given; give one of them")
+        if self.fasta is not None and self.genome is not None:
+            raise _fault("genome", "a genome is read only with a BED; leave it out, or give a BED")
+        if self.bed is not None and self.genome is None:
+            raise _fault("genome", "a BED needs the genome it refers to; give -g GENOME")
+        if self.bed is not None and self.length is None:
+            raise _fault("length", "a BED needs the window length; give -l LENGTH")
+        return self
+
+
+class MutateConfig(_Section):
+    """Which positions of the window are mutated: all, a range, or a centred width."""
+
+    start: int | None = Field(default=None, ge=0)
+    end: int | None = Field(default=None, ge=1)
+    center: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _one_way(self) -> MutateConfig:
+        if self.center is not None and (self.start is not None or self.end is not None):
+            raise _fault("center", "given beside a range; give start and end, or center")
+        if self.end is not None and self.end <= (self.start or 0):
+            raise _fault(
+                "end", f"{self.end} is not after start {self.start or 0}; half-open, 0-based"
+            )
+        return self
+
+
+Score = Literal["delta", "l2", "contribution", "centered", "prediction"]
+
+
+class ScoreConfig(_Section):
+    """What is computed from the model's outputs, and what of it is kept."""
+
+    targets: Annotated[Literal["all"] | list[int], BeforeValidator(_targets)] = "all"
+    reduce: Literal["none", "sum", "mean", "max", "center", "index"] = "none"
+    index: int | None = Field(default=None, ge=0)
+    transform: Literal["none", "log", "log1p", "logit", "softmax"] = "none"
+    save: Annotated[list[Score], BeforeValidator(_words), Field(min_length=1)] = ["delta"]
+    dtype: Literal["float32", "float16"] = "float32"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ScoreConfig:
+        if (self.reduce == "index") != (self.index is not None):
+            raise _fault(
+                "index", "goes with `reduce: index`, and that with it; give both or neither"
+            )
+        if len(set(self.save)) != len(self.save):
+            raise _fault("save", "a score is given twice")
+        return self
+
+
+class ComputeConfig(_Section):
+    """How it is computed."""
+
+    backend: Literal["auto", "naive", "windowed", "yuzu", "taylor"] = "auto"
+    device: Annotated[str, BeforeValidator(_device)] = "auto"
+    precision: Literal["float32", "tf32", "bfloat16", "float16"] = "float32"
+    batch_size: Annotated[Literal["auto"] | int, BeforeValidator(_batch_size)] = "auto"
+    verify: int = Field(default=32, ge=0)
+    reverse_complement: bool = False
+    shifts: Annotated[list[int], BeforeValidator(_shifts)] = [0]
+    seed: int = Field(default=0, ge=0)
+
+
+class SensingConfig(_Section):
+    """The code matrices of the yuzu backend."""
+
+    matrix: Literal["interleaved", "orthogonal", "gaussian", "bernoulli"] = "interleaved"
+    alpha: Annotated[Literal["auto"] | float, BeforeValidator(_alpha)] = "auto"
+
+
+class OutputConfig(_Section):
+    """Where the result goes."""
+
+    path: str = Field(default="out.h5", min_length=1)
+    compression: Literal["gzip", "lzf", "none"] = "gzip"
+
+
+class ProcessConfig(_Section):
+    """How this one invocation behaves; no number in the result depends on it."""
+
+    plan: str | None = None
+    shard: Annotated[str | None, BeforeValidator(_shard)] = None
+    resume: bool = True
+    force: bool = False
+    dry_run: bool = False
+    progress: bool | None = None
+    verbosity: int = Field(default=0, ge=-1, le=2)
+    debug: bool = False
+
+
+class RunConfig(_Section):
+    """Everything a run is asked to do. Build it with `load_config`, or directly in a notebook."""
+
+    model: ModelConfig = ModelConfig()
+    input: InputConfig = InputConfig()
+    mutate: MutateConfig = MutateConfig()
+    score: ScoreConfig = ScoreConfig()
+    compute: ComputeConfig = ComputeConfig()
+    sensing: SensingConfig = SensingConfig()
+    output: OutputConfig = OutputConfig()
+    run: ProcessConfig = ProcessConfig()
+
+    def to_yaml(self) -> str:
+        """The resolved configuration as YAML that `load_config` reads back to an equal one."""
+        return yaml.safe_dump(self.model_dump(), sort_keys=False, allow_unicode=True, width=10_000)
+
+    def shard(self) -> tuple[int, int] | None:
+        """(index, count) of the shard, 1-based; None for the whole input.
+
+        Raises
+        ------
+        UsageError
+            The shard is still `auto`; the command line resolves that from the environment.
+        """
+        if self.run.shard == "auto":
+            raise UsageError("run.shard", "auto is resolved on the command line", "give I/N")
+        return None if self.run.shard is None else parse_shard(self.run.shard)
+
+    def require(self) -> None:
+        """Check that a model and sequences are named.
+
+        Raises
+        ------
+        UsageError
+            One of them is missing.
+        """
+        if not self.model.path:
+            raise UsageError("model.path", "no model", "give -m MODEL, or model.path in the config")
+        if self.input.fasta is None and self.input.bed is None:
+            raise UsageError(
+                "input", "no sequences", "give -f FASTA, or -b BED -g GENOME -l LENGTH"
+            )
+
+
+def settings_of(text: str) -> str:
+    """The part of a recorded configuration that must agree for results to be of one run.
+
+    Left out: paths (files are known by their hashes), where the result goes, the batch size (recorded
+    by itself) and what concerns only one invocation. Two texts are of one run when this is equal.
+    """
+    tree = yaml.safe_load(text) or {}
+    dropped = {
+        "model": ("path",),
+        "input": ("fasta", "bed", "genome"),
+        "compute": ("batch_size", "verify", "device"),
+        "output": ("path",),
+    }
+    tree.pop("run", None)
+    for section, keys in dropped.items():
+        for key in keys:
+            (tree.get(section) or {}).pop(key, None)
+    return yaml.safe_dump(tree, sort_keys=True)
+
+
+# --- reading ------------------------------------------------------------------------------------
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's safe loader, which also refuses a key given twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and (key.tag, key.value) in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value} is given twice", key.start_mark
+                )
+            seen.add((key.tag, key.value))
+        return super().construct_mapping(node, deep)
+
+
+def _read(path: str) -> dict[str, Any]:
+    try:
+        tree = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_Loader)
+    except OSError as error:
+        raise UsageError(path, f"cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UsageError(path, "is not UTF-8 text", "a config is a YAML file") from None
+    except RecursionError:
+        raise UsageError(path, "is nested too deeply") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}" if mark else path
+        what = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise UsageError(where, f"is not the YAML of a config: {what}") from None
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise UsageError(path, "is not a mapping of sections", "see configs/default.yaml")
+    # A section whose keys are all commented out reads as null.
+    return {section: {} if keys is None else keys for section, keys in tree.items()}
+
+
+def load_config(
+    path: str | Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    options: Mapping[str, str] | None = None,
+) -> RunConfig:
+    """Defaults, then the file, then the overrides.
+
+    Parameters
+    ----------
+    path : str or Path, optional
+        A YAML file.
+    overrides : mapping, optional
+        Dotted key to value, e.g. ``{"compute.backend": "naive"}``. None is a value (the key's null).
+    options : mapping, optional
+        Dotted key to the name of the option that set it, for messages about overrides.
+
+    Raises
+    ------
+    UsageError
+        The file cannot be read; or `ConfigError`, one line per unknown key and wrong value.
+    """
+    overrides, options = overrides or {}, options or {}
+    tree = _read(str(path)) if path is not None else {}
+    for dotted, value in overrides.items():
+        section, _, key = dotted.partition(".")
+        keys = tree.setdefault(section, {})
+        if isinstance(keys, dict):
+            keys[key] = value
+    try:
+        return RunConfig.model_validate(tree)
+    except ValidationError as error:
+        found = [_translate(detail, overrides, options) for detail in error.errors()]
+    # A value that is itself a list can be wrong at several places of one key.
+    raise ConfigError(list({str(fault): fault for fault in found}.values()))
+
+
+# --- messages -----------------------------------------------------------------------------------
+
+_EXPECTED = {
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "list_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a mapping of keys",
+}
+
+
+def _keys() -> Iterator[str]:
+    for section, field in RunConfig.model_fields.items():
+        for key in field.annotation.model_fields:  # type: ignore[union-attr]
+            yield f"{section}.{key}"
+
+
+def _near_key(parts: list[str]) -> str:
+    """`did you mean …?` for an unknown key, or the keys there are."""
+    *section, name = parts
+    if section:
+        known = [key.split(".")[1] for key in _keys() if key.startswith(f"{section[0]}.")]
+    else:
+        known = list(RunConfig.model_fields)
+    if close := difflib.get_close_matches(name, known, 1):
+        return f"did you mean {close[0]}?"
+    elsewhere = [key for key in _keys() if key.endswith(f".{name}")]
+    return f"did you mean {elsewhere[0]}?" if elsewhere else f"known here: {', '.join(known)}"
+
+
+def _near_value(value: Any, allowed: list[str]) -> str:
+    close = difflib.get_close_matches(str(value), allowed, 1)
+    return f"did you mean {close[0]}?" if close else ""
+
+
+def _translate(
+    detail: ErrorDetails, overrides: Mapping[str, Any], options: Mapping[str, str]
+) -> UsageError:
+    kind, value, context = detail["type"], detail["input"], detail.get("ctx", {})
+    parts = [str(part) for part in detail["loc"]]
+    if kind == "at":
+        parts.append(context["at"])
+    dotted = ".".join(parts[:2])
+    where = options.get(dotted, dotted) if dotted in overrides else ".".join(parts)
+    if kind == "extra_forbidden":
+        return UsageError(where, "unknown key", _near_key(parts))
+    if kind == "literal_error":
+        allowed = re.findall(r"'([^']*)'", context["expected"])
+        what = f"{reprlib.repr(value)} is not one of {', '.join(allowed)}"
+        return UsageError(where, what, _near_value(value, allowed))
+    if kind in _EXPECTED:
+        return UsageError(where, f"expected {_EXPECTED[kind]}, found {reprlib.repr(value)}")
+    if kind in ("at", "value_error"):
+        what, _, hint = detail["msg"].removeprefix("Value error, ").partition("; ")
+        return UsageError(where, what, hint)
+    if kind == "greater_than_equal":
+        return UsageError(where, f"{value} is below {context['ge']}")
+    return UsageError(where, f"{detail['msg'].lower()}, found {reprlib.repr(value)}")
