@@ -1,4 +1,4 @@
-"""What a run is asked to do: one frozen `RunConfig`, from defaults, a YAML file and the command line.
+"""What a run is asked to do: one frozen `RunConfig` from defaults, a YAML file and options.
 
 The only place where settings are named, typed and given a default. Every fault is reported at its
 dotted path (or at the option it came from), all faults at once. Nothing here opens a model, a
@@ -7,17 +7,15 @@ sequence file or an output, and neither torch nor click is imported.
 
 from __future__ import annotations
 
-import difflib
-import re
-import reprlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic_core import PydanticCustomError
 
+from yuzu_cli import config_text
 from yuzu_cli.errors import UsageError
 
 
@@ -30,129 +28,6 @@ class ConfigError(UsageError):
 
     def __str__(self) -> str:
         return "\n".join(str(error) for error in self.errors)
-
-
-# --- values that YAML or the command line may write in more than one way ------------------------
-
-
-def _whole(value: Any, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(
-            f"expected a whole number of at least {least}, found {reprlib.repr(value)}"
-        )
-    return value
-
-
-def _paths(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
-def _words(value: Any) -> Any:
-    return [word.strip() for word in value.split(",")] if isinstance(value, str) else value
-
-
-def _integers(value: Any, *, ranges: bool) -> Any:
-    """`0,3,7-9` as [0, 3, 7, 8, 9]; without `ranges`, `0,1,-1` as [0, 1, -1]."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return [value]
-    if not isinstance(value, str):
-        return value
-    numbers: list[int] = []
-    for word in (part.strip() for part in value.split(",")):
-        if re.fullmatch(r"[+-]?\d+", word):
-            numbers.append(int(word))
-        elif ranges and (match := re.fullmatch(r"(\d+)-(\d+)", word)):
-            first, last = int(match[1]), int(match[2])
-            if last < first or last - first > 10_000_000:
-                raise ValueError(f"the range {word} has no sensible length")
-            numbers.extend(range(first, last + 1))
-        else:
-            example = "0,3,7-9" if ranges else "0,1,-1"
-            raise ValueError(f"{word!r} is not a whole number; write it like {example}")
-    return numbers
-
-
-def _distinct(value: list[int], what: str) -> list[int]:
-    if not value:
-        raise ValueError(f"no {what} given")
-    if len(set(value)) != len(value):
-        twice = next(number for number in value if value.count(number) > 1)
-        raise ValueError(f"{twice} is given twice")
-    return value
-
-
-def _targets(value: Any) -> Any:
-    if value == "all":
-        return value
-    value = _integers(value, ranges=True)
-    if not isinstance(value, list):
-        raise ValueError(f"expected all, or numbers like 0,3,7-9, found {reprlib.repr(value)}")
-    return _distinct([_whole(number, 0) for number in value], "target")
-
-
-def _shifts(value: Any) -> Any:
-    value = _integers(value, ranges=False)
-    if not isinstance(value, list):
-        raise ValueError(f"expected whole numbers like 0,1,-1, found {reprlib.repr(value)}")
-    return _distinct([_whole(number, -1_000_000) for number in value], "shift")
-
-
-def _batch_size(value: Any) -> Any:
-    return value if value == "auto" else _whole(value, 1)
-
-
-def _alpha(value: Any) -> Any:
-    if value == "auto":
-        return value
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-        raise ValueError(f"expected auto or a number above 0, found {reprlib.repr(value)}")
-    return float(value)
-
-
-def _model_output(value: Any) -> Any:
-    if isinstance(value, str) and value:
-        return value
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ValueError(f"expected a number from 0, a name, or all, found {reprlib.repr(value)}")
-    return value
-
-
-def _extra_inputs(value: Any) -> Any:
-    if not isinstance(value, Mapping):
-        raise ValueError("expected a mapping of name, or position, to a value or a .npy file")
-    for key, constant in value.items():
-        if isinstance(key, bool) or not isinstance(key, int | str):
-            raise ValueError(f"{reprlib.repr(key)} is neither a name nor a position")
-        if not isinstance(constant, int | float | str | list):
-            raise ValueError(f"the value of {key} is neither a number, a list nor a .npy file")
-    return dict(value)
-
-
-def _device(value: Any) -> Any:
-    if not isinstance(value, str) or not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
-        raise ValueError(f"{reprlib.repr(value)} is not one of auto, cpu, cuda, cuda:N")
-    return value
-
-
-def parse_shard(text: str) -> tuple[int, int]:
-    """`I/N` as (I, N), 1-based.
-
-    Raises
-    ------
-    ValueError
-        The text is not of that form, or I is outside 1..N.
-    """
-    match = re.fullmatch(r"(\d+)/(\d+)", text)
-    if not match or not 1 <= int(match[1]) <= int(match[2]):
-        raise ValueError(f"{text!r} is not a shard; write I/N with 1 <= I <= N, or auto")
-    return int(match[1]), int(match[2])
-
-
-def _shard(value: Any) -> Any:
-    if value is None or value == "auto":
-        return value
-    index, count = parse_shard(value if isinstance(value, str) else reprlib.repr(value))
-    return f"{index}/{count}"
 
 
 # --- the sections -------------------------------------------------------------------------------
@@ -169,11 +44,11 @@ def _fault(key: str, what: str) -> PydanticCustomError:
 class ModelConfig(_Section):
     """Which model, and how to call it."""
 
-    path: Annotated[list[str], BeforeValidator(_paths)] = []
+    path: Annotated[list[str], BeforeValidator(config_text.paths)] = []
     layout: Literal["auto", "NCL", "NLC", "NCL1", "NC1L", "N1LC", "N1CL"] = "auto"
     alphabet: str = Field(default="ACGT", min_length=2)
-    output: Annotated[int | str, BeforeValidator(_model_output)] = 0
-    extra_inputs: Annotated[dict[int | str, Any], BeforeValidator(_extra_inputs)] = {}
+    output: Annotated[int | str, BeforeValidator(config_text.model_output)] = 0
+    extra_inputs: Annotated[dict[int | str, Any], BeforeValidator(config_text.extra_inputs)] = {}
 
 
 class InputConfig(_Section):
@@ -213,9 +88,7 @@ class MutateConfig(_Section):
         if self.center is not None and (self.start is not None or self.end is not None):
             raise _fault("center", "given beside a range; give start and end, or center")
         if self.end is not None and self.end <= (self.start or 0):
-            raise _fault(
-                "end", f"{self.end} is not after start {self.start or 0}; half-open, 0-based"
-            )
+            raise _fault("end", f"{self.end} is not after start {self.start or 0}; half-open")
         return self
 
 
@@ -225,19 +98,19 @@ Score = Literal["delta", "l2", "contribution", "centered", "prediction"]
 class ScoreConfig(_Section):
     """What is computed from the model's outputs, and what of it is kept."""
 
-    targets: Annotated[Literal["all"] | list[int], BeforeValidator(_targets)] = "all"
+    targets: Annotated[Literal["all"] | list[int], BeforeValidator(config_text.targets)] = "all"
     reduce: Literal["none", "sum", "mean", "max", "center", "index"] = "none"
     index: int | None = Field(default=None, ge=0)
     transform: Literal["none", "log", "log1p", "logit", "softmax"] = "none"
-    save: Annotated[list[Score], BeforeValidator(_words), Field(min_length=1)] = ["delta"]
+    save: Annotated[list[Score], BeforeValidator(config_text.words), Field(min_length=1)] = [
+        "delta"
+    ]
     dtype: Literal["float32", "float16"] = "float32"
 
     @model_validator(mode="after")
     def _consistent(self) -> ScoreConfig:
         if (self.reduce == "index") != (self.index is not None):
-            raise _fault(
-                "index", "goes with `reduce: index`, and that with it; give both or neither"
-            )
+            raise _fault("index", "and `reduce: index` go together; give both or neither")
         if len(set(self.save)) != len(self.save):
             raise _fault("save", "a score is given twice")
         return self
@@ -247,12 +120,12 @@ class ComputeConfig(_Section):
     """How it is computed."""
 
     backend: Literal["auto", "naive", "windowed", "yuzu", "taylor"] = "auto"
-    device: Annotated[str, BeforeValidator(_device)] = "auto"
+    device: Annotated[str, BeforeValidator(config_text.device)] = "auto"
     precision: Literal["float32", "tf32", "bfloat16", "float16"] = "float32"
-    batch_size: Annotated[Literal["auto"] | int, BeforeValidator(_batch_size)] = "auto"
+    batch_size: Annotated[Literal["auto"] | int, BeforeValidator(config_text.batch_size)] = "auto"
     verify: int = Field(default=32, ge=0)
     reverse_complement: bool = False
-    shifts: Annotated[list[int], BeforeValidator(_shifts)] = [0]
+    shifts: Annotated[list[int], BeforeValidator(config_text.shifts)] = [0]
     seed: int = Field(default=0, ge=0)
 
 
@@ -260,7 +133,7 @@ class SensingConfig(_Section):
     """The code matrices of the yuzu backend."""
 
     matrix: Literal["interleaved", "orthogonal", "gaussian", "bernoulli"] = "interleaved"
-    alpha: Annotated[Literal["auto"] | float, BeforeValidator(_alpha)] = "auto"
+    alpha: Annotated[Literal["auto"] | float, BeforeValidator(config_text.alpha)] = "auto"
 
 
 class OutputConfig(_Section):
@@ -274,7 +147,7 @@ class ProcessConfig(_Section):
     """How this one invocation behaves; no number in the result depends on it."""
 
     plan: str | None = None
-    shard: Annotated[str | None, BeforeValidator(_shard)] = None
+    shard: Annotated[str | None, BeforeValidator(config_text.shard)] = None
     resume: bool = True
     force: bool = False
     dry_run: bool = False
@@ -309,7 +182,7 @@ class RunConfig(_Section):
         """
         if self.run.shard == "auto":
             raise UsageError("run.shard", "auto is resolved on the command line", "give I/N")
-        return None if self.run.shard is None else parse_shard(self.run.shard)
+        return None if self.run.shard is None else config_text.parse_shard(self.run.shard)
 
     def require(self) -> None:
         """Check that a model and sequences are named.
@@ -320,18 +193,23 @@ class RunConfig(_Section):
             One of them is missing.
         """
         if not self.model.path:
-            raise UsageError("model.path", "no model", "give -m MODEL, or model.path in the config")
+            raise UsageError("model.path", "no model", "give -m MODEL or model.path")
         if self.input.fasta is None and self.input.bed is None:
-            raise UsageError(
-                "input", "no sequences", "give -f FASTA, or -b BED -g GENOME -l LENGTH"
-            )
+            raise UsageError("input", "no sequences", "give -f FASTA, or -b BED with -g and -l")
+
+
+#: Section to its keys.
+KEYS: dict[str, list[str]] = {
+    section: list(field.default.__class__.model_fields)
+    for section, field in RunConfig.model_fields.items()
+}
 
 
 def settings_of(text: str) -> str:
     """The part of a recorded configuration that must agree for results to be of one run.
 
-    Left out: paths (files are known by their hashes), where the result goes, the batch size (recorded
-    by itself) and what concerns only one invocation. Two texts are of one run when this is equal.
+    Left out: paths (files are known by their hashes), where the result goes, the batch size and the
+    device (recorded by themselves) and what concerns only one invocation.
     """
     tree = yaml.safe_load(text) or {}
     dropped = {
@@ -399,7 +277,7 @@ def load_config(
     path : str or Path, optional
         A YAML file.
     overrides : mapping, optional
-        Dotted key to value, e.g. ``{"compute.backend": "naive"}``. None is a value (the key's null).
+        Dotted key to value, e.g. ``{"compute.backend": "naive"}``. None is a value: null.
     options : mapping, optional
         Dotted key to the name of the option that set it, for messages about overrides.
 
@@ -418,68 +296,9 @@ def load_config(
     try:
         return RunConfig.model_validate(tree)
     except ValidationError as error:
-        found = [_translate(detail, overrides, options) for detail in error.errors()]
-    # A value that is itself a list can be wrong at several places of one key.
-    raise ConfigError(list({str(fault): fault for fault in found}.values()))
-
-
-# --- messages -----------------------------------------------------------------------------------
-
-_EXPECTED = {
-    "int_type": "a whole number",
-    "float_type": "a number",
-    "bool_type": "true or false",
-    "string_type": "text",
-    "list_type": "a list",
-    "dict_type": "a mapping",
-    "model_type": "a mapping of keys",
-}
-
-
-def _keys() -> Iterator[str]:
-    for section, field in RunConfig.model_fields.items():
-        for key in field.annotation.model_fields:  # type: ignore[union-attr]
-            yield f"{section}.{key}"
-
-
-def _near_key(parts: list[str]) -> str:
-    """`did you mean …?` for an unknown key, or the keys there are."""
-    *section, name = parts
-    if section:
-        known = [key.split(".")[1] for key in _keys() if key.startswith(f"{section[0]}.")]
-    else:
-        known = list(RunConfig.model_fields)
-    if close := difflib.get_close_matches(name, known, 1):
-        return f"did you mean {close[0]}?"
-    elsewhere = [key for key in _keys() if key.endswith(f".{name}")]
-    return f"did you mean {elsewhere[0]}?" if elsewhere else f"known here: {', '.join(known)}"
-
-
-def _near_value(value: Any, allowed: list[str]) -> str:
-    close = difflib.get_close_matches(str(value), allowed, 1)
-    return f"did you mean {close[0]}?" if close else ""
-
-
-def _translate(
-    detail: ErrorDetails, overrides: Mapping[str, Any], options: Mapping[str, str]
-) -> UsageError:
-    kind, value, context = detail["type"], detail["input"], detail.get("ctx", {})
-    parts = [str(part) for part in detail["loc"]]
-    if kind == "at":
-        parts.append(context["at"])
-    dotted = ".".join(parts[:2])
-    where = options.get(dotted, dotted) if dotted in overrides else ".".join(parts)
-    if kind == "extra_forbidden":
-        return UsageError(where, "unknown key", _near_key(parts))
-    if kind == "literal_error":
-        allowed = re.findall(r"'([^']*)'", context["expected"])
-        what = f"{reprlib.repr(value)} is not one of {', '.join(allowed)}"
-        return UsageError(where, what, _near_value(value, allowed))
-    if kind in _EXPECTED:
-        return UsageError(where, f"expected {_EXPECTED[kind]}, found {reprlib.repr(value)}")
-    if kind in ("at", "value_error"):
-        what, _, hint = detail["msg"].removeprefix("Value error, ").partition("; ")
-        return UsageError(where, what, hint)
-    if kind == "greater_than_equal":
-        return UsageError(where, f"{value} is below {context['ge']}")
-    return UsageError(where, f"{detail['msg'].lower()}, found {reprlib.repr(value)}")
+        found = []
+        for detail in error.errors():
+            dotted = ".".join(config_text.location(detail)[:2])
+            option = options.get(dotted) if dotted in overrides else None
+            found.append(config_text.translate(detail, option, KEYS))
+    raise ConfigError(found)

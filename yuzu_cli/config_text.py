@@ -1,0 +1,204 @@
+"""How configuration values may be spelt, and how faults in them are worded.
+
+Plain functions for `yuzu_cli.config`, which owns the keys. Nothing here knows a default.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import reprlib
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic_core import ErrorDetails
+
+from yuzu_cli.errors import UsageError
+
+# --- values that YAML or the command line may write in more than one way ------------------------
+
+
+def _whole(value: Any, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"expected a whole number from {least}, found {reprlib.repr(value)}")
+    return value
+
+
+def paths(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def words(value: Any) -> Any:
+    return [word.strip() for word in value.split(",")] if isinstance(value, str) else value
+
+
+def integers(value: Any, *, ranges: bool) -> Any:
+    """`0,3,7-9` as [0, 3, 7, 8, 9]; without `ranges`, `0,1,-1` as [0, 1, -1]."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return [value]
+    if not isinstance(value, str):
+        return value
+    numbers: list[int] = []
+    for word in (part.strip() for part in value.split(",")):
+        if re.fullmatch(r"[+-]?\d+", word):
+            numbers.append(int(word))
+        elif ranges and (match := re.fullmatch(r"(\d+)-(\d+)", word)):
+            first, last = int(match[1]), int(match[2])
+            if last < first or last - first > 10_000_000:
+                raise ValueError(f"the range {word} has no sensible length")
+            numbers.extend(range(first, last + 1))
+        else:
+            example = "0,3,7-9" if ranges else "0,1,-1"
+            raise ValueError(f"{word!r} is not a whole number; write it like {example}")
+    return numbers
+
+
+def _distinct(value: list[int], what: str) -> list[int]:
+    if not value:
+        raise ValueError(f"no {what} given")
+    if len(set(value)) != len(value):
+        twice = next(number for number in value if value.count(number) > 1)
+        raise ValueError(f"{twice} is given twice")
+    return value
+
+
+def targets(value: Any) -> Any:
+    if value == "all":
+        return value
+    value = integers(value, ranges=True)
+    if not isinstance(value, list):
+        raise ValueError(f"expected all, or numbers like 0,3,7-9, found {reprlib.repr(value)}")
+    return _distinct([_whole(number, 0) for number in value], "target")
+
+
+def shifts(value: Any) -> Any:
+    value = integers(value, ranges=False)
+    if not isinstance(value, list):
+        raise ValueError(f"expected whole numbers like 0,1,-1, found {reprlib.repr(value)}")
+    return _distinct([_whole(number, -1_000_000) for number in value], "shift")
+
+
+def batch_size(value: Any) -> Any:
+    if value != "auto" and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        raise ValueError(f"expected auto or a whole number from 1, found {reprlib.repr(value)}")
+    return value
+
+
+def alpha(value: Any) -> Any:
+    if value == "auto":
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        raise ValueError(f"expected auto or a number above 0, found {reprlib.repr(value)}")
+    return float(value)
+
+
+def model_output(value: Any) -> Any:
+    if isinstance(value, str) and value:
+        return value
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError(f"expected a number from 0, a name, or all, found {reprlib.repr(value)}")
+    return value
+
+
+def extra_inputs(value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        raise ValueError("expected a mapping of name, or position, to a value or a .npy file")
+    for key, constant in value.items():
+        if isinstance(key, bool) or not isinstance(key, int | str):
+            raise ValueError(f"{reprlib.repr(key)} is neither a name nor a position")
+        if not isinstance(constant, int | float | str | list):
+            raise ValueError(f"the value of {key} is neither a number, a list nor a .npy file")
+    return dict(value)
+
+
+def device(value: Any) -> Any:
+    if not isinstance(value, str) or not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
+        raise ValueError(f"{reprlib.repr(value)} is not one of auto, cpu, cuda, cuda:N")
+    return value
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """`I/N` as (I, N), 1-based.
+
+    Raises
+    ------
+    ValueError
+        The text is not of that form, or I is outside 1..N.
+    """
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not match or not 1 <= int(match[1]) <= int(match[2]):
+        raise ValueError(f"{text!r} is not a shard; write I/N with 1 <= I <= N, or auto")
+    return int(match[1]), int(match[2])
+
+
+def shard(value: Any) -> Any:
+    if value is None or value == "auto":
+        return value
+    index, count = parse_shard(value if isinstance(value, str) else reprlib.repr(value))
+    return f"{index}/{count}"
+
+
+# --- messages -----------------------------------------------------------------------------------
+
+_EXPECTED = {
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "string_type": "text (quote what YAML reads as something else)",
+    "list_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a mapping of keys",
+}
+
+
+def _near_key(parts: list[str], keys: Mapping[str, list[str]]) -> str:
+    """`did you mean …?` for an unknown key, or the keys there are."""
+    *section, name = parts
+    known = keys[section[0]] if section else list(keys)
+    if close := difflib.get_close_matches(name, known, 1):
+        return f"did you mean {close[0]}?"
+    elsewhere = {key: f"{other}.{key}" for other, names in keys.items() for key in names}
+    if close := difflib.get_close_matches(name, elsewhere, 1):
+        return f"did you mean {elsewhere[close[0]]}?"
+    return f"known here: {', '.join(known)}"
+
+
+def _near_value(value: Any, allowed: list[str]) -> str:
+    close = difflib.get_close_matches(str(value), allowed, 1)
+    return f"did you mean {close[0]}?" if close else ""
+
+
+def location(detail: ErrorDetails) -> list[str]:
+    """Section, key and what is below it, of one fault that pydantic found."""
+    parts = [str(part) for part in detail["loc"]]
+    return [*parts, detail["ctx"]["at"]] if detail["type"] == "at" else parts
+
+
+def translate(detail: ErrorDetails, where: str | None, keys: Mapping[str, list[str]]) -> UsageError:
+    """One fault that pydantic found, in the words of the tool.
+
+    Parameters
+    ----------
+    detail : ErrorDetails
+    where : str, optional
+        The option that set the value; None for its dotted path.
+    keys : mapping
+        Section to its keys, for near misses.
+    """
+    kind, value, context = detail["type"], detail["input"], detail.get("ctx", {})
+    parts = location(detail)
+    where = where or ".".join(parts)
+    if kind == "extra_forbidden":
+        return UsageError(where, "unknown key", _near_key(parts, keys))
+    if kind == "literal_error":
+        allowed = re.findall(r"'([^']*)'", context["expected"])
+        what = f"{reprlib.repr(value)} is not one of {', '.join(allowed)}"
+        return UsageError(where, what, _near_value(value, allowed))
+    if kind in _EXPECTED:
+        return UsageError(where, f"expected {_EXPECTED[kind]}, found {reprlib.repr(value)}")
+    if kind in ("at", "value_error"):
+        what, _, hint = detail["msg"].removeprefix("Value error, ").partition("; ")
+        return UsageError(where, what, hint)
+    if kind == "greater_than_equal":
+        return UsageError(where, f"{value} is below {context['ge']}")
+    return UsageError(where, f"{detail['msg'].lower()}, found {reprlib.repr(value)}")
