@@ -1,0 +1,189 @@
+"""From a loaded model to a `Program`: the only file that touches private or unstable torch names.
+
+The model is run twice under torch's tracer, with 2 and with 3 sequences. The two traces hold the same
+calls; integers that differ between them are exactly those that depend on the batch, and are replaced by
+expressions of it. A model that decides something from the data cannot be traced and is refused here.
+"""
+
+from __future__ import annotations
+
+import operator
+import warnings
+from typing import Any
+
+import torch
+from torch.fx import Graph, GraphModule, Node
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from yuzu_cli.graph.program import CaptureError, Program, TensorSpec, batch_size, evaluate
+
+_BATCHES = (2, 3)
+_aten = torch.ops.aten
+
+
+class _PlainNumbers(TorchDispatchMode):
+    """Traced TorchScript keeps sizes in tensors that reach the tracer as numbers; read them as such."""
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if func is _aten._local_scalar_dense.default and not isinstance(args[0], torch.Tensor):
+            return args[0]
+        return func(*args, **(kwargs or {}))
+
+
+def _probe(n: int, letters: int, length: int, like: torch.Tensor, seed: int = 0) -> torch.Tensor:
+    """Random one-hot sequences (n, A, L)."""
+    generator = torch.Generator().manual_seed(seed)
+    codes = torch.randint(0, letters, (n, length), generator=generator)
+    return torch.nn.functional.one_hot(codes, letters).movedim(-1, -2).to(like)
+
+
+def _trace(model: torch.nn.Module, x: torch.Tensor) -> GraphModule:
+    def call(x: torch.Tensor) -> torch.Tensor:
+        with _PlainNumbers():
+            return model(x)
+
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            # Twice: kernels that copy into views do so below the first functionalisation.
+            graph = make_fx(call)(x)
+            graph = make_fx(torch.func.functionalize(graph))(x)
+    except Exception as error:  # torch raises what it likes here; the plain way remains
+        reason = str(error).strip().splitlines()
+        raise CaptureError(reason[-1][:200] if reason else type(error).__name__) from error
+    graph.graph.eliminate_dead_code()
+    if any(n.target is _aten.as_strided.default for n in graph.graph.nodes):
+        raise CaptureError("the model reads memory by strides (as_strided)")
+    return graph
+
+
+def _merge_batches(small: Any, large: Any, batch: Node, graph: Graph, at: Node) -> Any:
+    """One argument of the two traces -> the same with batch-dependent integers as expressions."""
+    if isinstance(small, (tuple, list)):
+        if len(small) != len(large):
+            raise CaptureError("the graph differs between batch sizes")
+        merged = [_merge_batches(s, b, batch, graph, at) for s, b in zip(small, large, strict=True)]
+        return type(small)(merged)
+    if isinstance(small, Node) or small == large or not isinstance(small, int):
+        return small
+    factor, rest = divmod(small, _BATCHES[0])
+    if rest or factor * _BATCHES[1] != large:
+        raise CaptureError(f"{at.name} depends on the batch size in an unforeseen way")
+    if factor == 1:
+        return batch
+    with graph.inserting_before(at):
+        return graph.call_function(operator.mul, (batch, factor))
+
+
+def _free_batch(small: GraphModule, large: GraphModule) -> GraphModule:
+    """The first trace with its batch size freed by comparison with the second."""
+    graph = small.graph
+    first, second = list(graph.nodes), list(large.graph.nodes)
+    if [(n.op, str(n.target)) for n in first if n.op != "get_attr"] != [
+        (n.op, str(n.target)) for n in second if n.op != "get_attr"
+    ] or len(first) != len(second):
+        raise CaptureError("the graph differs between batch sizes")
+    with graph.inserting_after(first[0]):
+        batch = graph.call_function(batch_size, (first[0],))
+    for a, b in zip(first, second, strict=True):
+        if a.op == "get_attr":
+            x, y = _attribute(small, a), _attribute(large, b)
+            if x.shape != y.shape or not torch.equal(x, y):
+                raise CaptureError(f"constant {a.name} depends on the batch size")
+        elif a.op == "call_function":
+            a.args = _merge_batches(a.args, b.args, batch, graph, a)
+    graph.eliminate_dead_code()
+    small.recompile()
+    return small
+
+
+def _attribute(module: GraphModule, node: Node) -> torch.Tensor:
+    value = getattr(module, str(node.target))
+    return value.detach() if isinstance(value, torch.Tensor) else value
+
+
+def constants_of(module: GraphModule) -> dict[str, Any]:
+    """Values of all nodes that depend neither on x nor on the batch size, by node name."""
+    values: dict[str, Any] = {}
+    for node in module.graph.nodes:
+        if node.op == "get_attr":
+            values[node.name] = _attribute(module, node)
+        elif node.op == "call_function" and all(n.name in values for n in node.all_input_nodes):
+            values[node.name] = evaluate(node, lambda n: values[n.name])
+    return values
+
+
+def specs_of(module: GraphModule, like: torch.Tensor) -> dict[str, TensorSpec]:
+    """Run the graph with 2 and 3 random sequences and note every node's shape.
+
+    `like` is x for one sequence (1, A, L): its device and type are used.
+    """
+    shapes: list[dict[str, tuple[torch.Size, torch.dtype]]] = []
+    constants = constants_of(module)
+    for n in _BATCHES:
+        x = _probe(n, like.shape[1], like.shape[2], like)
+        found: dict[str, tuple[torch.Size, torch.dtype]] = {}
+        values: dict[str, Any] = dict(constants)
+        uses = {node.name: len(node.users) for node in module.graph.nodes}
+        for node in module.graph.nodes:
+            if node.op == "placeholder":
+                values[node.name] = x
+            elif node.op == "call_function" and node.name not in constants:
+                values[node.name] = evaluate(node, lambda m, v=values: v[m.name])  # type: ignore[misc]
+            value = values.get(node.name)
+            if isinstance(value, torch.Tensor):
+                found[node.name] = (value.shape, value.dtype)
+            for used in node.all_input_nodes:
+                uses[used.name] -= 1
+                if uses[used.name] == 0:
+                    values.pop(used.name)
+        shapes.append(found)
+    return {name: _spec(shape, shapes[1][name][0], dtype) for name, (shape, dtype) in shapes[0].items()}
+
+
+def _spec(small: torch.Size, large: torch.Size, dtype: torch.dtype) -> TensorSpec:
+    varying = [i for i, (a, b) in enumerate(zip(small, large, strict=True)) if a != b]
+    shape = tuple(
+        size // _BATCHES[0] if axis in varying else size for axis, size in enumerate(small)
+    )
+    axis = None if not varying else varying[0] if len(varying) == 1 else -1
+    return TensorSpec(shape, axis, dtype)
+
+
+def capture(
+    model: torch.nn.Module, *, letters: int, length: int, device: torch.device, dtype: torch.dtype
+) -> Program:
+    """Turn a model (N, A, L) -> (N, T) into a `Program`, batch norm folded, patterns made canonical.
+
+    Raises
+    ------
+    CaptureError
+        When the model decides from the data, depends on the batch in an unforeseen way, or the
+        captured graph gives other numbers than the model.
+    """
+    from yuzu_cli.graph.normalise import normalise
+
+    like = torch.zeros((1, letters, length), device=device, dtype=dtype)
+    traces = [_trace(model, _probe(n, letters, length, like)) for n in _BATCHES]
+    module = _free_batch(*traces)
+    with torch.no_grad():
+        specs = normalise(module, like)
+        program = Program(
+            module, specs, {k: v for k, v in constants_of(module).items()}, length, letters
+        )
+        _check_numbers(model, program, like)
+    return program
+
+
+def _check_numbers(model: torch.nn.Module, program: Program, like: torch.Tensor) -> None:
+    """The captured graph against the model, on a batch of a third size and other sequences."""
+    x = _probe(4, like.shape[1], like.shape[2], like, seed=1)
+    expected, found = model(x), program.module(x)
+    scale = expected.abs().max().clamp_min(1e-30)
+    error = float(((found - expected).abs().max() / scale).nan_to_num(nan=float("inf")))
+    limit = 1e-4 if like.dtype in (torch.float32, torch.float64) else 5e-2
+    if found.shape != expected.shape or not error <= limit:
+        raise CaptureError(f"the captured graph differs from the model by {error:.1e} of its output")

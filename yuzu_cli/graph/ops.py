@@ -1,0 +1,69 @@
+"""Canonical operators: the few spellings that the captured graph is rewritten to.
+
+One operation has many names in ATen (a linear layer is `addmm` between two views, or `bmm` with an
+expanded weight). `yuzu_cli.graph.normalise` replaces them by these, so that every later table needs one
+entry for each. All are plain functions of tensors and can be run as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as functional
+
+
+def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    """x (..., I) times weight (I, O) plus bias (O,) -> (..., O)."""
+    return torch.matmul(x, weight) if bias is None else torch.matmul(x, weight) + bias
+
+
+def affine(x: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
+    """x (N, C, ...) times scale (C,) plus shift (C,): batch norm with its statistics fixed."""
+    tail = (1,) * (x.dim() - 2)
+    return x * scale.view(-1, *tail) + shift.view(-1, *tail)
+
+
+def max_pool(
+    x: torch.Tensor,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    ceil: bool,
+) -> torch.Tensor:
+    """Maximum over windows of the last one or two axes; padding counts as minus infinity."""
+    pool = functional.max_pool1d if len(kernel) == 1 else functional.max_pool2d
+    result = pool(x, list(kernel), list(stride), list(padding), list(dilation), ceil)
+    assert isinstance(result, torch.Tensor)
+    return result
+
+
+def avg_pool(
+    x: torch.Tensor,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    ceil: bool,
+    count_padding: bool,
+    divisor: int | None,
+) -> torch.Tensor:
+    """Mean over windows of the last one or two axes, as `torch.nn.AvgPool2d` defines its options."""
+    if len(kernel) == 1:
+        return functional.avg_pool1d(
+            x, list(kernel), list(stride), list(padding), ceil, count_padding
+        )
+    return functional.avg_pool2d(
+        x, list(kernel), list(stride), list(padding), ceil, count_padding, divisor
+    )
+
+
+def layer_norm(
+    x: torch.Tensor,
+    shape: Sequence[int],
+    weight: torch.Tensor | None,
+    bias: torch.Tensor | None,
+    eps: float,
+) -> torch.Tensor:
+    """Normalise over the trailing axes of the given shape."""
+    return functional.layer_norm(x, list(shape), weight, bias, eps)
