@@ -110,7 +110,7 @@ class ScoreConfig(_Section):
     @model_validator(mode="after")
     def _consistent(self) -> ScoreConfig:
         if (self.reduce == "index") != (self.index is not None):
-            raise _fault("index", "and `reduce: index` go together; give both or neither")
+            raise _fault("index", "goes with `reduce: index`; give both or neither")
         if len(set(self.save)) != len(self.save):
             raise _fault("save", "a score is given twice")
         return self
