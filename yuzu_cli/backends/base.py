@@ -1,14 +1,14 @@
 """What every backend offers the engine, and what it gets: the protocol, and nothing that computes.
 
-A backend turns a batch of sequences into a stream of `Block`s: for some mutants, the change of every
-model output. The engine neither knows nor cares how. Flat mutant indices keep that stream free of any
-order: a backend may visit mutants as suits it.
+A backend turns a batch of sequences into a stream of `Block`s: for some mutants, the change of
+every model output. The engine neither knows nor cares how. Flat mutant indices keep that stream
+free of any order: a backend may visit mutants as suits it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
-    """Largest accepted |backend - naive|: `atol + rtol * scale`, scale = largest |output| or |delta|."""
+    """Largest accepted |backend - naive|: `atol + rtol * scale`.
+
+    The scale is the largest |output| or |delta|.
+    """
 
     rtol: float
     atol: float
@@ -60,10 +63,11 @@ class Block:
     Attributes
     ----------
     index : Tensor, int64, (E,)
-        Flat index of each mutant into axes (B sequence, M position in the mutated range, A letter):
-        ``(b * M + m) * A + letter``. M counts the `positions` the blocks were asked for, in their order.
-        A mutant whose letter is the one already there, or whose sequence has an unknown letter there,
-        may be left out or hold anything finite: the engine overwrites both.
+        Flat index of each mutant into axes (B sequence, M position in the mutated range,
+        A letter): ``(b * M + m) * A + letter``. M counts the `positions` the blocks were asked
+        for, in their order. A mutant whose letter is the one already there, or whose sequence has
+        an unknown letter there, may be left out or hold anything finite: the engine overwrites
+        both.
     delta : Tensor, float32, (E, T')
         Output of the mutant minus output of the sequence itself, for the targets in `targets`.
     targets : slice
@@ -72,21 +76,25 @@ class Block:
 
     index: torch.Tensor
     delta: torch.Tensor
-    targets: slice = slice(None)
+    targets: slice = field(default_factory=lambda: slice(None))
 
 
 class Runner(Protocol):
     """A backend made ready for one model, one length and one device."""
 
     def reference(self, codes: torch.Tensor) -> torch.Tensor:
-        """Outputs for the sequences themselves, float32 (B, T); codes is uint8 (B, L) on the device.
+        """Outputs for the sequences themselves, float32 (B, T).
+
+        `codes` is uint8 (B, L), on the device.
 
         A runner may keep what it needs of this pass for `blocks` on the same batch.
         """
         ...
 
     def blocks(self, codes: torch.Tensor, positions: np.ndarray) -> Iterator[Block]:
-        """Every mutant of `codes` at `positions` (int64, (M,), 0-based in the window), in any order.
+        """Every mutant of `codes` at `positions`, in any order.
+
+        `positions` is int64 (M,), 0-based in the window.
 
         `reference` was called with the same `codes` just before.
         """
@@ -94,7 +102,7 @@ class Runner(Protocol):
 
 
 class Backend(Protocol):
-    """A method of computing deltas. Modules are imported on use, see `yuzu_cli.backends.BACKENDS`."""
+    """A method of computing deltas; modules are imported on use, see `BACKENDS`."""
 
     name: str
     exact: bool

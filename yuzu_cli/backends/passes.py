@@ -1,0 +1,141 @@
+"""How many rows go through the model at a time, and one-hot tensors made on the device.
+
+The size of a pass follows from the bytes the model's operations allocate per row, so it is the same
+every time: a resumed run must repeat the bits of the first. May not: know about mutants or scores.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode, TorchDispatchMode
+
+from yuzu_cli.backends.base import Settings
+from yuzu_cli.model import Model
+
+logger = logging.getLogger(__name__)
+
+CPU_PASS_BYTES = 48 << 20
+"""What one pass may allocate on a CPU. Measured on four nets: the best pass allocates 10 to 60 MB
+in all; past 128 MB the allocator gives pages back to the system, and speed falls by a third."""
+
+GPU_PASS_ROWS = 4096
+"""More rows than this fill no GPU better."""
+
+T = TypeVar("T")
+
+
+class _Meter(TorchDispatchMode):
+    """Adds up the bytes of every tensor that operations make (views aside)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        inside = {_storage(tensor) for tensor in _tensors(args)}
+        made = (tensor for tensor in _tensors(result) if _storage(tensor) not in inside)
+        self.bytes += sum(tensor.numel() * tensor.element_size() for tensor in made)
+        return result
+
+
+def _tensors(value: Any) -> list[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        return [value]
+    if isinstance(value, (tuple, list)):
+        return [t for item in value for t in _tensors(item)]
+    return []
+
+
+def _storage(tensor: torch.Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
+
+
+def row_cost(model: Model, settings: Settings) -> tuple[int, int]:
+    """Bytes allocated and multiply-adds done for one row.
+
+    Returns
+    -------
+    (int, int)
+        Bytes of all tensors made on the way, more than lives at one time; multiply-adds.
+    """
+    rows = max(1, model.batch_range[0])
+    x = one_hot(torch.zeros(rows, settings.length, dtype=torch.uint8), model, settings)
+    with torch.no_grad(), FlopCounterMode(display=False) as flops, _Meter() as meter:
+        model(x)
+    made = meter.bytes + x.numel() * x.element_size()
+    return made // rows, flops.get_total_flops() // (2 * rows)
+
+
+def pass_rows(model: Model, settings: Settings, bytes_per_row: int) -> int:
+    """Rows of a forward pass: a power of two within the memory and what the device likes."""
+    budget = settings.memory
+    if settings.device.type == "cpu":
+        budget = min(budget, CPU_PASS_BYTES)
+    rows = max(1, budget // max(1, bytes_per_row))
+    if settings.device.type != "cpu":
+        rows = min(rows, GPU_PASS_ROWS)
+    low, high = model.batch_range
+    if low == high:
+        return low * max(1, rows // low)
+    rows = 1 << (rows.bit_length() - 1)
+    return max(low, min(rows, high or rows))
+
+
+def one_hot(codes: torch.Tensor, model: Model, settings: Settings) -> torch.Tensor:
+    """Codes uint8 (B, L) to one-hot (B, A, L), in the type and on the device of the model.
+
+    Unknown letters (code 255) are columns of `settings.unknown`.
+    """
+    size = model.alphabet_size
+    table = torch.full((size + 1, size), settings.unknown, dtype=settings.dtype)
+    table[:size] = torch.eye(size, dtype=settings.dtype)
+    rows = codes.to(settings.device).long().clamp(max=size)
+    return table.to(settings.device)[rows].transpose(1, 2).contiguous()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether torch failed for want of memory, on a GPU or on the CPU."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and (
+        "can't allocate memory" in text or "not enough memory" in text or "out of memory" in text
+    )
+
+
+class PassSize:
+    """A number of rows that is halved when memory runs out, with a note."""
+
+    def __init__(self, rows: int, least: int = 1) -> None:
+        self.rows, self.least = rows, least
+
+    def pieces(self, step: Callable[[torch.Tensor], T], rows: torch.Tensor) -> Iterator[T]:
+        """`step` of `rows` in pieces along axis 0, in order; smaller ones after memory ran out.
+
+        Raises
+        ------
+        RuntimeError
+            Memory runs out with the fewest rows that are possible.
+        """
+        done = 0
+        while done < len(rows):
+            piece = rows[done : done + self.rows]
+            try:
+                result = step(piece)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error) or self.rows <= self.least:
+                    raise
+            else:
+                done += len(piece)
+                yield result
+                continue
+            # Outside the handler, where the traceback no longer holds the tensors of the pass.
+            self.rows = max(self.least, self.rows // 2)
+            logger.warning("out of memory: forward passes of %d rows from here on", self.rows)
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()

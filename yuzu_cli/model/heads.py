@@ -1,0 +1,170 @@
+"""From what a model returns to the (N, T) table of targets: output, reduce, transform, names.
+
+Only plain tensor operations, so that a model with its heads can be captured as one graph.
+May not: run the model or touch files.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from yuzu_cli.errors import ModelError, UsageError
+
+REDUCTIONS = ("none", "sum", "mean", "max", "center", "index")
+TRANSFORMS = ("none", "log", "log1p", "logit", "softmax")
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """How one output of the model becomes columns of the table of targets.
+
+    Attributes
+    ----------
+    key : str, int or None
+        Name or number of the output; None when the model returns one tensor.
+    shape : tuple of int
+        Its axes after the batch axis.
+    position : int or None
+        Which of those axes is position; None when the output has none.
+    reduce, transform : str
+        As in the config.
+    index : int
+        Position that `reduce: index` takes.
+    """
+
+    key: str | int | None
+    shape: tuple[int, ...]
+    position: int | None
+    reduce: str = "none"
+    transform: str = "none"
+    index: int = 0
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """Axes left after the reduction, the batch axis aside."""
+        if self.reduce == "none" or self.position is None:
+            return self.shape
+        return self.shape[: self.position] + self.shape[self.position + 1 :]
+
+    def names(self) -> list[str]:
+        """Target names: `3`, `0,517`, or `profile[0,517]` when the model returns several."""
+        inside = [",".join(map(str, i)) for i in itertools.product(*map(range, self.kept))]
+        if self.key is None:
+            return [text or "0" for text in inside]
+        return [f"{self.key}[{text}]" if text else str(self.key) for text in inside]
+
+    def apply(self, value: torch.Tensor) -> torch.Tensor:
+        """(N, *shape) -> (N, number of names)."""
+        if value.dtype not in (torch.float32, torch.float64):
+            value = value.to(torch.float32)
+        value = self._transform(self._reduce(value))
+        return value.reshape(value.shape[0], -1)
+
+    def _reduce(self, value: torch.Tensor) -> torch.Tensor:
+        if self.reduce == "none" or self.position is None:
+            return value
+        axis = self.position + 1
+        if self.reduce == "sum":
+            return value.sum(axis)
+        if self.reduce == "mean":
+            return value.mean(axis)
+        if self.reduce == "max":
+            return value.amax(axis)
+        at = self.shape[self.position] // 2 if self.reduce == "center" else self.index
+        return value.select(axis, at)
+
+    def _transform(self, value: torch.Tensor) -> torch.Tensor:
+        if self.transform == "log":
+            return torch.log(value)
+        if self.transform == "log1p":
+            return torch.log1p(value)
+        if self.transform == "logit":
+            return torch.log(value) - torch.log1p(-value)
+        if self.transform == "softmax":
+            if self.reduce == "none" and self.position is not None:
+                return torch.softmax(value, self.position + 1)
+            return torch.softmax(value.reshape(value.shape[0], -1), 1)
+        return value
+
+
+def outputs_of(value: object, where: str) -> list[tuple[str | int | None, torch.Tensor]]:
+    """The outputs of a model by key: None for a bare tensor, else position or name.
+
+    Raises
+    ------
+    ModelError
+        The model returns something nested, or something that is not a tensor.
+    """
+    if isinstance(value, torch.Tensor):
+        return [(None, value)]
+    pairs: list[tuple[str | int | None, object]]
+    if isinstance(value, dict):
+        pairs = [(str(key), item) for key, item in value.items()]
+    elif isinstance(value, (tuple, list)):
+        names = getattr(value, "_fields", None) or range(len(value))
+        pairs = list(zip(names, value, strict=True))
+    else:
+        raise ModelError(where, f"returns {type(value).__name__}", "return a tensor, tuple or dict")
+    tensors: list[tuple[str | int | None, torch.Tensor]] = []
+    for key, item in pairs:
+        if not isinstance(item, torch.Tensor):
+            what = f"output {key} is {type(item).__name__}, not a tensor"
+            raise ModelError(where, what, "return tensors, not nested collections")
+        tensors.append((key, item))
+    if not tensors:
+        raise ModelError(where, "returns nothing")
+    return tensors
+
+
+def choose(
+    tensors: Sequence[tuple[str | int | None, torch.Tensor]], output: int | str
+) -> list[int]:
+    """Which outputs `model.output` asks for, as numbers in order.
+
+    Raises
+    ------
+    UsageError
+        There is no such output.
+    """
+    if output == "all":
+        return list(range(len(tensors)))
+    keys = [key for key, _ in tensors]
+    if isinstance(output, str) and output in keys:
+        return [keys.index(output)]
+    number = int(output) if str(output).lstrip("-").isdigit() else None
+    if number is not None and 0 <= number < len(tensors):
+        return [number]
+    named = ", ".join(str(k) for k in keys if isinstance(k, str))
+    hint = f"it returns {len(tensors)} output{'s' * (len(tensors) > 1)}"
+    raise UsageError("model.output", f"no output {output}", f"{hint}: {named}" if named else hint)
+
+
+def parse_targets(text: str | int | Sequence[int], count: int) -> list[int]:
+    """Target numbers from `all`, `0,3,7-9` or a list; 7-9 is 7, 8, 9. The order is kept.
+
+    Raises
+    ------
+    UsageError
+        A number is not one of the `count` targets, is given twice, or is not a number.
+    """
+    if text == "all":
+        return list(range(count))
+    chosen: list[int] = []
+    items = str(text).split(",") if isinstance(text, (str, int)) else [str(i) for i in text]
+    for item in items:
+        first, dash, last = item.strip().partition("-")
+        if not first.isdigit() or (dash and not last.isdigit()):
+            what = f"{item.strip()!r} is not a target number or range"
+            raise UsageError("score.targets", what, "for example 0,3,7-9")
+        span = range(int(first), int(last if dash else first) + 1)
+        if not span or span[-1] >= count:
+            what = f"no target {item.strip()}"
+            raise UsageError("score.targets", what, f"the model has {count}, counted from 0")
+        chosen.extend(span)
+    if len(set(chosen)) != len(chosen):
+        raise UsageError("score.targets", "a target is given twice")
+    return chosen

@@ -1,0 +1,134 @@
+"""From blocks of deltas to the score arrays of a batch, on the device, with the N rules.
+
+`l2` alone never builds the array of deltas. May not: run models, or know what made a block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from yuzu_cli.backends.base import Block
+
+SCORES = ("delta", "l2", "contribution", "centered", "prediction")
+STEP_BYTES = 64 << 20
+"""Score arrays are finished for about this many bytes of deltas at a time."""
+
+
+class Accumulator:
+    """Takes the blocks of one batch, in any order, and returns its scores.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Which of `SCORES`.
+    codes : Tensor, uint8 (B, M)
+        The sequences' own letters at the mutated positions; A or more is unknown.
+    reference : Tensor, float32 (B, T)
+        Outputs of the sequences themselves; needed by `prediction`.
+    size : int
+        A.
+    members : int
+        Over how many streams of blocks (models, strands, shifts) the deltas are averaged.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        codes: torch.Tensor,
+        reference: torch.Tensor,
+        size: int,
+        members: int = 1,
+    ) -> None:
+        self.names, self.codes, self.reference = tuple(names), codes, reference
+        self.size, self.members = size, members
+        rows = codes.numel() * size
+        self.delta: torch.Tensor | None = None
+        self.squares: torch.Tensor | None = None
+        if only_l2(names) and members == 1:
+            self.squares = torch.zeros(rows, device=codes.device)
+        else:
+            self.delta = torch.zeros(rows, reference.shape[1], device=codes.device)
+
+    def add(self, block: Block) -> None:
+        """Take a block; no other of this stream may hold the same mutants for the same targets."""
+        if self.squares is not None:
+            self.squares.index_add_(0, block.index, block.delta.square().sum(1))
+            return
+        assert self.delta is not None
+        target = self.delta[:, block.targets]
+        if self.members == 1:
+            target.index_copy_(0, block.index, block.delta)
+        else:
+            target.index_add_(0, block.index, block.delta, alpha=1.0 / self.members)
+
+    def finish(self, dtype: torch.dtype = torch.float32) -> dict[str, np.ndarray]:
+        """The scores asked for.
+
+        Returns
+        -------
+        dict of array
+            `l2` (B, A, M), `contribution` (B, T, M), others (B, T, A, M); NaN at unknown letters.
+        """
+        sequences, positions = self.codes.shape
+        letters = torch.arange(self.size, device=self.codes.device)
+        same = self.codes.unsqueeze(1) == letters.unsqueeze(1)  # (B, A, M)
+        unknown = (self.codes >= self.size).unsqueeze(1)  # (B, 1, M)
+        if self.squares is not None:
+            table = self.squares.view(sequences, positions, self.size).transpose(1, 2)
+            table = table.sqrt().masked_fill(same, 0.0).masked_fill(unknown, torch.nan)
+            return {"l2": table.to(dtype).cpu().numpy()}
+        assert self.delta is not None
+        stored = self.delta.view(sequences, positions, self.size, -1)
+        result = self._empty(dtype)
+        row = max(1, self.delta.numel() * 4 // max(1, sequences))
+        step = max(1, STEP_BYTES // row)
+        for start in range(0, sequences, step):
+            part = slice(start, start + step)
+            delta = stored[part].permute(0, 3, 2, 1)  # (b, T, A, M)
+            delta = delta.masked_fill(same[part].unsqueeze(1), 0.0)
+            delta = delta.masked_fill(unknown[part].unsqueeze(1), torch.nan)
+            for name in self.names:
+                value = _score(name, delta, self.reference[part])
+                result[name][part] = value.to(dtype).cpu().numpy()
+        return result
+
+    def _empty(self, dtype: torch.dtype) -> dict[str, np.ndarray]:
+        shapes = score_shapes(
+            self.codes.shape[0], self.reference.shape[1], self.size, self.codes.shape[1]
+        )
+        kind = np.float16 if dtype == torch.float16 else np.float32
+        return {name: np.empty(shapes[name], kind) for name in self.names}
+
+
+def only_l2(names: Sequence[str]) -> bool:
+    """Whether deltas need not be kept."""
+    return set(names) == {"l2"}
+
+
+def score_shapes(
+    sequences: int, targets: int, size: int, positions: int
+) -> dict[str, tuple[int, ...]]:
+    """Shape of every score array of a batch, by the axes of the file format."""
+    full = (sequences, targets, size, positions)
+    shapes: dict[str, tuple[int, ...]] = dict.fromkeys(SCORES, full)
+    shapes["l2"] = (sequences, size, positions)
+    shapes["contribution"] = (sequences, targets, positions)
+    return shapes
+
+
+def _score(name: str, delta: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+    """One score from deltas (b, T, A, M), zero at the letter that is there, NaN where unknown."""
+    if name == "delta":
+        return delta
+    if name == "l2":
+        return delta.square().sum(1).sqrt()
+    if name == "contribution":  # TISM paper, eq. 5 and 8
+        return -delta.mean(2)
+    if name == "centered":  # TISM paper, eq. 4
+        return delta - delta.mean(2, keepdim=True)
+    if name == "prediction":
+        return reference[:, :, None, None] + delta
+    raise ValueError(f"no score {name!r}")
