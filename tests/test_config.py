@@ -12,7 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from yuzu_cli.cli._shard import shard_from
-from yuzu_cli.config import KEYS, ConfigError, RunConfig, load_config, settings_of
+from yuzu_cli.config import KEYS, ConfigError, RunConfig, load_config
 from yuzu_cli.errors import UsageError
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -232,14 +232,6 @@ def test_default_file_has_every_key_at_its_default() -> None:
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.name)
 def test_preset_is_valid(path: Path) -> None:
     assert (load_config(path) == RunConfig()) == (path.name == "default.yaml")
-
-
-def test_of_one_run_whatever_the_paths_but_not_whatever_the_settings() -> None:
-    here = load_config(None, {"model.path": "a.pt", "input.fasta": "a.fa", "run.shard": "1/2"})
-    there = load_config(None, {"model.path": "b/a.pt", "output.path": "x.h5", "run.force": True})
-    other = load_config(None, {"score.transform": "log"})
-    assert settings_of(here.to_yaml()) == settings_of(there.to_yaml())
-    assert settings_of(here.to_yaml()) != settings_of(other.to_yaml())
 
 
 @pytest.mark.parametrize(

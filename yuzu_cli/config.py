@@ -205,26 +205,6 @@ KEYS: dict[str, list[str]] = {
 }
 
 
-def settings_of(text: str) -> str:
-    """The part of a recorded configuration that must agree for results to be of one run.
-
-    Left out: paths (files are known by their hashes), where the result goes, the batch size and the
-    device (recorded by themselves) and what concerns only one invocation.
-    """
-    tree = yaml.safe_load(text) or {}
-    dropped = {
-        "model": ("path",),
-        "input": ("fasta", "bed", "genome"),
-        "compute": ("batch_size", "verify", "device"),
-        "output": ("path",),
-    }
-    tree.pop("run", None)
-    for section, keys in dropped.items():
-        for key in keys:
-            (tree.get(section) or {}).pop(key, None)
-    return yaml.safe_dump(tree, sort_keys=True)
-
-
 # --- reading ------------------------------------------------------------------------------------
 
 

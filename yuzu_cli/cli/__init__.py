@@ -1,0 +1,153 @@
+"""The `yuzu` command: the group, and the one place that turns errors into exit codes.
+
+Commands live one to a file and are imported when asked for; none of them imports torch, h5py or
+numpy before it runs, so that `--help` answers at once. Nothing here computes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+import yuzu_cli
+from yuzu_cli.cli._signals import Interrupted, interruptible
+from yuzu_cli.errors import YuzuError
+
+#: Command to the module that holds it, in the order of `yuzu --help`.
+COMMANDS = {
+    "run": "yuzu_cli.cli.run",
+    "info": "yuzu_cli.cli.info",
+}
+
+
+class _Group(click.Group):
+    """A group whose commands are imported on use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(COMMANDS[cmd_name]).command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if not name.startswith("-") and name not in COMMANDS:
+            raise click.UsageError(_unknown(name, list(COMMANDS), "command"), ctx)
+        return super().resolve_command(ctx, args)
+
+
+def _unknown(name: str, known: list[str], kind: str) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(name, known, 1)
+    return f"no {kind} {name}; " + (f"did you mean {close[0]}?" if close else f"see {_HELP}")
+
+
+_HELP = "yuzu --help"
+
+
+@click.group(
+    cls=_Group,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    no_args_is_help=True,
+)
+@click.version_option(yuzu_cli.__version__, prog_name="yuzu", message="%(prog)s %(version)s")
+def group() -> None:
+    """Exact in-silico saturation mutagenesis of sequence models.
+
+    \b
+    Example:
+      yuzu run -m model.pt -b peaks.bed -g genome.fa -l 500 -o scores.h5
+      yuzu info scores.h5
+    """
+
+
+def _say(text: str) -> None:
+    """One `error:` line per line of text; a closed stderr is nobody's fault."""
+    with contextlib.suppress(OSError):
+        for line in text.splitlines() or [""]:
+            print(f"error: {line}", file=sys.stderr)
+
+
+def _usage(error: click.ClickException) -> str:
+    """What click found wrong, in the form of every other error."""
+    path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "yuzu"
+    if isinstance(error, click.NoSuchOption):
+        known = error.possibilities or []
+        hint = f"did you mean {sorted(known)[0]}?" if known else f"see {path} --help"
+        return f"{error.option_name}: no such option; {hint}"
+    if isinstance(error, click.BadParameter) and error.param is not None:
+        names = "/".join([*error.param.opts]) or error.param.name or ""
+        if isinstance(error, click.MissingParameter):
+            return (
+                f"{error.param.make_metavar(error.ctx)}: missing; see {path} --help"
+                if (isinstance(error.param, click.Argument) and error.ctx)
+                else f"{names}: missing; see {path} --help"
+            )
+        return f"{names}: {error.message.rstrip('.')}"
+    message = error.format_message().rstrip(".")
+    return message if "; " in message else f"{message}; see {path} --help"
+
+
+def _internal(error: BaseException) -> str:
+    text = " ".join(str(error).split()) or "no message"
+    return f"internal: {type(error).__name__}: {text}; run again with --debug and report it"
+
+
+def _run(args: Sequence[str] | None) -> int:
+    """Run one command line and give its exit code; every error becomes a line on stderr."""
+    arguments = list(sys.argv[1:] if args is None else args)
+    debug = "--debug" in arguments
+    try:
+        with interruptible():
+            code = group.main(arguments, prog_name="yuzu", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help() if error.ctx else "", err=True)
+        return 2
+    except click.ClickException as error:
+        _say(_usage(error))
+        return 2
+    except YuzuError as error:
+        if debug:
+            raise
+        _say(str(error))
+        return error.exit_code
+    except (Interrupted, KeyboardInterrupt, click.Abort) as error:
+        code = error.exit_code if isinstance(error, Interrupted) else 130
+        if debug:
+            raise
+        with contextlib.suppress(OSError):
+            print(str(error) or "interrupted", file=sys.stderr)
+        return code
+    except BrokenPipeError:
+        # The reader of stdout has gone, e.g. `yuzu info | head`; Python must not flush it again.
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except MemoryError:
+        if debug:
+            raise
+        _say("memory: there is not enough of it; give a smaller --batch-size")
+        return 1
+    except Exception as error:
+        if debug:
+            raise
+        _say(_internal(error))
+        return 1
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Entry point of the console script: run, then exit with 0, 1, 2, 130 or 143."""
+    sys.exit(_run(args))
