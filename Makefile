@@ -1,0 +1,50 @@
+# Everything runs in .venv, which the first target that needs it makes. Needs python3 (3.10 or newer)
+# with venv and pip, and nothing else.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+OUT := out
+
+.PHONY: help venv example test check lint types soak clean
+
+help:
+	@echo 'make example  install into .venv, run the example, show its result'
+	@echo 'make test     the tests, under 10 minutes on 2 cores'
+	@echo 'make check    lint, format, types and tests: what CI runs'
+	@echo 'make soak     the tests that take longer'
+	@echo 'make clean    remove what the above made, .venv excepted'
+
+venv: $(INSTALLED)
+
+# torch is named so that the constraint alone decides which torch is installed.
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	    -c constraints.txt torch -e '.[dev,plots,export]'
+	@touch $@
+
+example: venv
+	@mkdir -p $(OUT)
+	$(BIN)/yuzu run -c example_data/example.yaml -o $(OUT)/example.h5 --force
+	$(BIN)/yuzu info $(OUT)/example.h5
+
+test: venv
+	$(BIN)/python -m pytest -m 'not slow'
+
+lint: venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: venv
+	$(BIN)/mypy
+
+check: lint types test
+
+soak: venv
+	$(BIN)/python -m pytest -m slow --timeout 3600
+
+clean:
+	rm -rf $(OUT) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
