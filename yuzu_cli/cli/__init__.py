@@ -22,6 +22,7 @@ from yuzu_cli.errors import YuzuError
 COMMANDS = {
     "run": "yuzu_cli.cli.run",
     "info": "yuzu_cli.cli.info",
+    "export": "yuzu_cli.cli.export",
 }
 
 

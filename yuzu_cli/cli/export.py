@@ -1,0 +1,110 @@
+"""`yuzu export`: hand a result over to another tool."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from yuzu_cli.cli._options import verbosity_options
+
+_EXISTING = click.Path(path_type=Path)
+
+
+@click.command("export", short_help="Hand a result over to another tool.")
+@click.argument("result", metavar="OUT.h5", type=_EXISTING)
+@click.option(
+    "--to",
+    required=True,
+    metavar="FORMAT",
+    help="modisco, chrombpnet, basenji, bigwig, bedgraph, tsv or npz.",
+)
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=_EXISTING,
+    metavar="PATH",
+    help="File to write; for modisco a folder. A name in .gz is packed (tsv, bedgraph).",
+)
+@click.option(
+    "--target",
+    "targets",
+    multiple=True,
+    metavar="TARGET",
+    help="Name or 0-based index; repeat for several. modisco, chrombpnet and tracks hold one.",
+)
+@click.option(
+    "-g",
+    "--genome",
+    type=_EXISTING,
+    metavar="GENOME",
+    help="FASTA or its .fai, for the chromosomes' sizes (tracks). Default: the genome of the run.",
+)
+@click.option(
+    "--chrom-sizes", type=_EXISTING, metavar="TABLE", help="Names and sizes instead of a genome."
+)
+@click.option(
+    "--overlap",
+    type=click.Choice(["mean", "nearest"]),
+    default="mean",
+    show_default=True,
+    help="Bases under several windows (tracks): their mean, or the nearest window's value.",
+)
+@click.option(
+    "--unknown",
+    type=click.Choice(["auto", "keep", "drop"]),
+    default="auto",
+    show_default=True,
+    help="Rows with N; auto drops them for basenji, whose scripts cannot read them.",
+)
+@click.option(
+    "--score",
+    metavar="NAME",
+    help="tsv: delta, prediction, centered or l2; basenji: centered or delta.",
+)
+@click.option("--force", is_flag=True, help="Replace an existing file.")
+@verbosity_options
+def command(
+    result: Path,
+    to: str,
+    output: Path,
+    targets: tuple[str, ...],
+    genome: Path | None,
+    chrom_sizes: Path | None,
+    overlap: str,
+    unknown: str,
+    score: str | None,
+    force: bool,
+    verbose: int,
+    quiet: bool,
+    debug: bool,
+) -> None:
+    """Write a result in the format of another tool.
+
+    \b
+    modisco     folder with ohe.npz and attr.npz for `modisco motifs -s -a`
+    chrombpnet  h5 with raw, shap and projected_shap, and the BED of its rows
+    basenji     scores.h5
+    bigwig      contribution of each base of the genome, one target
+    bedgraph    the same as text
+    tsv         a line per mutation: chrom, position (0-based), ref, alt, score per target
+    npz         all arrays as they are
+
+    Scores that were not saved are made from those that were, where that is possible.
+
+    \b
+    Examples:
+      yuzu export scores.h5 --to modisco -o motifs/ --target 0
+      yuzu export scores.h5 --to bigwig -o CTCF.bw --target CTCF -g genome.fa
+    """
+    from yuzu_cli.output.export import ExportOptions, export
+
+    options = ExportOptions(targets, genome, chrom_sizes, overlap, unknown, score, force)
+    done = export(result, to, output, options)
+    if quiet:
+        return
+    for note in done.notes:
+        click.echo(f"note: {note}", err=True)
+    for path in done.paths:
+        click.echo(f"{path}: {done.rows} rows", err=True)

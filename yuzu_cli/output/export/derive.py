@@ -1,0 +1,85 @@
+"""Every score from the one that was saved: the algebra of delta, centered, contribution and so on.
+
+Plain numpy on arrays in memory; reads no file. A result that kept one kind of score can so be
+handed to a tool that wants another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+import numpy as np
+
+STATISTICS = ("delta", "centered", "contribution", "prediction", "l2")
+
+# Best first: what loses least when another score is made from it.
+_FULL = ("delta", "centered", "prediction")
+
+
+def source_of(want: str, saved: Collection[str]) -> str | None:
+    """Name of the saved score that `want` is made from, or None when it cannot be made."""
+    if want in saved:
+        return want
+    return next((name for name in _FULL if name in saved), None)
+
+
+def derive(
+    want: str, have: str, values: np.ndarray, codes: np.ndarray, reference: np.ndarray
+) -> np.ndarray:
+    """One score from another.
+
+    Parameters
+    ----------
+    want, have : str
+        Names among `STATISTICS`; `have` is one that `source_of` gave for `want`.
+    values : ndarray, (B, T, A, M), or as saved when `want` is `have`
+    codes : ndarray, uint8, (B, M)
+        The letters there; 255 where unknown.
+    reference : ndarray, float32, (B, T)
+
+    Returns
+    -------
+    ndarray, float32
+        (B, T, A, M), or (B, T, M) for contribution and (B, A, M) for l2. NaN where the letter is
+        unknown.
+    """
+    values = values.astype(np.float32, copy=False)
+    if want == have:
+        return values
+    delta = _TO_DELTA[have](values, codes, reference)
+    return _FROM_DELTA[want](delta, reference)
+
+
+def at_letter(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Values at the letter that is there, (B, T, M) from (B, T, A, M); letter 0 where unknown."""
+    index = np.where(codes == 255, 0, codes).astype(np.intp)
+    return np.take_along_axis(values, index[:, None, None, :], axis=2)[:, :, 0]
+
+
+def _identity(values: np.ndarray, codes: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    return values
+
+
+def _from_centered(values: np.ndarray, codes: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    return values - at_letter(values, codes)[:, :, None]
+
+
+def _from_prediction(values: np.ndarray, codes: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    # At the letter that is there the prediction is the reference, so what is subtracted agrees with
+    # the numbers saved (in float16, say) better than `reference` would.
+    return values - at_letter(values, codes)[:, :, None]
+
+
+_TO_DELTA: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]] = {
+    "delta": _identity,
+    "centered": _from_centered,
+    "prediction": _from_prediction,
+}
+
+_FROM_DELTA: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "delta": lambda delta, reference: delta,
+    "centered": lambda delta, reference: delta - delta.mean(axis=2, keepdims=True),
+    "contribution": lambda delta, reference: -delta.mean(axis=2),
+    "prediction": lambda delta, reference: delta + reference[:, :, None, None],
+    "l2": lambda delta, reference: np.sqrt(np.square(delta).sum(axis=1)),
+}

@@ -1,0 +1,145 @@
+"""Writing hand-over files so that nothing half-written ever stands under the name asked for.
+
+Everything is written under a temporary name in the folder of the result and renamed once complete.
+Knows nothing of scores or regions.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import shutil
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+from numpy.lib import format as npy
+
+from yuzu_cli.errors import OutputError
+
+
+@contextmanager
+def replacing(paths: Sequence[Path], force: bool = False) -> Iterator[list[Path]]:
+    """Temporary paths to write to; renamed to `paths`, in order, when the block ends well.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Where the files shall be. Missing folders are made.
+    force : bool
+        Whether files that are already there are replaced.
+
+    Raises
+    ------
+    OutputError
+        When a path exists and `force` is off, or nothing can be written there.
+    """
+    for path in paths:
+        if path.is_dir():
+            raise OutputError(str(path), "is a folder", "name a file")
+        if path.exists() and not force:
+            raise OutputError(str(path), "exists already", "--force replaces it")
+    temporary = [path.with_name(f".{path.name}.{os.getpid()}.tmp") for path in paths]
+    try:
+        for path in paths:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        for source, path in zip(temporary, paths, strict=True):
+            _sync(source)
+            os.replace(source, path)
+    except OSError as error:
+        what = error.strerror or str(error)
+        raise OutputError(str(error.filename or paths[0]), what) from error
+    finally:
+        for source in temporary:
+            source.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def check_space(path: Path, least: int) -> None:
+    """Refuse at the start what cannot fit: `least` bytes is a lower bound of what will be written.
+
+    Raises
+    ------
+    OutputError
+        When the disk of `path` has fewer than `least` bytes free.
+    """
+    folder = path if path.is_dir() else path.parent
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if free < least:
+        raise OutputError(
+            str(path),
+            f"the disk has {free / 1e9:.2f} GB free and at least {least / 1e9:.2f} GB is needed",
+            "free some space, or export fewer targets",
+        )
+
+
+@contextmanager
+def open_text(path: Path, packed: bool) -> Iterator[TextIO]:
+    """A text file to write, gzip when `packed`; UTF-8, and without the time in the gzip header."""
+    if not packed:
+        with path.open("w", encoding="utf-8") as file:
+            yield file
+        return
+    with (
+        path.open("wb") as raw,
+        gzip.GzipFile("", "wb", compresslevel=4, fileobj=raw, mtime=0) as stream,
+        io.TextIOWrapper(stream, encoding="utf-8") as file,
+    ):
+        yield file
+
+
+class NpzStream:
+    """An .npz written array by array and piece by piece, so that no array is ever whole in memory.
+
+    Members are deflated lightly: one-hot sequences shrink to a tenth, scores little.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._zip = zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1)
+
+    def add(
+        self, key: str, shape: tuple[int, ...], dtype: np.dtype, pieces: Iterable[np.ndarray]
+    ) -> None:
+        """Write one array; `pieces` joined along axis 0 make up `shape`."""
+        rows = 0
+        with self._zip.open(f"{key}.npy", "w", force_zip64=True) as member:
+            header = {
+                "descr": npy.dtype_to_descr(np.dtype(dtype)),
+                "fortran_order": False,
+                "shape": shape,
+            }
+            npy.write_array_header_1_0(member, header)
+            for piece in pieces:
+                rows += len(piece)
+                member.write(np.ascontiguousarray(piece, dtype=dtype).data.cast("B"))
+        if shape and rows != shape[0]:
+            raise AssertionError(f"{key}: {rows} rows written where {shape[0]} were announced")
+
+    def add_whole(self, key: str, array: np.ndarray) -> None:
+        """Write one array that is small enough to be in memory."""
+        with self._zip.open(f"{key}.npy", "w", force_zip64=True) as member:
+            npy.write_array(member, array, allow_pickle=False)
+
+    def close(self) -> None:
+        """Write the directory of the archive; without it the file is not readable."""
+        self._zip.close()
+
+    def __enter__(self) -> NpzStream:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
