@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 
 from yuzu_cli.output.chunks import Codec, pad_to
-from yuzu_cli.output.files import disk_errors
+from yuzu_cli.output.files import disk_errors, remove
 from yuzu_cli.output.schema import (
     TEXT,
     Dataset,
@@ -133,6 +133,8 @@ class Builder:
     codec : Codec
     shown : str
         The path to name in messages.
+    skip : collection of str
+        Datasets that the caller makes in `file` by itself.
 
     Raises
     ------
@@ -149,14 +151,15 @@ class Builder:
         dtype: str,
         codec: Codec,
         shown: str = "",
+        skip: Collection[str] = (),
     ) -> None:
-        self._path, self._shown, self._codec = path, shown or os.fspath(path), codec
+        self._path, self._shown, self.codec = path, shown or os.fspath(path), codec
         self._columns: dict[str, _Column] = {}
         with disk_errors(self._shown):
             self._sink = Sink(path)
         self.file = h5py.File(self._sink, "w")
         for dataset in datasets_for(save):
-            if dataset.per_row:
+            if dataset.per_row and dataset.path not in skip:
                 self._columns[dataset.path] = _Column(
                     self.file, dataset, n, sizes, dtype, codec, self.check
                 )
@@ -212,7 +215,7 @@ class Builder:
         finally:
             self._sink.close()
             if not good:
-                os.unlink(self._path)
+                remove(self._path)
 
 
 class _Column:

@@ -92,13 +92,21 @@ class Lock:
         with disk_errors(self._path):
             while not self._create():
                 self._wait_until_stale()
+                # The run before may have removed the folder with its lock.
+                folder.mkdir(exist_ok=True)
         self._thread = threading.Thread(target=self._beat, name="yuzu-lock", daemon=True)
         self._thread.start()
 
     @property
     def lost(self) -> bool:
-        """Whether another run has taken over, thinking this one gone."""
+        """Whether another run has taken over, thinking this one gone; as of the last heartbeat."""
         return self._lost.is_set()
+
+    def still_ours(self) -> bool:
+        """Whether the lock is ours at this moment."""
+        if not self._lost.is_set() and not self._ours():
+            self._lost.set()
+        return not self._lost.is_set()
 
     def release(self) -> None:
         """Stop the heartbeat and remove the lock, if it is still ours."""
@@ -115,7 +123,7 @@ class Lock:
         owner |= {"started": _started(pid), "token": self._token}
         try:
             self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-        except FileExistsError:
+        except (FileExistsError, FileNotFoundError):
             return False
         try:
             write_all(self._fd, _counter(0) + json.dumps(owner).encode())
@@ -129,6 +137,8 @@ class Lock:
     def _wait_until_stale(self) -> None:
         """Return when the lock is free to be taken; raise when its owner shows itself alive."""
         first = self._read()
+        if first is None:
+            return
         deadline = time.monotonic() + self._timeout
         owner = _owner(first)
         if owner.get("machine") == _machine():
@@ -179,8 +189,7 @@ class Lock:
             with suppress(OSError):
                 os.pwrite(self._fd, _counter(count), 0)
                 os.fsync(self._fd)
-            if not self._ours():
-                self._lost.set()
+            if not self.still_ours():
                 return
 
 

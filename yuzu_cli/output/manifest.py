@@ -27,24 +27,24 @@ MANIFEST = "manifest.json"
 #: Files are compared by content (hashes), devices by kind, and the batch size that was recorded is
 #: kept.
 FREE_KEYS = (
+    "run",  # how one invocation behaves
     "output.path",
     "model.path",
     "input.fasta",
     "input.bed",
     "input.genome",
-    "compute.device",
     "compute.batch_size",
     "compute.verify",
-    "run",
-    "resume",
-    "force",
-    "progress",
-    "plan",
-    "dry_run",
-    "verbose",
-    "quiet",
-    "debug",
-    "shard",
+    # What these come to is compared below, as resolved: `auto` may become the name it stood for.
+    "compute.backend",
+    "compute.device",
+    "compute.precision",
+    "model.alphabet",
+    "input.length",
+    "mutate",
+    "output.compression",
+    "score.save",
+    "score.dtype",
 )
 
 

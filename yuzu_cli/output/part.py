@@ -113,10 +113,6 @@ class PartFolder:
         with suppress(OSError):
             self.path.rmdir()
 
-    def log_bytes(self) -> int:
-        """Bytes of finished batches: what the finished file will need, nearly."""
-        return sum(path.stat().st_size for path in log_files(self.path))
-
 
 def _is_ours(name: str) -> bool:
     return name in (MANIFEST, LOCK) or name.endswith(".tmp") or name.startswith("batches-")

@@ -161,7 +161,7 @@ ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute("n_records", "int", "records in the whole input, dropped ones included"),
     Attribute("record_start", "int", "first input record this file answers for"),
     Attribute("record_stop", "int", "one past the last; a record without a row here was dropped"),
-    Attribute("batch_size", "int", "input records computed together"),
+    Attribute("batch_size", "int", "input records per batch; 0 where merged shards differ in it"),
     Attribute("shard_index", "int", "which shard this is, from 1", optional=True),
     Attribute("shard_count", "int", "of how many", optional=True),
 )

@@ -12,7 +12,7 @@ import json
 import os
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,12 +32,13 @@ _STEP = 1 << 22
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Where one finished batch stands: its record begins at `offset` of `path`."""
+    """Where one finished batch stands: its record is `size` bytes from `offset` of `path`."""
 
     path: Path
     offset: int
     batch: int
     rows: int
+    size: int
 
 
 class SegmentWriter:
@@ -84,8 +85,9 @@ class SegmentWriter:
             except OSError:
                 self._cut()
                 raise
-        entry = Entry(self._path, self._size, batch, rows)
-        self._size += len(head) + len(text) + length
+        size = len(head) + len(text) + length
+        entry = Entry(self._path, self._size, batch, rows, size)
+        self._size += size
         return entry
 
     def close(self) -> None:
@@ -117,24 +119,33 @@ def log_files(folder: Path) -> list[Path]:
     return sorted(folder.glob(f"{PREFIX}*{SUFFIX}"))
 
 
-def scan(folder: Path, run_id: str) -> dict[int, Entry]:
-    """Every whole batch of run `run_id` by its number, without damaged ones and other runs'."""
+def scan(folder: Path, run_id: str, verify: bool = True) -> dict[int, Entry]:
+    """Every whole batch of run `run_id` by its number, without damaged ones and other runs'.
+
+    Parameters
+    ----------
+    folder : Path
+    run_id : str
+    verify : bool
+        Read everything and check it; False only looks where records begin and end.
+    """
     found: dict[int, Entry] = {}
     for path in log_files(folder):
         with disk_errors(path):
-            for entry in _scan_log(path, run_id):
+            for entry in _scan_log(path, run_id, verify):
                 found.setdefault(entry.batch, entry)
     return found
 
 
-def _scan_log(path: Path, run_id: str) -> Iterator[Entry]:
+def _scan_log(path: Path, run_id: str, verify: bool) -> Iterator[Entry]:
     size = os.path.getsize(path)
     with open(path, "rb") as file:
         offset = 0
         while (head := _read_head(file, offset, size)) is not None:
             facts, start, length, checksum = head
-            if facts["run_id"] == run_id and _checksum(file, start, length) == checksum:
-                yield Entry(path, offset, facts["batch"], facts["rows"])
+            good = not verify or _checksum(file, start, length) == checksum
+            if good and facts["run_id"] == run_id:
+                yield Entry(path, offset, facts["batch"], facts["rows"], start + length - offset)
             offset = start + length
 
 
@@ -171,8 +182,9 @@ class PayloadReader:
 
     def __init__(self, entry: Entry) -> None:
         self._entry = entry
-        self._file = open(entry.path, "rb")  # noqa: SIM115 - closed by close()
-        head = _read_head(self._file, entry.offset, os.path.getsize(entry.path))
+        with disk_errors(entry.path):
+            self._file = open(entry.path, "rb")  # noqa: SIM115 - closed by close()
+            head = _read_head(self._file, entry.offset, os.path.getsize(entry.path))
         if head is None:
             self._file.close()
             raise self._damaged()
@@ -188,7 +200,8 @@ class PayloadReader:
 
     def take(self, length: int) -> bytes:
         """The next `length` bytes."""
-        data = self._file.read(length)
+        with disk_errors(self._entry.path):
+            data = self._file.read(length)
         if len(data) != length:
             raise self._damaged()
         self._checksum = zlib.crc32(data, self._checksum)
@@ -209,9 +222,3 @@ class PayloadReader:
             self.close()
         else:
             self._file.close()
-
-
-def remove_logs(paths: Sequence[Path]) -> None:
-    """Delete logs that are no longer needed."""
-    for path in paths:
-        remove(path)
