@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import h5py
 import numpy as np
+
+from yuzu_cli.output.writer import OutputRun, RunInfo
 
 LETTERS = "ACGT"
 MOTIF = "TGACTCATG"
@@ -60,7 +61,8 @@ def make_result(
     `rows` are (chrom, start, end, name, strand); `sequences` run 5'->3' of that strand.
     """
     rng = np.random.default_rng(seed)
-    codes = np.stack([encode(text, letters) for text in sequences])
+    codes = np.array([encode(text, letters) for text in sequences], np.uint8)
+    codes = codes.reshape(len(rows), -1) if rows else np.zeros((0, 8), np.uint8)
     n, length = codes.shape
     start, end = mutate or (0, length)
     shape = (n, len(targets), len(letters), end - start)
@@ -79,48 +81,49 @@ def make_result(
         "prediction": delta + reference[:, :, None, None],
         "l2": np.sqrt((delta**2).sum(axis=1)),
     }
-    text = h5py.string_dtype()
-    with h5py.File(path, "w") as file:
-        file.attrs.update(_attributes(letters, start, end, n, config))
-        for at, name in enumerate(("chrom", "start", "end", "name", "strand")):
-            column = [row[at] for row in rows]
-            kind = {"strand": "S1", "start": "i8", "end": "i8"}.get(name, text)
-            file.create_dataset(f"regions/{name}", data=column, dtype=kind)
-        file["regions/input_index"] = np.arange(n) * 2
-        file["regions/status"] = bits.astype(np.uint8)
-        file["sequences"] = codes
-        file.create_dataset("targets", data=list(targets), dtype=text)
-        file["reference"] = reference
-        for name in save:
-            file.create_dataset(f"scores/{name}", data=scores[name].astype(dtype))
+    run = OutputRun.open(path, _info(made, save, dtype, config, letters))
+    everything: dict[str, object] = {
+        "regions/chrom": [row[0] for row in rows],
+        "regions/start": np.array([row[1] for row in rows], np.int64),
+        "regions/end": np.array([row[2] for row in rows], np.int64),
+        "regions/name": [row[3] for row in rows],
+        "regions/strand": np.array([row[4].encode() for row in rows], "S1"),
+        "regions/input_index": np.arange(n, dtype=np.int64) * 2,
+        "regions/status": bits.astype(np.uint8),
+        "sequences": codes,
+        "reference": reference,
+        **{f"scores/{name}": scores[name].astype(dtype) for name in save},
+    }
+    for batch, first, last in list(run.pending()):
+        chosen = slice((first + 1) // 2, (last + 1) // 2)
+        run.write(batch, {name: column[chosen] for name, column in everything.items()})
+    run.finish()
     return made
 
 
-def _attributes(letters: str, start: int, end: int, n: int, config: str) -> dict[str, object]:
-    return {
-        "format": "yuzu",
-        "format_version": 1,
-        "yuzu_version": "0.1.0",
-        "torch_version": "2.13.0",
-        "created": "2026-11-21T00:00:00Z",
-        "command": "yuzu run -m model.pt -b peaks.bed -g genome.fa -o out.h5",
-        "config": config,
-        "model_sha256": "0" * 64,
-        "input_sha256": "1" * 64,
-        "alphabet": letters,
-        "backend": "windowed",
-        "device": "cpu",
-        "precision": "float32",
-        "mutate_start": start,
-        "mutate_end": end,
-        "verify_max_abs_error": 1.5e-7,
-        "verify_max_rel_error": 2.5e-6,
-        "n_regions": n,
-        "n_records": 2 * n,
-        "record_start": 0,
-        "record_stop": 2 * n,
-        "batch_size": 4,
-    }
+def _info(made: Made, save: tuple[str, ...], dtype: str, config: str, letters: str) -> RunInfo:
+    """A run of twice as many records as rows: every other one was dropped."""
+    return RunInfo(
+        config=config,
+        model_sha256="0" * 64,
+        input_sha256="1" * 64,
+        alphabet=letters,
+        backend="windowed",
+        device="cpu",
+        precision="float32",
+        length=made.codes.shape[1],
+        mutate_start=made.start,
+        mutate_end=made.end,
+        targets=tuple(made.targets),
+        save=save,
+        dtype=dtype,
+        batch_size=40,
+        n_records=2 * len(made.rows),
+        verify_max_abs_error=1.5e-7,
+        verify_max_rel_error=2.5e-6,
+        command="yuzu run -m model.pt -b peaks.bed -g genome.fa -o out.h5",
+        torch_version="2.13.0",
+    )
 
 
 def random_sequences(n: int, length: int, seed: int = 0) -> list[str]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from yuzu_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from yuzu_cli.output.export.source import Source
+    from yuzu_cli.output.source import Source
 
 FORMATS = {
     "modisco": ("yuzu_cli.output.export.arrays:modisco", "folder for `modisco motifs`"),
@@ -99,11 +99,12 @@ def export(
     UsageError
         For an unknown format or target, or options the format cannot do without.
     InputError
-        When the result lacks what the format needs.
+        When chromosome sizes cannot be read, or are not those of the run's genome.
     OutputError
-        When something is there already, or cannot be written.
+        When the result cannot be read or lacks what the format needs, when something is there
+        already, or cannot be written.
     """
-    from yuzu_cli.output.export.source import Source
+    from yuzu_cli.output.source import Source
 
     options = options or ExportOptions()
     if to not in FORMATS:

@@ -15,7 +15,7 @@ import numpy as np
 from yuzu_cli.errors import UsageError
 from yuzu_cli.output.export import Exported, ExportOptions
 from yuzu_cli.output.export.files import NpzStream, check_space, replacing
-from yuzu_cli.output.export.source import HAS_UNKNOWN, PADDED, Source
+from yuzu_cli.output.source import HAS_UNKNOWN, PADDED, Source
 
 _HALF_MAX = float(np.finfo(np.float16).max)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from yuzu_cli.errors import InputError
 from yuzu_cli.output.export import ExportOptions
-from yuzu_cli.output.export.source import Source
+from yuzu_cli.output.source import Source
 
 
 def chromosome_sizes(source: Source, options: ExportOptions) -> dict[str, int] | None:

@@ -9,10 +9,11 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from yuzu_cli.alphabet import UNKNOWN
 from yuzu_cli.errors import UsageError
 from yuzu_cli.output.export import Exported, ExportOptions
 from yuzu_cli.output.export.files import NpzStream, check_space, open_text, replacing
-from yuzu_cli.output.export.source import UNKNOWN, Source
+from yuzu_cli.output.source import Source
 
 _TABLE_SCORES = ("delta", "prediction", "centered", "l2")
 
@@ -56,9 +57,7 @@ def _write_mutations(
     minus = source.regions.minus[part]
     if minus.any():
         scores = source.forward(scores, part, letters=2)
-        table = np.full(256, UNKNOWN, np.uint8)
-        table[: len(source.letters)] = source.complement
-        codes = np.where(minus[:, None], table[codes[:, ::-1]], codes)
+        codes = np.where(minus[:, None], source.complement[codes[:, ::-1]], codes)
     first, _ = source.mutated(part)
     letters, where = np.array(list(source.letters)), source.regions
     line = "%s\t%d\t%s\t%s\t%s\t%s" + "\t%.7g" * scores.shape[1] + "\n"

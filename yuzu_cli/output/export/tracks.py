@@ -16,8 +16,8 @@ from yuzu_cli.errors import InputError, UsageError
 from yuzu_cli.output.export import Exported, ExportOptions
 from yuzu_cli.output.export.files import check_space, open_text, replacing
 from yuzu_cli.output.export.sizes import chromosome_sizes
-from yuzu_cli.output.export.source import Source
 from yuzu_cli.output.export.sweep import sweep
+from yuzu_cli.output.source import Source
 
 Run = tuple[str, int, np.ndarray]
 

@@ -11,17 +11,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-import h5py
 import numpy as np
 
-from yuzu_cli.errors import InputError, UsageError
-from yuzu_cli.output.export.derive import STATISTICS, derive, source_of
+from yuzu_cli.alphabet import Alphabet
+from yuzu_cli.errors import OutputError, UsageError
+from yuzu_cli.output.derive import derive, source_of
+from yuzu_cli.output.reader import Result, open_result
 
-UNKNOWN = 255
 HAS_UNKNOWN, PADDED = 1, 2
-_COMPLEMENT = str.maketrans("ACGTU", "TGCAA")
+_COLUMNS = ("chrom", "start", "end", "name", "strand", "input_index", "status")
 _BATCH_BYTES = 1 << 25
 
 
@@ -60,24 +59,23 @@ class Source:
 
     Raises
     ------
-    InputError
-        When the file is missing, unfinished or not a result.
+    OutputError
+        When the file is missing, unfinished, damaged or not a result.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self._file = _open(self.path)
-        attrs = self._file.attrs
-        self.attrs: dict[str, Any] = {key: attrs[key] for key in attrs}
-        self.letters = str(attrs["alphabet"])
-        self.mutate_start, self.mutate_end = int(attrs["mutate_start"]), int(attrs["mutate_end"])
-        self.n, self.length = self._file["sequences"].shape
-        self.targets = [str(name) for name in self._file["targets"].asstr()[()]]
-        self.saved = tuple(name for name in STATISTICS if f"scores/{name}" in self._file)
+        self.result = open_result(path)
+        self.attrs = self.result.attributes
+        self.letters = self.result.alphabet
+        self.mutate_start, self.mutate_end = self.result.mutated
+        self.n, self.length = self.result.n_regions, self.result.length
+        self.targets = self.result.targets
+        self.saved = self.result.saved
 
     def close(self) -> None:
         """Close the file; batches can no longer be read."""
-        self._file.close()
+        self.result.close()
 
     def __enter__(self) -> Source:
         return self
@@ -88,34 +86,23 @@ class Source:
     @cached_property
     def regions(self) -> Regions:
         """Coordinates of all rows."""
-        group = self._file["regions"]
-        strand = group["strand"][()].astype("U1")
-        return Regions(
-            chrom=group["chrom"].asstr()[()],
-            name=group["name"].asstr()[()],
-            start=group["start"][()],
-            end=group["end"][()],
-            strand=strand,
-            minus=strand == "-",
-            input_index=group["input_index"][()],
-            status=group["status"][()],
-        )
+        columns = {name: self.result.read(f"regions/{name}") for name in _COLUMNS}
+        columns["strand"] = columns["strand"].astype("U1")
+        return Regions(**columns, minus=columns["strand"] == "-")
 
     @cached_property
     def complement(self) -> np.ndarray:
-        """Index of each letter's complement, int64 (A,).
+        """Code of each code's complement, uint8 (256,).
 
         Raises
         ------
         UsageError
             For an alphabet without complements.
         """
-        text = self.letters.translate(_COMPLEMENT)
-        if "U" in self.letters:
-            text = text.replace("T", "U")
-        if sorted(text) != sorted(self.letters) or not set(self.letters) <= set("ACGTU"):
+        table = Alphabet(self.letters).complement
+        if table is None:
             raise UsageError(str(self.path), f"alphabet {self.letters} has no complement")
-        return np.array([self.letters.index(letter) for letter in text])
+        return table
 
     def choose(self, wanted: Sequence[str], *, one: bool = False) -> list[int]:
         """Indices of targets asked for by name or by index; all of them when none is asked for.
@@ -161,12 +148,12 @@ class Source:
 
         Raises
         ------
-        InputError
+        OutputError
             When it can be made from none of them.
         """
         have = source_of(statistic, self.saved)
         if have is None:
-            raise InputError(
+            raise OutputError(
                 str(self.path),
                 f"{statistic} is needed here, and {', '.join(self.saved) or 'no score'} was saved",
                 "run again with --scores delta",
@@ -175,15 +162,15 @@ class Source:
 
     def dtype(self, statistic: str) -> np.dtype:
         """Type a saved score is stored in: float32 or float16."""
-        return self._file[f"scores/{statistic}"].dtype
+        return self.result.file[f"scores/{statistic}"].dtype
 
     def sequences(self, rows: slice) -> np.ndarray:
         """Letters of whole windows, uint8 (B, L), in each row's own strand."""
-        return self._file["sequences"][rows]
+        return self.result.read("sequences", rows)
 
     def reference(self, rows: slice, targets: Sequence[int]) -> np.ndarray:
         """Outputs for the sequences themselves, float32 (B, T)."""
-        return self._file["reference"][rows][:, list(targets)]
+        return self.result.read("reference", rows)[:, list(targets)]
 
     def scores(self, statistic: str, rows: slice, targets: Sequence[int]) -> np.ndarray:
         """One statistic, saved or derived, float32, in each row's own strand.
@@ -194,10 +181,12 @@ class Source:
             (B, T, A, M); (B, T, M) for contribution; (B, A, M) over all targets for l2.
         """
         have = self.need(statistic)
-        data = self._file[f"scores/{have}"]
         if "l2" in (statistic, have):
             targets = range(len(self.targets))
-        values = data[rows] if have == "l2" else _take(data, rows, targets)
+        if have == "l2":
+            values = self.result.read("scores/l2", rows)
+        else:
+            values = _take(self.result, f"scores/{have}", rows, targets)
         codes = self.sequences(rows)[:, self.mutate_start : self.mutate_end]
         return derive(statistic, have, values, codes, self.reference(rows, targets))
 
@@ -231,37 +220,22 @@ class Source:
             return values
         turned = values[minus][..., ::-1]
         if letters is not None:
-            turned = np.take(turned, self.complement, axis=letters)
+            turned = np.take(turned, self.complement[: len(self.letters)], axis=letters)
         values = values.copy()
         values[minus] = turned
         return values
 
 
-def _open(path: Path) -> h5py.File:
-    if not path.exists():
-        part = path.with_name(path.name + ".part")
-        hint = "the run is not finished; give its command again" if part.exists() else ""
-        raise InputError(str(path), "no such file", hint)
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise InputError(str(path), "not an HDF5 file, or a damaged one") from error
-    if file.attrs.get("format") != "yuzu" or "scores" not in file:
-        file.close()
-        raise InputError(str(path), "not a result of yuzu run")
-    return file
-
-
-def _take(data: h5py.Dataset, rows: slice, targets: Sequence[int]) -> np.ndarray:
+def _take(result: Result, path: str, rows: slice, targets: Sequence[int]) -> np.ndarray:
     """Some targets of some rows, in the order asked for.
 
     A slice where it can be, for h5py reads slices far faster than lists, and lists only sorted.
     """
     order = sorted(targets)
     if order[-1] - order[0] + 1 == len(order):
-        values = data[rows, order[0] : order[-1] + 1]
+        values = result.read(path, rows, slice(order[0], order[-1] + 1))
     else:
-        values = data[rows, order]
+        values = result.read(path, rows, order)
     if order == list(targets):
         return values
     return values[:, [order.index(target) for target in targets]]
