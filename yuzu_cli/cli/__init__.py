@@ -15,12 +15,14 @@ from collections.abc import Sequence
 import click
 
 import yuzu_cli
+from yuzu_cli.cli import _console
 from yuzu_cli.cli._signals import Interrupted, interruptible
 from yuzu_cli.errors import YuzuError
 
 #: Command to the module that holds it, in the order of `yuzu --help`.
 COMMANDS = {
     "run": "yuzu_cli.cli.run",
+    "merge": "yuzu_cli.cli.merge",
     "info": "yuzu_cli.cli.info",
     "export": "yuzu_cli.cli.export",
 }
@@ -43,18 +45,16 @@ class _Group(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
         if not name.startswith("-") and name not in COMMANDS:
-            raise click.UsageError(_unknown(name, list(COMMANDS), "command"), ctx)
+            hint = _near(name, list(COMMANDS)) or "see yuzu --help"
+            raise click.UsageError(f"{name}: no such command; {hint}", ctx)
         return super().resolve_command(ctx, args)
 
 
-def _unknown(name: str, known: list[str], kind: str) -> str:
+def _near(name: str, known: list[str]) -> str:
     import difflib
 
     close = difflib.get_close_matches(name, known, 1)
-    return f"no {kind} {name}; " + (f"did you mean {close[0]}?" if close else f"see {_HELP}")
-
-
-_HELP = "yuzu --help"
+    return f"did you mean {close[0]}?" if close else ""
 
 
 @click.group(
@@ -82,22 +82,23 @@ def _say(text: str) -> None:
 
 def _usage(error: click.ClickException) -> str:
     """What click found wrong, in the form of every other error."""
-    path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "yuzu"
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    see = f"see {context.command_path if context else 'yuzu'} --help"
     if isinstance(error, click.NoSuchOption):
-        known = error.possibilities or []
-        hint = f"did you mean {sorted(known)[0]}?" if known else f"see {path} --help"
-        return f"{error.option_name}: no such option; {hint}"
+        options = context.command.params if context else []
+        known = [name for option in options for name in (*option.opts, *option.secondary_opts)]
+        return f"{error.option_name}: no such option; {_near(error.option_name, known) or see}"
+    if isinstance(error, click.BadOptionUsage):
+        what = error.message.rpartition("' ")[2].rstrip(".")
+        return f"{error.option_name}: {what}; {see}"
     if isinstance(error, click.BadParameter) and error.param is not None:
-        names = "/".join([*error.param.opts]) or error.param.name or ""
-        if isinstance(error, click.MissingParameter):
-            return (
-                f"{error.param.make_metavar(error.ctx)}: missing; see {path} --help"
-                if (isinstance(error.param, click.Argument) and error.ctx)
-                else f"{names}: missing; see {path} --help"
-            )
-        return f"{names}: {error.message.rstrip('.')}"
+        name = error.param.metavar or ""
+        if isinstance(error.param, click.Option):
+            name = "/".join(error.param.opts)
+        what = "missing" if isinstance(error, click.MissingParameter) else error.message
+        return f"{name}: {what.rstrip('.')}; {see}"
     message = error.format_message().rstrip(".")
-    return message if "; " in message else f"{message}; see {path} --help"
+    return message if "; " in message else f"{message}; {see}"
 
 
 def _internal(error: BaseException) -> str:
@@ -108,7 +109,7 @@ def _internal(error: BaseException) -> str:
 def _run(args: Sequence[str] | None) -> int:
     """Run one command line and give its exit code; every error becomes a line on stderr."""
     arguments = list(sys.argv[1:] if args is None else args)
-    debug = "--debug" in arguments
+    _console.debug = "--debug" in arguments
     try:
         with interruptible():
             code = group.main(arguments, prog_name="yuzu", standalone_mode=False)
@@ -121,29 +122,32 @@ def _run(args: Sequence[str] | None) -> int:
         _say(_usage(error))
         return 2
     except YuzuError as error:
-        if debug:
+        if _console.debug:
             raise
         _say(str(error))
         return error.exit_code
     except (Interrupted, KeyboardInterrupt, click.Abort) as error:
         code = error.exit_code if isinstance(error, Interrupted) else 130
-        if debug:
+        if _console.debug:
             raise
         with contextlib.suppress(OSError):
             print(str(error) or "interrupted", file=sys.stderr)
         return code
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit) as error:
+        # Click turns a broken pipe into an exit; the other exits are those of shell completion.
+        if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
+            return int(error.code or 0)
         # The reader of stdout has gone, e.g. `yuzu info | head`; Python must not flush it again.
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except MemoryError:
-        if debug:
+        if _console.debug:
             raise
         _say("memory: there is not enough of it; give a smaller --batch-size")
         return 1
     except Exception as error:
-        if debug:
+        if _console.debug:
             raise
         _say(_internal(error))
         return 1

@@ -20,6 +20,9 @@ EVERY = 30.0
 
 logger = logging.getLogger("yuzu_cli")
 
+#: Whether errors show where they come from: --debug, or run.debug of the config.
+debug = False
+
 
 class _Lines(logging.Formatter):
     """`12:03:44 text` for what happens, `warning: text` for what the user should know."""
@@ -47,7 +50,7 @@ class _Stderr(logging.Handler):
             pass  # stderr is closed or full; that must not end a run of hours
 
 
-def set_up_logging(verbosity: int, debug: bool = False) -> None:
+def set_up_logging(verbosity: int) -> None:
     """Show warnings (-1), and what happens (0), in detail (1), or everything there is (2)."""
     level = {-1: logging.WARNING, 0: logging.INFO, 1: logging.DEBUG, 2: logging.DEBUG}[verbosity]
     for handler in logger.handlers[:]:

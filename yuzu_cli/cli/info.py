@@ -1,0 +1,101 @@
+"""`yuzu info`: what a file holds, as text or JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+#: Facts shown as they are, in this order, where they are there.
+_PLAIN = (
+    "created",
+    "command",
+    "backend",
+    "device",
+    "precision",
+    "alphabet",
+    "length",
+    "yuzu_version",
+    "torch_version",
+    "model_sha256",
+    "input_sha256",
+)
+
+
+@click.command("info", short_help="What is in an output or a plan.")
+@click.argument("path", metavar="OUT.h5")
+@click.option("--json", "as_json", is_flag=True, help="As JSON, with everything.")
+@click.option("--debug", is_flag=True, help="Tracebacks.")
+def command(path: str, as_json: bool, debug: bool) -> None:
+    """What is in an output, a plan, or the unfinished work beside an output.
+
+    \b
+    Examples:
+      yuzu info scores.h5
+      yuzu info scores.h5 --json | python -m json.tool
+    """
+    from yuzu_cli.output.reader import info
+
+    facts = info(path)
+    click.echo(json.dumps(facts, indent=2) if as_json else describe(facts))
+
+
+def describe(facts: dict[str, Any]) -> str:
+    """The facts that `info` found, as lines of text."""
+    lines = [(facts["kind"], f"{facts['path']}{_size(facts)}")]
+    if facts["kind"] == "plan":
+        known = {"kind", "path", "bytes", "config"}
+        lines += [(key, value) for key, value in facts.items() if key not in known]
+        return _table(lines)
+    lines += [("regions", _regions(facts))]
+    lines += [("targets", _some(facts["targets"]))]
+    lines += [("mutated", f"{facts['mutate_start']}:{facts['mutate_end']} of each window")]
+    lines += [("scores", ", ".join(facts["scores"]))]
+    lines += [(key, facts[key]) for key in _PLAIN if facts.get(key) not in (None, "")]
+    if facts.get("shard_count"):
+        lines += [("shard", f"{facts['shard_index']} of {facts['shard_count']}")]
+    lines += [("verified", _verified(facts))]
+    for name, data in facts.get("datasets", {}).items():
+        shape = " x ".join(str(length) for length in data["shape"])
+        axes = data["axes"].replace(" ", " x ")
+        lines += [(name, f"{axes} = {shape}, {data['dtype']}, {data['compression']}")]
+    return _table(lines)
+
+
+def _size(facts: dict[str, Any]) -> str:
+    size = float(facts.get("bytes", 0))
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000 or unit == "GB":
+            break
+        size /= 1000
+    return f", {size:.3g} {unit}" if size else ""
+
+
+def _regions(facts: dict[str, Any]) -> str:
+    if facts["kind"] == "unfinished":
+        done = f"{facts['batches_done']} of {facts['batches']} batches done"
+        return f"{facts['n_regions']} so far, {done}; the same command continues"
+    notes = [f"{facts['dropped']} dropped"] if facts["dropped"] else []
+    notes += [
+        f"{count} {name.replace('_', ' ')}" for name, count in facts["status"].items() if count
+    ]
+    return ", ".join([str(facts["n_regions"]), *notes])
+
+
+def _some(names: list[str], most: int = 8) -> str:
+    shown = ", ".join(names[:most])
+    return f"{len(names)}: {shown}{', …' if len(names) > most else ''}"
+
+
+def _verified(facts: dict[str, Any]) -> str:
+    largest, relative = facts["verify_max_abs_error"], facts["verify_max_rel_error"]
+    if largest is None:
+        return "not compared with naive"
+    text = f"largest difference from naive {largest:.2g}"
+    return text if relative is None else f"{text}, {relative:.2g} of the largest effect"
+
+
+def _table(lines: list[tuple[str, Any]]) -> str:
+    width = max(len(key) for key, _ in lines)
+    return "\n".join(f"{key:<{width}}  {value}" for key, value in lines)
