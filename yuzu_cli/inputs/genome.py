@@ -23,7 +23,7 @@ from yuzu_cli.inputs.index import (
     file_sha256,
     fresh_index,
 )
-from yuzu_cli.inputs.text import TextSource, is_plain
+from yuzu_cli.inputs.text import TextSource, changed, is_plain
 
 if TYPE_CHECKING:
     from pyfaidx import Faidx
@@ -62,6 +62,7 @@ class Genome:
             self._locate()
             handle = self._handle = self._open()
             self.sizes = {name: entry.rlen for name, entry in handle.index.items()}
+            self._state = self._fingerprint()
             if not self._packed:
                 self._check_index(max((part.bend for part in handle.index.values()), default=0))
         except BaseException:
@@ -126,25 +127,29 @@ class Genome:
         if self._pid != os.getpid():  # a handle shared over a fork moves under its owner
             self._release()
         handle = self._handle = self._handle or self._open()
-        try:
-            with explained(self.path, f"{chrom}:{start}-{end} cannot be read"):
-                letters = handle.fetch(chrom, start + 1, end) if end > start else ""
-        except OSError as error:
-            what = f"{chrom}:{start}-{end} cannot be read ({error})"
-            raise InputError(self.path, what) from error
+        with explained(self.path, f"{chrom}:{start}-{end} cannot be read"):
+            letters = handle.fetch(chrom, start + 1, end) if end > start else ""
         if len(letters) != end - start:
             what = f"{chrom}:{start}-{end} has {len(letters)} letters"
             raise InputError(self.path, what, f"delete {self._index[0]}, it is made again")
         return letters
 
+    def check_unchanged(self) -> None:
+        """Raise InputError when the file was written to since it was opened."""
+        if self._fingerprint() != self._state:
+            raise changed(self.path)
+
+    def _fingerprint(self) -> tuple[int, int]:
+        with explained(self.path, "cannot be read"):
+            state = os.stat(self._file)
+        return state.st_size, state.st_mtime_ns
+
     def other_name(self, chrom: str) -> str:
         """For a name that the genome lacks: what it may be called there, in words."""
         bare = chrom.removeprefix("chr")
-        guesses = {
-            bare,
-            f"chr{bare}",
-            *({"M", "MT", "chrM", "chrMT"} if bare in ("M", "MT") else ()),
-        }
+        guesses = {bare, f"chr{bare}"}
+        if bare in ("M", "MT"):
+            guesses |= {"M", "MT", "chrM", "chrMT"}
         folded = {guess.lower() for guess in guesses}
         for name in self.sizes:
             if name in guesses or name.lower() in folded:

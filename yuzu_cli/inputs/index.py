@@ -54,7 +54,7 @@ def build_index(file: str, packed: bool, label: str, folder: Path, stem: str) ->
     made = [folder / f"{stem}.fai", folder / f"{stem}.gzi"]
     with tempfile.TemporaryDirectory(prefix=".yuzu-index-", dir=folder) as scratch:
         parts = [Path(scratch) / "fai", Path(scratch) / "gzi"]
-        with explained(label, "cannot be indexed"):
+        with explained(label, "cannot be indexed", let=(OSError,)):
             Faidx(file, indexname=str(parts[0]), gzi_indexname=str(parts[1])).close()
         times = os.stat(file)
         for part, place in reversed([*zip(parts, made, strict=True)][: 1 + packed]):
@@ -65,15 +65,19 @@ def build_index(file: str, packed: bool, label: str, folder: Path, stem: str) ->
 
 
 @contextmanager
-def explained(path: str, what: str, hint: str = "") -> Iterator[None]:
-    """Turn what pyfaidx raises into InputError; OSError stays, it may be the folder's fault."""
+def explained(
+    path: str, what: str, hint: str = "", *, let: tuple[type[Exception], ...] = ()
+) -> Iterator[None]:
+    """Turn what pyfaidx raises into InputError, but for what is `let` through."""
     from pyfaidx import FastaIndexingError, FetchError
 
     try:
         yield
+    except let:
+        raise
     except FastaIndexingError as error:
         raise _indexing_error(path, str(error)) from error
-    except (ValueError, FetchError, zlib.error, EOFError, struct.error) as error:
+    except (OSError, ValueError, FetchError, zlib.error, EOFError, struct.error) as error:
         if str(error).startswith("Duplicate key"):
             name = str(error).removeprefix("Duplicate key ").strip('"')
             what, hint = f"two sequences are named {name!r}", "a genome has each name once"

@@ -112,6 +112,8 @@ class BedFile:
             self.n_records += 1
         if not self.n_records:
             raise InputError(source.label, "has no regions", "a BED line is: chrom, start, end")
+        if self._columns == _NARROWPEAK_COLUMNS and not summits:
+            log.info("%s: 10 columns; input.center summit would use the last", source.label)
         if missing:
             text = "%s: %d regions have no summit (-1); their midpoint is taken"
             log.warning(text, source.label, missing)

@@ -10,7 +10,6 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NoReturn
 
 import numpy as np
 
@@ -76,45 +75,41 @@ class WindowStream(ABC):
         """
         if self._source.fd < 0:
             raise ValueError("the stream is closed")
-        self._source.check_unchanged()
+        self._check_unchanged()
         yield from self._windows(start, self.n_records if stop is None else stop)
+        self._check_unchanged()
+
+    def _check_unchanged(self) -> None:
         self._source.check_unchanged()
 
     @abstractmethod
     def _windows(self, start: int, stop: int) -> Iterator[Window]: ...
 
     def _window(
-        self, where: str, region: Region, known: np.ndarray, left: int, status: int
+        self, where: str, region: Region, given: np.ndarray, left: int, origin: int, status: int
     ) -> Window | None:
         """Place letters in a window with flanks; None when their unknown letters drop it.
 
-        `known` holds the letters of the input that the window covers, and `left` is where the first
-        of them lies, counted from the first flank letter (negative when it lies before).
+        `given` holds the codes of the input that the window and its flanks cover, and `left` is how
+        many letters are missing before them. `origin` is the window's first position in the
+        chromosome or record, for messages.
         """
         flank, length = self._flank, self.length
         codes = np.full(length + 2 * flank, UNKNOWN, dtype=np.uint8)
-        first, last = max(left, 0), min(left + known.size, codes.size)
-        codes[first:last] = known[first - left : last - left]
-        inside = codes[flank : flank + length]
-        if (inside == UNKNOWN).any():
+        codes[left : left + given.size] = given
+        if (codes[flank : flank + length] == UNKNOWN).any():
             status |= HAS_UNKNOWN
-            if self._unknown in ("drop", "error"):
-                real = codes[max(first, flank) : min(last, flank + length)] == UNKNOWN
-                if real.any() and self._unknown == "drop":
-                    return None
-                if real.any():
-                    at = int(real.argmax()) + max(first, flank) - flank
-                    self._refuse_unknown(where, region, at)
+            first, last = max(left, flank), min(left + given.size, flank + length)
+            unknown = np.flatnonzero(codes[first:last] == UNKNOWN)
+            if unknown.size and self._unknown == "drop":
+                return None
+            if unknown.size and self._unknown == "error":
+                at = int(unknown[0]) + first - flank + origin
+                what = f"the letter at {region.chrom}:{at} is unknown to the model"
+                raise InputError(where, what, "set input.unknown to zero, uniform or drop")
         if region.strand == "-":
             codes = self._alphabet.reverse_complement(codes)
         return Window(region, codes, status)
-
-    def _refuse_unknown(self, where: str, region: Region, at: int) -> NoReturn:
-        raise InputError(
-            where,
-            f"{region.chrom}:{region.start + at} is a letter that the model does not know",
-            "set input.unknown to zero, uniform or drop",
-        )
 
     def _finish_opening(self) -> None:
         """What is left of the first pass once records have been counted."""

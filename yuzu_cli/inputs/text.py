@@ -136,14 +136,12 @@ class TextSource:
 
     def reader(self, offset: int = 0) -> io.BufferedReader:
         """A buffered reader of its own from byte `offset` of the decoded bytes."""
-        return io.BufferedReader(_At(self.fd, offset), CHUNK)
+        return io.BufferedReader(_At(self, offset), CHUNK)
 
     def check_unchanged(self) -> None:
         """Raise InputError when the file was written to since it was opened."""
         if self._fingerprint() != self._state:
-            raise InputError(
-                self.label, "was changed while it was being read", "start the run again"
-            )
+            raise changed(self.label)
 
     def _fingerprint(self) -> tuple[int, int]:
         state = os.fstat(self.fd)
@@ -163,17 +161,27 @@ class TextSource:
 class _At(io.RawIOBase):
     """Bytes of a descriptor from an offset on, without moving the descriptor's own position."""
 
-    def __init__(self, fd: int, offset: int) -> None:
-        self._fd, self._offset = fd, offset
+    def __init__(self, source: TextSource, offset: int) -> None:
+        self._source, self._offset = source, offset
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer) -> int:  # type: ignore[no-untyped-def]
-        data = os.pread(self._fd, len(buffer), self._offset)
+        if self._source.fd < 0:
+            raise ValueError("the input is closed")
+        try:
+            data = os.pread(self._source.fd, len(buffer), self._offset)
+        except OSError as error:
+            raise _open_error(self._source.label, error) from error
         buffer[: len(data)] = data
         self._offset += len(data)
         return len(data)
+
+
+def changed(label: str) -> InputError:
+    """The error for a file that was written to after it was opened."""
+    return InputError(label, "was changed while it was being read", "start the run again")
 
 
 def hash_descriptor(fd: int) -> str:

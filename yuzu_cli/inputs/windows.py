@@ -53,12 +53,15 @@ class FastaWindows(WindowStream):
 
     def _check(self, line: int, name: str, letters: int) -> None:
         where, drop = f"{self._source.label}:{line}", self._wrong_length == "drop"
-        if not letters and not drop:
-            raise InputError(where, f"record {name!r} has no letters")
+        if not letters:
+            if not drop:
+                raise InputError(where, f"record {name!r} has no letters")
+            self._dropped += 1
+            return
         self.length = self.length or letters
         if letters == self.length:
             return
-        if not self._given and letters:
+        if not self._given:
             what = f"record {name!r} has {letters} letters, those before have {self.length}"
             raise InputError(where, what, "set input.length and input.wrong_length")
         if drop:
@@ -88,6 +91,7 @@ class FastaWindows(WindowStream):
             region,
             self._alphabet.encode(letters),
             first - skip + self._flank,
+            skip,
             RESIZED if extra else 0,
         )
 
@@ -168,8 +172,13 @@ class BedWindows(WindowStream):
             Region(bed.chrom, start, end, bed.name, bed.strand, index),
             self._alphabet.encode(self._genome.fetch(bed.chrom, first, last)),
             first - (start - flank),
+            start,
             PADDED if outside else 0,
         )
+
+    def _check_unchanged(self) -> None:
+        super()._check_unchanged()
+        self._genome.check_unchanged()
 
     def close(self) -> None:
         """Release files; more than once is harmless."""
