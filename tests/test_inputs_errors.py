@@ -15,6 +15,7 @@ from yuzu_cli.inputs.windows import open_windows
 
 DNA = parse_alphabet("ACGT")
 GENOME = ">chr1 first\n" + "ACGTACGTAC\n" * 20 + ">2\n" + "N" * 10 + "\n" + "ACGTACGTAC\n" * 3
+ARABIC_ONE = "\u0661"
 BASE = "; BED is 0-based, half-open"
 GOOD = "chr1\t40\t60\n"
 
@@ -46,7 +47,7 @@ BED_CASES = {
     ),
     "decimal": ("chr1\t1e2\t500\n", {}, ":1: start '1e2' is not a whole number; columns 2 and 3"),
     "underscore": ("chr1\t1_0\t50\n", {}, ":1: start '1_0' is not a whole number"),
-    "other-digits": ("chr1\t١\t50\n", {}, ":1: start '١' is not a whole number"),
+    "other-digits": (f"chr1\t{ARABIC_ONE}\t50\n", {}, ":1: start '\u0661' is not a whole number"),
     "header-line": ("chrom\tstart\tend\n" + GOOD, {}, "a header line begins with #"),
     "huge": ("chr1\t1\t4294967296\n", {}, ":1: end 4294967296 is beyond any chromosome"),
     "very-huge": ("chr1\t1\t" + "9" * 5000 + "\n", {}, "is beyond any chromosome"),
@@ -230,7 +231,7 @@ def test_bad_files(
 def test_no_room_to_unpack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "seqs.fa.gz"
     path.write_bytes(gzip.compress(b">a\nACGT\n"))
-    monkeypatch.setattr(text.tempfile, "TemporaryFile", lambda: open("/dev/full", "wb"))
+    monkeypatch.setattr(text.tempfile, "TemporaryFile", lambda: Path("/dev/full").open("wb"))
     told = message(lambda: open_windows(alphabet=DNA, fasta=str(path)))
     assert "No space left on device; point TMPDIR at a disk with room" in told
 

@@ -1,0 +1,215 @@
+"""The genome: how it is packed, indexed when many start at once, and read after a fork."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+from Bio import bgzf
+
+from yuzu_cli.errors import InputError
+from yuzu_cli.inputs import index
+from yuzu_cli.inputs.genome import Genome
+
+LETTERS = "ACGTTGCANNACGTACCA" * 40
+TEXT = ">chr1\n" + "\n".join(LETTERS[i : i + 60] for i in range(0, 720, 60)) + "\n>chr2\nACGT"
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    return folder / "yuzu"
+
+
+def check(path: Path) -> None:
+    genome = Genome(str(path))
+    assert genome.sizes == {"chr1": 720, "chr2": 4}
+    spans = [(0, 720), (0, 1), (59, 61), (60, 120), (61, 300), (719, 720), (5, 5)]
+    for start, end in spans:
+        assert genome.fetch("chr1", start, end) == LETTERS[start:end]
+    assert genome.fetch("chr2", 0, 4) == "ACGT"
+    genome.close()
+
+
+def pack(path: Path, how: str) -> Path:
+    if how == "bgzip":
+        with bgzf.BgzfWriter(str(path), "wb") as file:
+            file.write(TEXT.encode())
+    else:
+        raw = TEXT.replace("\n", "\r\n") if how == "crlf" else TEXT
+        path.write_bytes(gzip.compress(raw.encode()) if how == "gzip" else raw.encode())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        ("g.fa", "plain"),
+        ("g.fa", "crlf"),
+        ("g.fa.gz", "bgzip"),
+        ("g.fa.gz", "gzip"),
+        ("g.fa.gz", "plain"),
+        ("g.fa", "gzip"),
+        ("g.fa", "bgzip"),
+    ],
+)
+def test_packings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, how: str) -> None:
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(spool))
+    path = pack(tmp_path / name, how)
+    check(path)  # builds the index
+    check(path)  # reads it
+    assert list(spool.iterdir()) == []
+    beside = {part.name for part in tmp_path.iterdir()} - {name, "spool"}
+    as_it_lies = {("g.fa", "plain"), ("g.fa", "crlf"), ("g.fa.gz", "bgzip")}
+    expected = {f"{name}.fai"} | ({f"{name}.gzi"} if how == "bgzip" else set())
+    assert beside == (expected if (name, how) in as_it_lies else set())
+
+
+def test_hash(tmp_path: Path) -> None:
+    def of(path: Path) -> str:
+        genome = Genome(str(path))
+        genome.close()
+        return genome.sha256
+
+    plain = pack(tmp_path / "g.fa", "plain")
+    opened = Genome(str(pack(tmp_path / "g.fa.gz", "gzip")))
+    assert of(plain) == opened.sha256 == hashlib.sha256(TEXT.encode()).hexdigest()
+    opened.close()
+    packed = pack(tmp_path / "b.fa.gz", "bgzip")
+    assert of(packed) == hashlib.sha256(packed.read_bytes()).hexdigest()
+
+
+def test_hash_of_a_large_genome_is_kept(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index, "HASH_CACHE_BYTES", 1)
+    path = pack(tmp_path / "g.fa", "plain")
+    fresh = index.file_sha256(str(path))
+    assert not cache.exists()  # written a moment ago, it could change at the same time stamp
+    os.utime(path, (1e9, 1e9))
+    assert index.file_sha256(str(path)) == fresh
+    [kept] = cache.iterdir()
+    kept.write_text("0" * 64)
+    assert index.file_sha256(str(path)) == "0" * 64
+    kept.write_text("torn")
+    assert index.file_sha256(str(path)) == fresh
+    os.utime(path, (1e9 + 5, 1e9 + 5))
+    assert index.file_sha256(str(path)) == fresh
+    assert len(list(cache.iterdir())) == 2
+
+
+def test_a_folder_that_cannot_be_written(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = pack(tmp_path / "g.fa", "plain")
+    refused = {tmp_path}
+    real = tempfile.TemporaryDirectory
+
+    def guarded(*args: object, dir: Path, **kwargs: object) -> object:
+        if Path(dir) in refused:
+            raise PermissionError(13, "Permission denied")
+        return real(*args, dir=dir, **kwargs)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(index.tempfile, "TemporaryDirectory", guarded)
+    check(path)
+    assert [part.suffix for part in cache.iterdir()] == [".fai"]
+    check(path)
+    next(cache.iterdir()).unlink()
+    refused.add(cache)
+    check(path)
+    assert list(cache.iterdir()) == []
+    assert not (tmp_path / "g.fa.fai").exists()
+
+
+def test_stale_index_is_made_again(tmp_path: Path) -> None:
+    path = tmp_path / "g.fa"
+    path.write_text(">chr1\nTTTT\n")
+    Genome(str(path)).close()
+    fai = tmp_path / "g.fa.fai"
+    os.utime(fai, (1e9, 1e9))
+    pack(path, "plain")
+    check(path)
+
+
+def test_genome_dated_in_the_future(tmp_path: Path) -> None:
+    path = pack(tmp_path / "g.fa", "plain")
+    os.utime(path, (4e9, 4e9))
+    check(path)
+    made = (tmp_path / "g.fa.fai").stat().st_ino
+    check(path)
+    assert (tmp_path / "g.fa.fai").stat().st_ino == made
+
+
+@pytest.mark.parametrize(
+    ("fai", "expected"),
+    [
+        pytest.param("chr1\t720\t6\t60\t61\n", "is of another file, or of a part", id="part"),
+        pytest.param("chr1\t9999\t6\t60\t61\n", "is of another file, or of a part", id="larger"),
+        pytest.param("", "is of another file, or of a part", id="empty"),
+        pytest.param("chr1\t720\n", "cannot be read", id="torn"),
+    ],
+)
+def test_foreign_index_is_refused(tmp_path: Path, fai: str, expected: str) -> None:
+    path = pack(tmp_path / "g.fa", "plain")
+    (tmp_path / "g.fa.fai").write_text(fai)
+    with pytest.raises(InputError, match=expected) as caught:
+        Genome(str(path))
+    assert caught.value.where == str(path)
+    assert "g.fa.fai, it is made again" in str(caught.value)
+
+
+def test_truncated_bgzip(tmp_path: Path) -> None:
+    path = pack(tmp_path / "g.fa.gz", "bgzip")
+    path.write_bytes(path.read_bytes()[:-28])
+    with pytest.raises(InputError, match="EOF marker not found"):
+        Genome(str(path))
+
+
+SCRIPT = """
+import os, sys
+from yuzu_cli.inputs.genome import Genome
+genome = Genome(sys.argv[1])
+child = 0 if len(sys.argv) < 3 else os.fork()
+letters = genome.fetch("chr1", 0, 720)
+for start in range(700):
+    assert genome.fetch("chr1", start, start + 20) == letters[start:start + 20]
+if len(sys.argv) > 2 and child == 0:
+    os._exit(0)
+if child:
+    assert os.waitpid(child, 0)[1] == 0
+print(letters)
+"""
+
+
+def start(*args: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", SCRIPT, *args]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize("how", ["plain", "bgzip"])
+def test_many_processes_at_once(tmp_path: Path, how: str) -> None:
+    path = pack(tmp_path / f"g.fa{'.gz' * (how == 'bgzip')}", how)
+    started = [start(str(path)) for _ in range(4)]
+    for process in started:
+        out, _ = process.communicate(timeout=60)
+        assert process.returncode == 0
+        assert out.strip() == LETTERS
+    assert not [part for part in tmp_path.iterdir() if part.name.startswith(".yuzu")]
+
+
+@pytest.mark.parametrize("how", ["plain", "bgzip", "gzip"])
+def test_after_a_fork(tmp_path: Path, how: str) -> None:
+    path = pack(tmp_path / f"g.fa{'.gz' * (how != 'plain')}", how)
+    process = start(str(path), "fork")
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert out.strip() == LETTERS
