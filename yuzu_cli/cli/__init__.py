@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 
 import click
@@ -73,11 +74,17 @@ def group() -> None:
     """
 
 
+def _print(text: str) -> None:
+    """One line or more on stderr; a closed or full stderr is nobody's fault."""
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError, ValueError):
+            print(text, file=sys.stderr, flush=True)
+
+
 def _say(text: str) -> None:
-    """One `error:` line per line of text; a closed stderr is nobody's fault."""
-    with contextlib.suppress(OSError):
-        for line in text.splitlines() or [""]:
-            print(f"error: {line}", file=sys.stderr)
+    """One `error:` line per line of text."""
+    for line in text.splitlines() or [""]:
+        _print(f"error: {line}")
 
 
 def _usage(error: click.ClickException) -> str:
@@ -101,58 +108,67 @@ def _usage(error: click.ClickException) -> str:
     return message if "; " in message else f"{message}; {see}"
 
 
-def _internal(error: BaseException) -> str:
-    text = " ".join(str(error).split()) or "no message"
-    return f"internal: {type(error).__name__}: {text}; run again with --debug and report it"
+def _invoke(arguments: list[str]) -> int:
+    """Parse and run; the exit code. Click's own `main` would swallow a broken pipe and Ctrl-C."""
+    try:
+        with group.make_context("yuzu", arguments) as context:
+            code = group.invoke(context)
+    except click.exceptions.Exit as error:  # --help and --version
+        code = error.exit_code
+    if sys.stdout is not None:
+        sys.stdout.flush()
+    return code if isinstance(code, int) else 0
 
 
-def _run(args: Sequence[str] | None) -> int:
-    """Run one command line and give its exit code; every error becomes a line on stderr."""
-    arguments = list(sys.argv[1:] if args is None else args)
+def _stopped(error: BaseException) -> int:
+    """Say that the process was asked to stop."""
+    _print(str(error) or "interrupted")
+    return error.exit_code if isinstance(error, Interrupted) else 130
+
+
+def _fault(error: BaseException) -> int:
+    """Say what went wrong, as `error: where: what; hint`; the exit code."""
+    if isinstance(error, YuzuError):
+        _say(str(error))
+        return error.exit_code
+    if isinstance(error, MemoryError):
+        _say("memory: there is not enough of it; give a smaller --batch-size")
+    elif isinstance(error, OSError) and error.strerror:
+        _say(f"{error.filename or 'system'}: {error.strerror}")
+    else:
+        text = " ".join(str(error).split()) or "no message"
+        hint = "run again with --debug and report it"
+        _say(f"internal: {type(error).__name__}: {text}; {hint}")
+    return 1
+
+
+def _run(arguments: list[str]) -> int:
+    """Run one command line; every error becomes a line on stderr and an exit code."""
     _console.debug = "--debug" in arguments
     try:
         with interruptible():
-            code = group.main(arguments, prog_name="yuzu", standalone_mode=False)
-        sys.stdout.flush()
-        return code if isinstance(code, int) else 0
+            return _invoke(arguments)
     except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.ctx.get_help() if error.ctx else "", err=True)
+        _print(error.ctx.get_help() if error.ctx else "")
         return 2
     except click.ClickException as error:
         _say(_usage(error))
         return 2
-    except YuzuError as error:
-        if _console.debug:
-            raise
-        _say(str(error))
-        return error.exit_code
     except (Interrupted, KeyboardInterrupt, click.Abort) as error:
-        code = error.exit_code if isinstance(error, Interrupted) else 130
-        if _console.debug:
-            raise
-        with contextlib.suppress(OSError):
-            print(str(error) or "interrupted", file=sys.stderr)
-        return code
-    except (BrokenPipeError, SystemExit) as error:
-        # Click turns a broken pipe into an exit; the other exits are those of shell completion.
-        if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
-            return int(error.code or 0)
+        return _stopped(error)
+    except BrokenPipeError:
         # The reader of stdout has gone, e.g. `yuzu info | head`; Python must not flush it again.
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except MemoryError:
-        if _console.debug:
-            raise
-        _say("memory: there is not enough of it; give a smaller --batch-size")
-        return 1
     except Exception as error:
         if _console.debug:
-            raise
-        _say(_internal(error))
-        return 1
+            traceback.print_exc()
+        return _fault(error)
 
 
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point of the console script: run, then exit with 0, 1, 2, 130 or 143."""
-    sys.exit(_run(args))
+    if "_YUZU_COMPLETE" in os.environ:
+        group.main(prog_name="yuzu")
+    sys.exit(_run(list(sys.argv[1:] if args is None else args)))
