@@ -12,6 +12,7 @@ import warnings
 from typing import Any
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx import Graph, GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -117,31 +118,25 @@ def constants_of(module: GraphModule) -> dict[str, Any]:
 
 
 def specs_of(module: GraphModule, like: torch.Tensor) -> dict[str, TensorSpec]:
-    """Run the graph with 2 and 3 random sequences and note every node's shape.
+    """Shape and type of every node's value, found without computing any.
 
     `like` is x for one sequence (1, A, L): its device and type are used.
     """
-    shapes: list[dict[str, tuple[torch.Size, torch.dtype]]] = []
-    constants = constants_of(module)
+    shapes: list[dict[str, torch.Tensor]] = []
     for n in _BATCHES:
-        x = _probe(n, like.shape[1], like.shape[2], like)
-        found: dict[str, tuple[torch.Size, torch.dtype]] = {}
-        values: dict[str, Any] = dict(constants)
-        uses = {node.name: len(node.users) for node in module.graph.nodes}
-        for node in module.graph.nodes:
-            if node.op == "placeholder":
-                values[node.name] = x
-            elif node.op == "call_function" and node.name not in constants:
-                values[node.name] = evaluate(node, lambda m, v=values: v[m.name])  # type: ignore[misc]
-            value = values.get(node.name)
-            if isinstance(value, torch.Tensor):
-                found[node.name] = (value.shape, value.dtype)
-            for used in node.all_input_nodes:
-                uses[used.name] -= 1
-                if uses[used.name] == 0:
-                    values.pop(used.name)
-        shapes.append(found)
-    return {name: _spec(shape, shapes[1][name][0], dtype) for name, (shape, dtype) in shapes[0].items()}
+        with FakeTensorMode(allow_non_fake_inputs=True) as fake:
+            values: dict[str, Any] = {}
+            for node in module.graph.nodes:
+                if node.op == "placeholder":
+                    shape = (n, *like.shape[1:])
+                    values[node.name] = torch.empty(shape, device=like.device, dtype=like.dtype)
+                elif node.op == "get_attr":
+                    values[node.name] = fake.from_tensor(_attribute(module, node))
+                elif node.op == "call_function":
+                    values[node.name] = evaluate(node, lambda m, v=values: v[m.name])  # type: ignore[misc]
+        shapes.append({k: v for k, v in values.items() if isinstance(v, torch.Tensor)})
+    small, large = shapes
+    return {name: _spec(v.shape, large[name].shape, v.dtype) for name, v in small.items()}
 
 
 def _spec(small: torch.Size, large: torch.Size, dtype: torch.dtype) -> TensorSpec:

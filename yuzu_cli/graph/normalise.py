@@ -362,22 +362,70 @@ def _even_windows(r: _Rewriter, x: Any, sizes: Any) -> list[int] | None:
 _DUMMIES = {_aten.unsqueeze.default, _aten.squeeze.dim, _aten.squeeze.dims}
 
 
+def _maximum_before_scaling(r: _Rewriter, node: Node) -> bool:
+    """max_pool(affine(relu(x))) -> affine(clamp(max_pool(x'))) with x' mirrored where the scale is negative.
+
+    A negative scale turns the order of a channel's values around. With the sign moved ahead of the
+    relu, which becomes a minimum with zero there, every step after it rises and the pool can go first.
+    """
+    if node.target is not ops.max_pool:
+        return False
+    scaled, between = _behind_dummies(node)
+    if scaled is None or scaled.target is not ops.affine or len(scaled.users) != 1:
+        return False
+    relu = scaled.args[0]
+    scale, shift = r.constant(scaled.args[1]), r.constant(scaled.args[2])
+    if not isinstance(relu, Node) or relu.target is not _aten.relu.default or scale is None:
+        return False
+    shape = r.specs[relu.name].shape
+    if len(relu.users) != 1 or shift is None or len(r.specs[node.name].shape) != len(shape) + sum(
+        n.target is _aten.unsqueeze.default for n in between
+    ):
+        return False
+    x = relu.args[0]
+    tail = (1,) * (len(r.specs[node.name].shape) - 2)
+    if bool((scale < 0).any()):
+        sign = torch.where(scale < 0, -1.0, 1.0).to(scale)
+        zero = r.add_constant(torch.zeros_like(sign), relu)
+        x = r.insert(relu, ops.affine, (x, r.add_constant(sign, relu), zero))
+        infinite = torch.full_like(scale, float("inf"))
+        low = torch.where(scale < 0, -infinite, 0.0).view(-1, *tail)
+        high = torch.where(scale < 0, 0.0, infinite).view(-1, *tail)
+    pooled = r.insert(node, ops.max_pool, (_through(between, x), *node.args[1:]))
+    if bool((scale < 0).any()):
+        bounds = (r.add_constant(low, node), r.add_constant(high, node))
+        rising = r.insert(node, _aten.clamp.Tensor, (pooled, *bounds))
+    else:
+        rising = r.insert(node, _aten.relu.default, (pooled,))
+    args = (rising, r.add_constant(scale.abs(), node), scaled.args[2])
+    return r.replace(node, r.insert(node, ops.affine, args))
+
+
+def _behind_dummies(node: Node) -> tuple[Node | None, list[Node]]:
+    """The argument of a pool behind unsqueezes that nothing else reads, and those, nearest first."""
+    source, between = node.args[0], []
+    while isinstance(source, Node) and source.target in _DUMMIES and len(source.users) == 1:
+        between.append(source)
+        source = source.args[0]
+    return (source if isinstance(source, Node) else None), between
+
+
+def _through(between: list[Node], x: Any) -> Any:
+    """x as the unsqueezes now read it."""
+    if not between:
+        return x
+    between[-1].args = (x, *between[-1].args[1:])
+    return between[0]
+
+
 def _maximum_first(r: _Rewriter, node: Node) -> bool:
     """max_pool(f(x)) -> f(max_pool(x)) for f that never falls: fewer elements, the same result."""
     if node.target is not ops.max_pool:
         return False
-    source = node.args[0]
-    between = []
-    while isinstance(source, Node) and source.target in _DUMMIES and len(source.users) == 1:
-        between.append(source)
-        source = source.args[0]
-    if not isinstance(source, Node) or source.target not in _RISING or len(source.users) != 1:
+    source, between = _behind_dummies(node)
+    if source is None or source.target not in _RISING or len(source.users) != 1:
         return False
-    x = source.args[0]
-    if between:
-        between[-1].args = (x, *between[-1].args[1:])
-        x = between[0]
-    pooled = r.insert(node, ops.max_pool, (x, *node.args[1:]))
+    pooled = r.insert(node, ops.max_pool, (_through(between, source.args[0]), *node.args[1:]))
     return r.replace(node, r.insert(node, source.target, (pooled,)))  # type: ignore[arg-type]
 
 
@@ -390,8 +438,9 @@ _PASSES: tuple[Callable[[_Rewriter, Node], bool], ...] = (
     _plain_pools,
     _linear,
     _add_after_linear,
-    _fold_affine,
+    _maximum_before_scaling,
     _maximum_first,
+    _fold_affine,
 )
 
 

@@ -1,0 +1,163 @@
+"""The arithmetic on windows, free of any graph: convolution by taps, pooling, dense slices.
+
+All tensors are position first, ``(w, P, K, B, C)``. Convolutions act on deltas: no bias, and zeros
+around a window because outside it nothing changed.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from yuzu_cli.backends.deltas.states import Chunk, Frame, Win, overlap
+
+
+def convolve(rows: torch.Tensor, taps: torch.Tensor, shift: int, gap: int, width: int) -> torch.Tensor:
+    """Stride-1 convolution of windows as one matrix product per tap.
+
+    Parameters
+    ----------
+    rows : Tensor (w, ..., I)
+    taps : Tensor (kernel, I, O), or (kernel, G, I/G, O/G) for a grouped convolution
+    shift : int
+        Row of the output that row 0 of the input reaches through tap 0.
+    gap : int
+        Dilation.
+    width : int
+        Rows of the output.
+
+    Returns
+    -------
+    Tensor (width, ..., O)
+    """
+    n_out = taps.shape[-1] if taps.dim() == 3 else taps.shape[1] * taps.shape[3]
+    out = rows.new_empty((width, *rows.shape[1:-1], n_out))
+    pieces = [overlap(shift - k * gap, rows.shape[0], width) for k in range(taps.shape[0])]
+    first = max(range(len(pieces)), key=lambda k: pieces[k][0].stop - pieces[k][0].start)
+    covered = pieces[first][0]
+    out[: covered.start].zero_()
+    out[covered.stop :].zero_()
+    order = [first, *(k for k in range(len(pieces)) if k != first)]
+    for k in order:
+        into, out_of = pieces[k]
+        if into.stop > into.start:
+            multiply(rows[out_of], taps[k], out[into], fresh=k == first)
+        elif k == first:
+            out.zero_()
+    return out
+
+
+def multiply(x: torch.Tensor, tap: torch.Tensor, out: torch.Tensor, fresh: bool) -> None:
+    """out (..., O) = or += x (..., I) times tap (I, O), or (G, I/G, O/G) by groups."""
+    if tap.dim() == 2:
+        flat, into = x.reshape(-1, x.shape[-1]), out.view(-1, out.shape[-1])
+        if fresh:
+            torch.mm(flat, tap, out=into)
+        else:
+            into.addmm_(flat, tap)
+        return
+    groups, n_in, n_out = tap.shape
+    if n_in == n_out == 1:
+        product = x * tap.view(-1)
+    else:
+        blocks = x.reshape(-1, groups, n_in).transpose(0, 1)
+        product = torch.bmm(blocks, tap).transpose(0, 1).reshape(out.shape)
+    if fresh:
+        out.copy_(product)
+    else:
+        out.add_(product)
+
+
+def strided_taps(rows: torch.Tensor, taps: torch.Tensor, stride: int, gap: int, width: int) -> torch.Tensor:
+    """Convolution with a stride; output row o reads rows ``o * stride + k * gap`` of `rows`."""
+    out = None
+    for k in range(taps.shape[0]):
+        begin = k * gap
+        picked = rows[begin : begin + (width - 1) * stride + 1 : stride].contiguous()
+        if out is None:
+            n_out = taps.shape[-1] if taps.dim() == 3 else taps.shape[1] * taps.shape[3]
+            out = rows.new_empty((*picked.shape[:-1], n_out))
+        multiply(picked, taps[k], out, fresh=k == 0)
+    assert out is not None
+    return out
+
+
+def transposed_taps(
+    rows: torch.Tensor, taps: torch.Tensor, shift: int, stride: int, gap: int, width: int
+) -> torch.Tensor:
+    """Transposed convolution: row r of the input reaches output rows ``shift + r * stride + k * gap``."""
+    n_out = taps.shape[-1] if taps.dim() == 3 else taps.shape[1] * taps.shape[3]
+    out = rows.new_zeros((width, *rows.shape[1:-1], n_out))
+    product = rows.new_empty((*rows.shape[:-1], n_out))
+    for k in range(taps.shape[0]):
+        multiply(rows, taps[k], product, fresh=True)
+        at = torch.arange(rows.shape[0]) * stride + (shift + k * gap)
+        inside = (at >= 0) & (at < width)
+        if bool(inside.any()):
+            begin, end = int(at[inside][0]), int(at[inside][-1]) + 1
+            out[begin:end:stride] += product[inside.to(product.device)]
+    return out
+
+
+def pool_rows(rows: torch.Tensor, kernel: int, stride: int, gap: int, width: int) -> torch.Tensor:
+    """Maximum over windows: output row o is the largest of rows ``o * stride + k * gap``."""
+    if kernel == 1:
+        return rows[: (width - 1) * stride + 1 : stride]
+    last = (width - 1) * stride + 1
+    out = torch.maximum(rows[:last:stride], rows[gap : gap + last : stride])
+    for k in range(2, kernel):
+        torch.maximum(out, rows[k * gap : k * gap + last : stride], out=out)
+    return out
+
+
+def sum_rows(rows: torch.Tensor, kernel: int, stride: int, width: int) -> torch.Tensor:
+    """Sum over windows of consecutive rows."""
+    last = (width - 1) * stride + 1
+    out = rows[:last:stride].clone()
+    for k in range(1, kernel):
+        out += rows[k : k + last : stride]
+    return out
+
+
+def pooling_frame(frame: Frame, stride: int, before: int, kernel: int, gap: int, size: int) -> Frame:
+    """The input rows that the pooled windows of `frame` read."""
+    width = (frame.width - 1) * stride + (kernel - 1) * gap + 1
+    return Frame(frame.start * stride - before, width, size)
+
+
+def dense(chunk: Chunk, win: Win, weight: torch.Tensor) -> torch.Tensor:
+    """Deltas of a linear layer over flattened windows: each window start meets its slice of the weight.
+
+    Parameters
+    ----------
+    win : Win
+        Deltas of the tensor before it was flattened.
+    weight : Tensor (size, C, O)
+        The layer's weight, position first.
+
+    Returns
+    -------
+    Tensor (E, O)
+    """
+    win = chunk.expand(chunk.as_delta(win))
+    p, k, b = chunk.shape
+    start, width, c = win.frame.start, win.frame.width, win.rows.shape[-1]
+    order = start.argsort(kind="stable")
+    at = chunk.index(order)
+    rows = win.rows.permute(1, 2, 3, 0, 4)  # P, K, B, w, C
+    sorted_ = not win.frame.common and bool((order[1:] < order[:-1]).any())
+    rows = (rows.index_select(0, at) if sorted_ else rows).reshape(p, k * b, width * c)
+    out = rows.new_zeros((p, k * b, weight.shape[2]))
+    edges = [0, *(1 + (start[order][1:] != start[order][:-1]).nonzero()[0]).tolist(), p]
+    for begin, end in zip(edges[:-1], edges[1:], strict=True):
+        first = int(start[order[begin]])
+        low, high = max(first, 0), min(first + width, win.frame.size)
+        if high <= low:
+            continue
+        x = rows[begin:end].reshape(-1, width * c)[:, (low - first) * c : (high - first) * c]
+        y = out[begin:end].view(-1, weight.shape[2])
+        torch.mm(x, weight[low:high].reshape(-1, weight.shape[2]), out=y)
+    if sorted_:
+        unsorted = torch.empty_like(out)
+        unsorted[at] = out
+        out = unsorted
+    return out.view(p * k * b, -1)

@@ -1,0 +1,312 @@
+"""Values in flight: windows of what edits change, whole tensors, and the references beneath them.
+
+A chunk holds P positions, K = A - 1 letters at each and B sequences: E = P*K*B mutants. A window tensor is
+laid out position first, ``(w, P, K, B, C)``, where C is every other axis of the model's tensor flattened:
+then a tap of a convolution is one plain matrix product, a reference row is contiguous, and one gather
+serves all letters. A window holds deltas (mutant minus reference; zero outside the tensor) or values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from yuzu_cli.graph.program import Program
+from yuzu_cli.reach.domain import Ints, Reach
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Where windows lie: w rows from ``start[i]`` on, for each of the chunk's P positions.
+
+    Attributes
+    ----------
+    start : int64 (P,)
+        May lie outside the tensor unless the frame is common.
+    width : int
+    size : int
+        Length of the tensor's position axis.
+    """
+
+    start: Ints
+    width: int
+    size: int
+
+    @cached_property
+    def common(self) -> bool:
+        """All positions share one window."""
+        return bool((self.start == self.start[0]).all())
+
+    @cached_property
+    def inside(self) -> bool:
+        """No window extends outside the tensor."""
+        return bool(self.start.min() >= 0 and self.start.max() + self.width <= self.size)
+
+    def rows(self) -> Ints:
+        """Absolute positions of all rows, (w, P)."""
+        return self.start[None, :] + np.arange(self.width)[:, None]
+
+    def offsets_to(self, other: Frame) -> Iterator[tuple[slice, int]]:
+        """Runs of positions with the same distance from this frame's start to the other's."""
+        yield from runs(self.start - other.start)
+
+
+def runs(values: Ints) -> Iterator[tuple[slice, int]]:
+    """Maximal slices of equal neighbours, with their value."""
+    edges = np.flatnonzero(np.diff(values)) + 1
+    begin = 0
+    for end in [*edges.tolist(), len(values)]:
+        yield slice(begin, end), int(values[begin])
+        begin = end
+
+
+@dataclass
+class Win:
+    """What the chunk's mutants change in one tensor.
+
+    Attributes
+    ----------
+    name : str
+        Node whose reference lies beneath.
+    frame : Frame
+    rows : Tensor (w, P, K, B, C), or (w, 1, A*A, 1, C) when `pairs`
+    is_delta : bool
+        Deltas, zero outside the tensor; otherwise values, undefined outside it.
+    pairs : bool
+        Rows for every (letter to, letter from) instead of every mutant: the same at each position, as
+        long as only linear maps lie between the input and here.
+    axis, rest : int, tuple of int
+        Position axis of the model's tensor, and its other axes without the batch's.
+    """
+
+    name: str
+    frame: Frame
+    rows: torch.Tensor
+    is_delta: bool
+    axis: int
+    rest: tuple[int, ...]
+    pairs: bool = False
+
+    def logical(self) -> torch.Tensor:
+        """The rows as the model's tensor with w positions and E mutants, a view."""
+        w = self.rows.shape[0]
+        return self.rows.reshape(w, -1, *self.rest).movedim(0, self.axis)
+
+
+@dataclass
+class Full:
+    """A whole tensor for every mutant, (E, ...), mutants in the order (P, K, B)."""
+
+    name: str
+    data: torch.Tensor
+    is_delta: bool
+
+
+class References:
+    """Values of the sequences themselves, in the layouts that windows need."""
+
+    def __init__(self, program: Program, values: dict[str, torch.Tensor]) -> None:
+        self.program, self.values = program, values
+        self._rows: dict[tuple[str, int], torch.Tensor] = {}
+        self._derived: dict[tuple[str, str], torch.Tensor] = {}
+
+    def whole(self, name: str) -> torch.Tensor:
+        """The model's tensor, (B, ...)."""
+        return self.values[name]
+
+    def rows(self, name: str, axis: int) -> torch.Tensor:
+        """Position first and every other axis flattened: (size, B, C), contiguous."""
+        key = (name, axis)
+        if key not in self._rows:
+            value = self.values[name]
+            rows = value.movedim(axis, 0)
+            self._rows[key] = rows.reshape(rows.shape[0], value.shape[0], -1).contiguous()
+        return self._rows[key]
+
+    def derived(self, name: str, what: str, make: object) -> torch.Tensor:
+        """Something computed once per batch from a reference, by name."""
+        key = (name, what)
+        if key not in self._derived:
+            assert callable(make)
+            self._derived[key] = make()
+        return self._derived[key]
+
+
+class Chunk:
+    """Some mutants of a batch under computation.
+
+    Parameters
+    ----------
+    references : References
+    positions : int64 (P,)
+        Positions in the window, in the order they are computed in.
+    pair_index : int64 Tensor (P, K, B)
+        ``letter_to * A + letter_from`` of every mutant.
+    """
+
+    def __init__(
+        self, references: References, positions: Ints, pair_index: torch.Tensor, letters: int
+    ) -> None:
+        self.references, self.positions, self.pair_index = references, positions, pair_index
+        self.letters = letters
+        self.shape = tuple(pair_index.shape)  # P, K, B
+        self.mutants = pair_index.numel()
+        self.device = pair_index.device
+
+    # --- geometry ---------------------------------------------------------------------------------
+
+    def frame(self, reach: Reach, like: Frame | None = None) -> Frame:
+        """The windows of a tensor: one per position, or one for all where that costs hardly more.
+
+        Once the windows of what is read (`like`) are common, so are these.
+        """
+        start, stop = reach.start[self.positions], reach.stop[self.positions]
+        width = max(1, int((stop - start).max()))
+        low, high = (a[self.positions] for a in reach.clip())
+        touched = high > low
+        if not touched.any():
+            return Frame(np.zeros_like(start), 1, reach.size)
+        first, last = int(low[touched].min()), int(high[touched].max())
+        if (like is not None and like.common) or last - first <= 1.25 * width:
+            return Frame(np.full_like(start, first), last - first, reach.size)
+        return Frame(start, width, reach.size)
+
+    def index(self, values: Ints) -> torch.Tensor:
+        return torch.as_tensor(values, device=self.device)
+
+    # --- references in windows --------------------------------------------------------------------
+
+    def gather(self, name: str, axis: int, frame: Frame) -> torch.Tensor:
+        """Reference rows of every window: (w, P or 1, 1, B, C). Rows outside hold any row of it."""
+        rows = self.references.rows(name, axis)
+        if frame.common and frame.inside:
+            begin = int(frame.start[0])
+            return rows[begin : begin + frame.width, None, None]
+        at = self.index(frame.rows().clip(0, frame.size - 1).reshape(-1))
+        return rows.index_select(0, at).view(frame.width, -1, 1, *rows.shape[1:])
+
+    def outside(self, frame: Frame) -> torch.Tensor | None:
+        """True for rows outside the tensor, (w, P, 1, 1, 1); None when there are none."""
+        if frame.inside:
+            return None
+        rows = frame.rows()
+        return self.index((rows < 0) | (rows >= frame.size))[..., None, None, None]
+
+    # --- forms ------------------------------------------------------------------------------------
+
+    def expand(self, win: Win) -> Win:
+        """Rows for every mutant from rows for every pair of letters."""
+        if not win.pairs:
+            return win
+        w, c = win.rows.shape[0], win.rows.shape[-1]
+        rows = win.rows.view(w, -1, c).index_select(1, self.pair_index.reshape(-1))
+        rows = rows.view(w, *self.shape, c)
+        return self.masked(Win(win.name, win.frame, rows, True, win.axis, win.rest))
+
+    def masked(self, win: Win) -> Win:
+        """Deltas outside the tensor set to zero, in place."""
+        outside = self.outside(win.frame)
+        if outside is not None and not win.pairs:
+            win.rows.masked_fill_(outside, 0)
+        return win
+
+    def as_delta(self, win: Win) -> Win:
+        """The window as deltas. Values are turned into deltas in place, for all who hold the window."""
+        if not win.is_delta:
+            win.rows.sub_(self.gather(win.name, win.axis, win.frame))
+            win.is_delta = True
+            self.masked(win)
+        return win
+
+    def as_value(self, win: Win) -> Win:
+        """The window as values, in memory of its own or the window's own."""
+        if not win.is_delta:
+            return win
+        win = self.expand(win)
+        rows = win.rows + self.gather(win.name, win.axis, win.frame)
+        return Win(win.name, win.frame, rows, False, win.axis, win.rest)
+
+    def reframe(self, win: Win, frame: Frame) -> Win:
+        """Deltas laid into other windows; rows that were in none are zero, rows in none are lost."""
+        if frame.width == win.frame.width and np.array_equal(frame.start, win.frame.start):
+            return win
+        win = self.expand(win)
+        assert win.is_delta
+        rows = win.rows.new_zeros((frame.width, *win.rows.shape[1:]))
+        for run, offset in win.frame.offsets_to(frame):
+            into, out_of = overlap(offset, win.frame.width, frame.width)
+            rows[into, run] = win.rows[out_of, run]
+        return Win(win.name, frame, rows, True, win.axis, win.rest)
+
+    def values_in(self, win: Win, frame: Frame, fill: float) -> torch.Tensor:
+        """Values in other windows, the reference where no edit reaches, `fill` outside the tensor."""
+        win = self.expand(win)
+        reference = self.gather(win.name, win.axis, frame)
+        rows = win.rows.new_empty((frame.width, *win.rows.shape[1:]))
+        for run, offset in win.frame.offsets_to(frame):
+            into, out_of = overlap(offset, win.frame.width, frame.width)
+            beneath = reference if reference.shape[1] == 1 else reference[:, run]
+            rows[: into.start, run] = beneath[: into.start]
+            rows[into.stop :, run] = beneath[into.stop :]
+            if win.is_delta:
+                torch.add(win.rows[out_of, run], beneath[into], out=rows[into, run])
+            else:
+                rows[into, run] = win.rows[out_of, run]
+        outside = self.outside(frame)
+        return rows if outside is None else rows.masked_fill_(outside, fill)
+
+    # --- whole tensors ----------------------------------------------------------------------------
+
+    def spread(self, reference: torch.Tensor) -> torch.Tensor:
+        """A reference (B, ...) for every mutant, (E, ...); no copy where B is one."""
+        shape = self.shape[:2] + reference.shape
+        return reference.expand(shape).reshape(self.mutants, *reference.shape[1:])
+
+    def whole(self, win: Win) -> torch.Tensor:
+        """Deltas in the model's whole tensor, (E, ...)."""
+        win = self.expand(self.as_delta(win))
+        p, k, b = self.shape
+        c = win.rows.shape[-1]
+        out = win.rows.new_zeros((win.frame.size * p, k * b * c))
+        rows = win.frame.rows()
+        keep = (rows >= 0) & (rows < win.frame.size)
+        flat = rows * p + np.arange(p)[None, :]
+        source = win.rows.reshape(-1, k * b * c)
+        if keep.all():
+            out.index_copy_(0, self.index(flat.reshape(-1)), source)
+        else:
+            at = self.index(np.flatnonzero(keep.reshape(-1)))
+            out.index_copy_(0, self.index(flat[keep]), source.index_select(0, at))
+        return out.view(win.frame.size, self.mutants, *win.rest).movedim(0, win.axis)
+
+    def value_of(self, full: Full) -> torch.Tensor:
+        """A whole tensor as values."""
+        if not full.is_delta:
+            return full.data
+        reference = self.references.whole(full.name)
+        data = full.data.view(*self.shape, *full.data.shape[1:]) + reference
+        return data.view(full.data.shape)
+
+    def delta_of(self, full: Full) -> torch.Tensor:
+        """A whole tensor as deltas."""
+        if full.is_delta:
+            return full.data
+        reference = self.references.whole(full.name)
+        return (full.data.reshape(*self.shape, *full.data.shape[1:]) - reference).view(
+            full.data.shape
+        )
+
+
+def overlap(offset: int, have: int, want: int) -> tuple[slice, slice]:
+    """Rows shared by a window of `have` rows that begins `offset` rows after one of `want` rows.
+
+    Returns the slice in the wanted window and the slice in the one at hand.
+    """
+    begin, end = max(offset, 0), min(offset + have, want)
+    if end <= begin:
+        return slice(0, 0), slice(0, 0)
+    return slice(begin, end), slice(begin - offset, end - offset)

@@ -1,0 +1,102 @@
+"""Whole tensors for every mutant of a chunk: each node's own call, on deltas where that is the same.
+
+Also the place where windows end that no strategy continues: they are laid into the reference.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import torch
+from torch.fx import Node
+
+from yuzu_cli.backends.deltas.states import Chunk, Full, Win
+from yuzu_cli.backends.deltas.steps import State
+from yuzu_cli.graph import ops
+from yuzu_cli.graph.program import Program, batch_size, fill
+
+_aten = torch.ops.aten
+
+_LINEAR = {
+    ops.linear,
+    _aten.reshape.default,
+    _aten.permute.default,
+    _aten.transpose.int,
+    _aten.unsqueeze.default,
+    _aten.squeeze.dim,
+    _aten.squeeze.dims,
+    _aten.squeeze.default,
+    _aten.flip.default,
+    _aten.slice.Tensor,
+    _aten.select.int,
+    _aten.index_select.default,
+    _aten.sum.dim_IntList,
+    _aten.mean.dim,
+    _aten.neg.default,
+}
+"""Calls that deltas pass through as they are, but for a bias."""
+
+
+class Scope:
+    """Values of one chunk outside windows; what depends on the batch only is computed here too."""
+
+    def __init__(self, program: Program, chunk: Chunk, states: dict[str, State]) -> None:
+        self.program, self.chunk, self.states = program, chunk, states
+        self.others: dict[str, Any] = {}
+
+    def compute(self, node: Node) -> None:
+        """The node's value for every mutant, into the states."""
+        if node.target in _LINEAR and self._on_deltas(node):
+            return
+        result = node.target(*fill(node.args, self.value), **fill(node.kwargs, self.value))  # type: ignore[operator]
+        if isinstance(result, torch.Tensor) and node.name in self.program.specs:
+            self.states[node.name] = Full(node.name, result, False)
+        else:
+            self.others[node.name] = result
+
+    def _on_deltas(self, node: Node) -> bool:
+        source = node.args[0]
+        state = self.states.get(source.name) if isinstance(source, Node) else None
+        if state is None or (isinstance(state, Full) and not state.is_delta):
+            return False
+        spec = self.program.specs[node.name]
+        if spec.batch_axis != 0:
+            return False
+        assert isinstance(source, Node)
+        data = self.chunk.whole(state) if isinstance(state, Win) else state.data
+        if node.target is ops.linear:
+            result = ops.linear(data, self.program.constants[node.args[1].name], None)  # type: ignore[union-attr]
+        else:
+            rest = fill(node.args[1:], self.value)
+            result = node.target(data, *rest, **fill(node.kwargs, self.value))  # type: ignore[operator]
+        self.states[node.name] = Full(node.name, result, True)
+        return True
+
+    def value(self, node: Node) -> Any:
+        """An argument of a call, for every mutant."""
+        state = self.states.get(node.name)
+        if isinstance(state, Win):
+            deltas = self.chunk.whole(state)
+            reference = self.chunk.references.whole(node.name)
+            data = deltas.reshape(*self.chunk.shape, *reference.shape[1:]) + reference
+            data = data.view(self.chunk.mutants, *reference.shape[1:])
+            self.states[node.name] = Full(node.name, data, False)
+            return data
+        if isinstance(state, Full):
+            return self.chunk.value_of(state)
+        constant = self.program.constants.get(node.name)
+        if constant is not None:
+            return constant
+        if node.name not in self.others:
+            self.others[node.name] = self._batch_only(node)
+        return self.others[node.name]
+
+    def _batch_only(self, node: Node) -> Any:
+        """Something that depends on the number of mutants alone."""
+        if node.target is batch_size:
+            return self.chunk.mutants
+        if node.target is operator.mul and not node.kwargs:
+            a, b = fill(node.args, self.value)
+            return a * b
+        return node.target(*fill(node.args, self.value), **fill(node.kwargs, self.value))  # type: ignore[operator]

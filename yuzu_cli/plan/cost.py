@@ -1,0 +1,131 @@
+"""What a node costs per mutant, whole or on a window: multiply-adds and bytes moved.
+
+Only counting from shapes and reach; no tensor is made. Rates turn counts into comparable time, and are
+needed for choices between exact ways only, so rough ones do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.fx import Node
+
+from yuzu_cli.graph import ops
+from yuzu_cli.graph.program import Program
+from yuzu_cli.plan import strategies as how
+from yuzu_cli.reach.domain import AnyReach, Reach
+
+_aten = torch.ops.aten
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Multiply-adds and bytes a device gets through in a second, and seconds to start one operator."""
+
+    macs: float
+    bytes: float
+    start: float
+
+
+CPU_RATES = Rates(40e9, 8e9, 4e-6)
+GPU_RATES = Rates(12e12, 1.5e12, 8e-6)
+
+
+def rates_of(device: torch.device) -> Rates:
+    """Rates of a kind of device."""
+    return CPU_RATES if device.type == "cpu" else GPU_RATES
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Multiply-adds and bytes for one mutant."""
+
+    macs: float = 0.0
+    bytes: float = 0.0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(self.macs + other.macs, self.bytes + other.bytes)
+
+    def seconds(self, rates: Rates) -> float:
+        """Time of one mutant, operators' start aside."""
+        return self.macs / rates.macs + self.bytes / rates.bytes
+
+
+def mean_width(reach: AnyReach) -> float:
+    """Mean number of positions an edit changes, of those that exist."""
+    assert isinstance(reach, Reach)
+    start, stop = reach.clip()
+    return float(np.mean(stop - start))
+
+
+def whole_cost(node: Node, program: Program) -> Cost:
+    """The node's own call for one mutant."""
+    spec = program.specs.get(node.name)
+    if spec is None:
+        return Cost()
+    item = spec.dtype.itemsize
+    reads = sum(
+        program.specs[n.name].numel
+        for n in node.all_input_nodes
+        if n.name in program.specs and program.specs[n.name].batch_axis is not None
+    )
+    return Cost(spec.numel * _macs_per_element(node, program), (spec.numel + reads) * item)
+
+
+def _macs_per_element(node: Node, program: Program) -> float:
+    """Multiply-adds for one element of the value."""
+    if node.target is _aten.convolution.default:
+        weight = program.specs[node.args[1].name].shape  # type: ignore[union-attr]
+        per_output = float(np.prod(weight[1:]))
+        if not node.args[6]:
+            return per_output
+        ratio = program.specs[node.args[0].name].numel / program.specs[node.name].numel  # type: ignore[union-attr]
+        return ratio * float(np.prod(weight[1:]))
+    if node.target is ops.linear:
+        return float(program.specs[node.args[1].name].shape[0])  # type: ignore[union-attr]
+    if node.target in (_aten.bmm.default, _aten.mm.default, _aten.addmm.default):
+        at = 1 if node.target is _aten.addmm.default else 0
+        return float(program.specs[node.args[at].name].shape[-1])  # type: ignore[union-attr]
+    return 0.0
+
+
+def window_cost(
+    node: Node, strategy: str, program: Program, reaches: dict[str, AnyReach], first: bool
+) -> Cost:
+    """The node on windows for one mutant; `first` for a convolution that letters are looked up in."""
+    spec = program.specs[node.name]
+    item = spec.dtype.itemsize
+    source = node.args[0]
+    if strategy == how.CONSTANT:
+        return Cost()
+    before = reaches.get(source.name) if isinstance(source, Node) else None
+    rows_in = mean_width(before) if isinstance(before, Reach) else 0.0
+    if strategy == how.DENSE:
+        assert isinstance(before, Reach) and isinstance(source, Node)
+        share = rows_in / before.size
+        inputs = program.specs[source.name].numel * share
+        return Cost(inputs * spec.shape[-1], (2 * inputs + spec.shape[-1]) * item)
+    if strategy in (how.TOTAL, how.EXTREME):
+        assert isinstance(before, Reach) and isinstance(source, Node)
+        return Cost(0, program.specs[source.name].numel / before.size * rows_in * item)
+    reach = reaches[node.name]
+    assert isinstance(reach, Reach)
+    rows = mean_width(reach)
+    elements = spec.numel / reach.size * rows
+    macs = 0.0
+    if strategy == how.CONVOLUTION and not first:
+        whole = spec.numel * _macs_per_element(node, program)
+        assert isinstance(before, Reach)
+        macs = whole * rows_in / before.size
+    elif strategy == how.MATRIX:
+        macs = elements * _macs_per_element(node, program)
+    passes = {how.POINTWISE: 4, how.MAX_POOL: 6, how.LINEAR_MAP: 2, how.MOVE: 0.5}.get(strategy, 2)
+    return Cost(macs, passes * elements * item)
+
+
+def materialise_cost(name: str, program: Program) -> Cost:
+    """Laying a window into the whole tensor."""
+    spec = program.specs[name]
+    return Cost(0, 3 * spec.numel * spec.dtype.itemsize)

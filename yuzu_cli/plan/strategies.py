@@ -1,0 +1,150 @@
+"""Which exact way each operator can be computed on windows: one table from operator to strategy.
+
+A strategy is a name; the arithmetic behind it lives in `yuzu_cli.backends.deltas.steps`. An operator
+that is not here, or used in a way that is not, is computed whole for every mutant.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.fx import Node
+
+from yuzu_cli.graph import ops
+from yuzu_cli.graph.program import Program
+from yuzu_cli.reach.domain import EVERYWHERE, UNTOUCHED, AnyReach, Reach
+from yuzu_cli.reach.rules import Context, axes_of, cat_axis, slice_of
+
+_aten = torch.ops.aten
+
+CONVOLUTION = "convolution"
+MAX_POOL = "max pool"
+AVG_POOL = "average pool"
+POINTWISE = "position by position"
+LINEAR_MAP = "linear in the deltas"
+MOVE = "moved windows"
+MATRIX = "matrix per position"
+DENSE = "dense on the slice that changed"
+TOTAL = "sum of deltas"
+EXTREME = "from the reference's running maxima"
+WHOLE = "whole tensor"
+CONSTANT = "constant"
+
+_MOVES = {
+    _aten.permute.default,
+    _aten.transpose.int,
+    _aten.unsqueeze.default,
+    _aten.squeeze.dim,
+    _aten.squeeze.dims,
+    _aten.squeeze.default,
+    _aten.reshape.default,
+    _aten.flip.default,
+    _aten.slice.Tensor,
+    _aten.constant_pad_nd.default,
+    _aten.upsample_nearest1d.default,
+    _aten.select.int,
+    _aten.cat.default,
+}
+_ADDITIVE = {_aten.add.Tensor, _aten.sub.Tensor}
+_SCALING = {_aten.mul.Tensor, _aten.mul.Scalar, _aten.div.Tensor, _aten.div.Scalar}
+
+
+def strategy_of(node: Node, program: Program, reaches: dict[str, AnyReach]) -> str:
+    """How windows of this node's value can be had; `WHOLE` when they cannot."""
+    context = Context(program, reaches)
+    reach = reaches[node.name]
+    if reach is UNTOUCHED:
+        return CONSTANT
+    if reach is EVERYWHERE:
+        return _ending(node, context)
+    assert isinstance(reach, Reach)
+    if node.target is _aten.convolution.default:
+        return CONVOLUTION if _plain_second_axis(node, context) else WHOLE
+    if node.target in (ops.max_pool, ops.avg_pool):
+        return MAX_POOL if node.target is ops.max_pool else AVG_POOL
+    if node.target is ops.linear:
+        return MATRIX
+    if node.target in _MOVES:
+        return MOVE if _movable(node, context) else WHOLE
+    if is_linear_map(node, context):
+        return LINEAR_MAP
+    if any(c.batch_axis is not None for c in _untouched_tensors(node, context)):
+        return WHOLE
+    return POINTWISE
+
+
+def _untouched_tensors(node: Node, context: Context) -> list[Any]:
+    return [
+        context.spec(n)
+        for n in node.all_input_nodes
+        if context.of(n) is UNTOUCHED and n.name in context.program.specs
+    ]
+
+
+def is_linear_map(node: Node, context: Context) -> bool:
+    """Whether deltas pass through the call as they are: sums of touched tensors, products with constants."""
+    if node.target in _ADDITIVE:
+        return not any(c.batch_axis is not None for c in _untouched_tensors(node, context))
+    if node.target in (_aten.neg.default, ops.affine):
+        return True
+    if node.target in _SCALING:
+        a, b = node.args[:2]
+        if context.of(b) is UNTOUCHED and context.of(a) is not UNTOUCHED:
+            other: Any = b
+        elif context.of(a) is UNTOUCHED and node.target is _aten.mul.Tensor:
+            other = a
+        else:
+            return False
+        if not isinstance(other, Node):
+            return True
+        return not any(c.batch_axis is not None for c in _untouched_tensors(node, context))
+    return False
+
+
+def _plain_second_axis(node: Node, context: Context) -> bool:
+    """A 2-D convolution whose other axis is a dummy, or wholly under the kernel without padding."""
+    reach = context.of(node.args[0])
+    assert isinstance(reach, Reach)
+    shape = context.spec(node.args[0]).shape  # type: ignore[arg-type]
+    if len(shape) == 3:
+        return True
+    if len(shape) != 4:
+        return False
+    weight = context.spec(node.args[1]).shape  # type: ignore[arg-type]
+    padding, transposed = node.args[4], node.args[6]
+    other = 5 - reach.axis
+    pad = padding[other - 2] if len(padding) > 1 else padding[0]  # type: ignore[index,arg-type]
+    whole = weight[other] == shape[other] and pad == 0 and node.args[8] == 1
+    dummy = shape[other] == 1 and context.spec(node).shape[other] == 1
+    return dummy or (whole and not transposed)
+
+
+def _movable(node: Node, context: Context) -> bool:
+    if node.target is _aten.slice.Tensor:
+        axis, _, step = slice_of(node, context)
+        reach = context.of(node.args[0])
+        return isinstance(reach, Reach) and (axis != reach.axis or step == 1)
+    if node.target is _aten.cat.default:
+        reach = context.reaches[node.name]
+        if not isinstance(reach, Reach) or cat_axis(node, context) == reach.axis:
+            return False
+        return not any(c.batch_axis is not None for c in _untouched_tensors(node, context))
+    return True
+
+
+def _ending(node: Node, context: Context) -> str:
+    """How a window can end: a value without positions, from deltas alone."""
+    source = context.of(node.args[0]) if node.args and isinstance(node.args[0], Node) else EVERYWHERE
+    if not isinstance(source, Reach):
+        return WHOLE
+    if node.target is ops.linear and source.flat is not None:
+        return DENSE
+    if source.flat is not None:
+        return WHOLE
+    if node.target in (_aten.sum.dim_IntList, _aten.mean.dim, _aten.amax.default):
+        axes = axes_of(node, context, 1)
+        shape = context.spec(node.args[0]).shape  # type: ignore[arg-type]
+        if source.axis in axes and all(a == source.axis or shape[a] == 1 for a in axes):
+            return EXTREME if node.target is _aten.amax.default else TOTAL
+    return WHOLE
