@@ -26,8 +26,8 @@ class Accumulator:
         Which of `SCORES`.
     codes : Tensor, uint8 (B, M)
         The sequences' own letters at the mutated positions; A or more is unknown.
-    reference : Tensor, float32 (B, T)
-        Outputs of the sequences themselves; needed by `prediction`.
+    targets : int
+        T.
     size : int
         A.
     members : int
@@ -38,19 +38,19 @@ class Accumulator:
         self,
         names: Sequence[str],
         codes: torch.Tensor,
-        reference: torch.Tensor,
+        targets: int,
         size: int,
         members: int = 1,
     ) -> None:
-        self.names, self.codes, self.reference = tuple(names), codes, reference
-        self.size, self.members = size, members
+        self.names, self.codes = tuple(names), codes
+        self.targets, self.size, self.members = targets, size, members
         rows = codes.numel() * size
         self.delta: torch.Tensor | None = None
         self.squares: torch.Tensor | None = None
         if only_l2(names) and members == 1:
             self.squares = torch.zeros(rows, device=codes.device)
         else:
-            self.delta = torch.zeros(rows, reference.shape[1], device=codes.device)
+            self.delta = torch.zeros(rows, targets, device=codes.device)
 
     def add(self, block: Block) -> None:
         """Take a block; no other of this stream may hold the same mutants for the same targets."""
@@ -64,8 +64,17 @@ class Accumulator:
         else:
             target.index_add_(0, block.index, block.delta, alpha=1.0 / self.members)
 
-    def finish(self, dtype: torch.dtype = torch.float32) -> dict[str, np.ndarray]:
+    def finish(
+        self, reference: torch.Tensor, dtype: torch.dtype = torch.float32
+    ) -> dict[str, np.ndarray]:
         """The scores asked for.
+
+        Parameters
+        ----------
+        reference : Tensor, float32 (B, T)
+            Outputs of the sequences themselves; what `prediction` adds to.
+        dtype : torch.dtype
+            float32 or float16: type of the arrays.
 
         Returns
         -------
@@ -91,14 +100,13 @@ class Accumulator:
             delta = delta.masked_fill(same[part].unsqueeze(1), 0.0)
             delta = delta.masked_fill(unknown[part].unsqueeze(1), torch.nan)
             for name in self.names:
-                value = _score(name, delta, self.reference[part])
+                value = _score(name, delta, reference[part])
                 result[name][part] = value.to(dtype).cpu().numpy()
         return result
 
     def _empty(self, dtype: torch.dtype) -> dict[str, np.ndarray]:
-        shapes = score_shapes(
-            self.codes.shape[0], self.reference.shape[1], self.size, self.codes.shape[1]
-        )
+        sequences, positions = self.codes.shape
+        shapes = score_shapes(sequences, self.targets, self.size, positions)
         kind = np.float16 if dtype == torch.float16 else np.float32
         return {name: np.empty(shapes[name], kind) for name in self.names}
 

@@ -114,3 +114,10 @@ class Backend(Protocol):
     def prepare(self, model: Model, settings: Settings) -> Runner:
         """Everything that depends on the model and the length but not on sequences."""
         ...
+
+    def cost(self, model: Model, settings: Settings, positions: int) -> float:
+        """Predicted work for all mutants of one sequence at `positions` positions.
+
+        In multiply-adds of the naive backend: what `auto` compares, and what sizes batches.
+        """
+        ...

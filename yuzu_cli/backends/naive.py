@@ -31,13 +31,17 @@ class Naive:
         """Decide how many mutants go into one forward pass."""
         return NaiveRunner(model, settings)
 
+    def cost(self, model: Model, settings: Settings, positions: int) -> float:
+        """Multiply-adds of a whole forward pass per mutant."""
+        return row_cost(model, settings)[1] * (1.0 + positions * (model.alphabet_size - 1))
+
 
 class NaiveRunner:
     """The naive backend for one model and length."""
 
     def __init__(self, model: Model, settings: Settings, rows: int | None = None) -> None:
         self.model, self.settings = model, settings
-        bytes_per_row, self.multiply_adds = row_cost(model, settings)
+        bytes_per_row, _ = row_cost(model, settings)
         rows = rows or pass_rows(model, settings, bytes_per_row)
         self.size = PassSize(rows, least=model.batch_range[0])
         self.base = torch.empty(0)
@@ -56,6 +60,13 @@ class NaiveRunner:
         index = mutant_index(codes, positions, self.model.alphabet_size)
         where = torch.as_tensor(np.ascontiguousarray(positions), device=codes.device)
         yield from self.size.pieces(partial(self._mutants, where), index)
+
+    @torch.no_grad()
+    def at(self, index: torch.Tensor, positions: np.ndarray) -> torch.Tensor:
+        """Deltas (E, T) of the mutants at flat indices (E,), after `reference`."""
+        where = torch.as_tensor(np.ascontiguousarray(positions), device=index.device)
+        blocks = self.size.pieces(partial(self._mutants, where), index)
+        return torch.cat([block.delta for block in blocks])
 
     def _mutants(self, positions: torch.Tensor, index: torch.Tensor) -> Block:
         size = self.model.alphabet_size

@@ -111,8 +111,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 class PassSize:
     """A number of rows that is halved when memory runs out, with a note."""
 
-    def __init__(self, rows: int, least: int = 1) -> None:
-        self.rows, self.least = rows, least
+    def __init__(self, rows: int, least: int = 1, unit: str = "mutants in a forward pass") -> None:
+        self.rows, self.least, self.unit = rows, least, unit
 
     def pieces(self, step: Callable[[torch.Tensor], T], rows: torch.Tensor) -> Iterator[T]:
         """`step` of `rows` in pieces along axis 0, in order; smaller ones after memory ran out.
@@ -136,6 +136,6 @@ class PassSize:
                 continue
             # Outside the handler, where the traceback no longer holds the tensors of the pass.
             self.rows = max(self.least, self.rows // 2)
-            logger.warning("out of memory: forward passes of %d rows from here on", self.rows)
+            logger.warning("out of memory; from here on at most %d %s", self.rows, self.unit)
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()

@@ -1,0 +1,261 @@
+"""A run from its config to its output: windows -> batches -> backend -> scores -> file.
+
+Reading, computing and writing overlap: windows are read ahead in one thread, finished batches are
+written in another. May not: hold more than a few batches, whatever the number of regions.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from yuzu_cli.engine.choose import Choice, choose
+from yuzu_cli.engine.device import describe_device
+from yuzu_cli.engine.estimate import estimate
+from yuzu_cli.engine.feed import Feed, region_rows
+from yuzu_cli.engine.limits import batch_size, shard_range
+from yuzu_cli.engine.scoring import Scorer, Stopped
+from yuzu_cli.engine.setup import Setup, first_codes, prepared
+from yuzu_cli.engine.summary import Estimate, RunSummary
+from yuzu_cli.engine.verify import SEQUENCES, Check, check
+from yuzu_cli.scores import score_shapes
+
+if TYPE_CHECKING:
+    from yuzu_cli.config import RunConfig
+    from yuzu_cli.output.writer import OutputRun, RunInfo
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Clock:
+    """Where the time of a run goes."""
+
+    began: float = field(default_factory=time.monotonic)
+    first_batch: float = 0.0
+    backend: float = 0.0
+    read: float = 0.0
+    write: float = 0.0
+
+
+def run(
+    config: RunConfig,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> RunSummary | Estimate:
+    """Attributions of every sequence of the input, written to `config.output.path`.
+
+    Parameters
+    ----------
+    config : RunConfig
+        With `run.dry_run`, nothing is written and an `Estimate` is returned.
+    progress : function of (records done, records in all), optional
+        Called after every batch.
+    should_stop : function, optional
+        Asked between and within batches; once it is true the batch in flight is dropped, and the
+        run ends with `complete` False.
+
+    Returns
+    -------
+    RunSummary or Estimate
+
+    Raises
+    ------
+    YuzuError
+        Something in the config, the input, a model or the output is at fault.
+    """
+    clock = Clock()
+    with prepared(config) as setup:
+        choice = choose(config.compute.backend, setup.models, setup.settings, len(setup.positions))
+        if config.run.dry_run:
+            info = make_info(setup, choice, Check())
+            return estimate(setup, choice, info)
+        choice, verified = verify(setup, choice)
+        info = make_info(setup, choice, verified)
+        return _write_all(setup, choice, verified, info, clock, progress, should_stop)
+
+
+def verify(setup: Setup, choice: Choice) -> tuple[Choice, Check]:
+    """Compare the backend with naive on the first sequences; naive takes over where it fails."""
+    count = setup.config.compute.verify
+    if choice.name == "naive" or not count:
+        return choice, Check()
+    codes = first_codes(setup, SEQUENCES)
+    precision = setup.config.compute.precision
+    worst = Check()
+    for model, runner in zip(setup.models, choice.runners, strict=True):
+        found = check(model, runner, setup.settings, codes, setup.positions, count, precision)
+        if found.passed and not found.max_rel_error <= worst.max_rel_error:
+            worst = found
+        if not found.passed and choice.exact:
+            logger.warning(
+                "%s: the %s backend differs from naive by %.2g (%.2g of the largest effect); "
+                "naive is used instead",
+                *(model.path, choice.name, found.max_abs_error, found.max_rel_error),
+            )
+            naive = choose("naive", setup.models, setup.settings, len(setup.positions))
+            return naive, found
+        if not found.passed:
+            worst = found
+    if worst.mutants:
+        logger.info(
+            "%d mutants compared with naive: largest error %.2g (%.2g of the largest effect)",
+            *(worst.mutants, worst.max_abs_error, worst.max_rel_error),
+        )
+    return choice, worst
+
+
+def make_info(setup: Setup, choice: Choice, verified: Check) -> RunInfo:
+    """The facts of a run, as its output records them."""
+    from yuzu_cli.output.writer import RunInfo
+
+    config, stream = setup.config, setup.stream
+    shard = config.shard()
+    m, t, a = len(setup.positions), len(setup.targets), setup.alphabet.size
+    shapes = score_shapes(1, t, a, m)
+    width = 2 if config.score.dtype == "float16" else 4
+    members = len(setup.members(choice)) // len(choice.runners)
+    size = batch_size(
+        asked=config.compute.batch_size,
+        host_bytes=sum(int(np.prod(shapes[name])) for name in config.score.save) * width,
+        work=choice.cost * members,
+        device=setup.settings.device,
+        n_records=stream.n_records,
+        shards=shard[1] if shard else 1,
+    )
+    start, stop = shard_range(stream.n_records, size, shard)
+    return RunInfo(
+        config=config.to_yaml(),
+        model_sha256=setup.model_sha256,
+        input_sha256=stream.sha256,
+        alphabet=setup.alphabet.letters,
+        backend=choice.name,
+        device=describe_device(setup.settings.device),
+        precision=config.compute.precision,
+        length=stream.length,
+        mutate_start=int(setup.positions[0]),
+        mutate_end=int(setup.positions[-1]) + 1,
+        targets=setup.targets,
+        save=tuple(config.score.save),
+        batch_size=size,
+        n_records=stream.n_records,
+        record_start=start,
+        record_stop=stop,
+        shard_index=shard[0] if shard else None,
+        shard_count=shard[1] if shard else None,
+        dtype=config.score.dtype,
+        compression=config.output.compression,
+        verify_max_abs_error=verified.max_abs_error,
+        verify_max_rel_error=verified.max_rel_error,
+        command=shlex.join([os.path.basename(sys.argv[0]), *sys.argv[1:]]),
+        torch_version=str(torch.__version__),
+    )
+
+
+def _write_all(
+    setup: Setup,
+    choice: Choice,
+    verified: Check,
+    info: RunInfo,
+    clock: Clock,
+    progress: Callable[[int, int], None] | None,
+    should_stop: Callable[[], bool] | None,
+) -> RunSummary:
+    from yuzu_cli.output.writer import OutputRun
+
+    config = setup.config
+    source = config.input
+    inputs = [p for p in (*config.model.path, source.fasta, source.bed, source.genome) if p]
+    stop = should_stop or (lambda: False)
+    scorer = Scorer(
+        setup.members(choice),
+        setup.views,
+        setup.positions,
+        len(setup.targets),
+        config.score.save,
+        setup.settings.device,
+        torch.float16 if config.score.dtype == "float16" else torch.float32,
+        should_stop=stop,
+    )
+    options = {"resume": config.run.resume, "force": config.run.force}
+    with OutputRun.open(config.output.path, info, inputs=inputs, **options) as output:
+        pending = list(output.pending())
+        records = info.record_stop - info.record_start
+        before = records - sum(last - first for _, first, last in pending)
+        clock.first_batch = time.monotonic()
+        regions, complete = _batches(setup, scorer, output, pending, clock, progress, stop)
+        path = output.finish() if complete else output.path
+        return RunSummary(
+            path=path,
+            complete=complete,
+            records=records,
+            records_before=before,
+            regions=regions,
+            mutants=regions * len(setup.positions) * (setup.alphabet.size - 1),
+            seconds=time.monotonic() - clock.began,
+            setup_seconds=clock.first_batch - clock.began,
+            backend_seconds=clock.backend,
+            read_seconds=clock.read,
+            write_seconds=clock.write,
+            backend=choice.name,
+            device=info.device,
+            batch_size=output.batch_size,
+            verified=verified.mutants,
+            max_abs_error=verified.max_abs_error,
+            max_rel_error=verified.max_rel_error,
+        )
+
+
+def _batches(
+    setup: Setup,
+    scorer: Scorer,
+    output: OutputRun,
+    pending: list[tuple[int, int, int]],
+    clock: Clock,
+    progress: Callable[[int, int], None] | None,
+    should_stop: Callable[[], bool],
+) -> tuple[int, bool]:
+    """Compute and hand over every pending batch; rows made, and whether all were."""
+    total = output.info.record_stop - output.info.record_start
+    done = total - sum(last - first for _, first, last in pending)
+    sizes = {batch: last - first for batch, first, last in pending}
+    regions = 0
+    if progress:
+        progress(done, total)
+    with Feed(setup.stream, pending) as feed:
+        mark = time.monotonic()
+        for batch, windows in feed:
+            clock.read += time.monotonic() - mark
+            if should_stop():
+                return regions, False
+            mark = time.monotonic()
+            rows: dict[str, object] = {}
+            if windows:
+                wide = np.stack([window.codes for window in windows])
+                try:
+                    scores = scorer.score(wide)
+                except Stopped:
+                    return regions, False
+                rows = region_rows(windows, setup.stream.length, setup.flank)
+                rows["reference"] = scores.pop("reference")
+                rows |= {f"scores/{name}": values for name, values in scores.items()}
+            clock.backend += time.monotonic() - mark
+            mark = time.monotonic()
+            output.write(batch, rows)
+            clock.write += time.monotonic() - mark
+            regions += len(windows)
+            done += sizes[batch]
+            if progress:
+                progress(done, total)
+            mark = time.monotonic()
+    return regions, True

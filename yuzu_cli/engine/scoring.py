@@ -1,0 +1,136 @@
+"""One batch of windows to its reference outputs and scores, within a budget of memory.
+
+Averages over members (models, strands, shifts) are taken of outputs and deltas, before any score
+that is not linear. May not: read windows or write results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+
+from yuzu_cli.backends.passes import PassSize
+from yuzu_cli.engine.limits import RESULT_BYTES, chunks
+from yuzu_cli.engine.members import Member, Views
+from yuzu_cli.scores import Accumulator, only_l2
+
+
+class Stopped(Exception):  # noqa: N818 - not a fault
+    """The run was asked to stop; the batch in flight is dropped."""
+
+
+class Scorer:
+    """Scores batches.
+
+    Parameters
+    ----------
+    members : sequence of Member
+        Streams to average.
+    views : Views
+    positions : ndarray, int64 (M,)
+        Mutated positions of the window.
+    targets : int
+        T.
+    save : sequence of str
+        Which scores.
+    device : torch.device
+    dtype : torch.dtype
+        Of the scores: float32 or float16.
+    budget : int
+        Bytes of deltas on the device at one time.
+    should_stop : function
+        Asked before every block.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[Member],
+        views: Views,
+        positions: np.ndarray,
+        targets: int,
+        save: Sequence[str],
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+        budget: int = RESULT_BYTES,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.members, self.views, self.positions = tuple(members), views, positions
+        self.targets, self.save, self.device, self.dtype = targets, tuple(save), device, dtype
+        self.should_stop = should_stop
+        plain = only_l2(save) and len(self.members) == 1
+        width = len(positions) * views.size * 4
+        sequences, self.step = chunks(
+            sequence_bytes=width * (1 if plain else targets),
+            positions=len(positions),
+            budget=budget,
+        )
+        self.size = PassSize(sequences, unit="sequences")
+        self._seen: dict[int, torch.Tensor] = {}
+        self._reference = torch.empty(0)
+
+    def score(self, wide: np.ndarray) -> dict[str, np.ndarray]:
+        """Reference outputs and scores of a batch.
+
+        Parameters
+        ----------
+        wide : ndarray, uint8 (B, L + 2 * flank)
+            Codes of the windows with their flanks.
+
+        Returns
+        -------
+        dict of array
+            "reference" float32 (B, T), and the scores by name.
+
+        Raises
+        ------
+        Stopped
+            `should_stop` said so.
+        """
+        parts = list(self.size.pieces(self._chunk, torch.as_tensor(wide)))
+        if len(parts) == 1:
+            return parts[0]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def _chunk(self, wide: torch.Tensor) -> dict[str, np.ndarray]:
+        wide = wide.to(self.device)
+        slices = []
+        for start in range(0, len(self.positions), self.step):
+            positions = self.positions[start : start + self.step]
+            slices.append(self._slice(wide, positions, first=start == 0))
+        result = {"reference": slices[0].pop("reference")}
+        for name in self.save:
+            arrays = [part[name] for part in slices]
+            result[name] = arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=-1)
+        return result
+
+    def _slice(
+        self, wide: torch.Tensor, positions: np.ndarray, first: bool
+    ) -> dict[str, np.ndarray]:
+        where = torch.as_tensor(positions + self.views.flank, device=self.device)
+        count = len(self.members)
+        scores = Accumulator(self.save, wide[:, where], self.targets, self.views.size, count)
+        if first or count > 1:
+            self._reference = torch.zeros(len(wide), self.targets, device=self.device)
+        for number, member in enumerate(self.members):
+            if first or count > 1:
+                self._seen[number] = self.views.codes(member, wide)
+                outputs = member.runner.reference(self._seen[number])
+                self._reference += outputs / count
+            self._stream(member, self._seen[number], positions, scores)
+        result = scores.finish(self._reference, self.dtype)
+        result["reference"] = self._reference.cpu().numpy()
+        return result
+
+    def _stream(
+        self, member: Member, codes: torch.Tensor, positions: np.ndarray, scores: Accumulator
+    ) -> None:
+        view = self.views.view(member, codes, positions)
+        if not len(view.positions):
+            return
+        moved = member.reverse or member.shift != 0
+        for block in member.runner.blocks(codes, view.positions):
+            if self.should_stop():
+                raise Stopped
+            scores.add(view.restore(block) if moved else block)

@@ -1,0 +1,194 @@
+"""Everything a run needs before its first batch: input, models, mutated positions, members.
+
+May not: compute scores or write.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from yuzu_cli.alphabet import Alphabet, parse_alphabet
+from yuzu_cli.backends.base import Settings
+from yuzu_cli.engine.choose import Choice
+from yuzu_cli.engine.device import DTYPES, computing, resolve_device
+from yuzu_cli.engine.limits import working_memory
+from yuzu_cli.engine.members import Member, Views
+from yuzu_cli.errors import ModelError, UsageError
+from yuzu_cli.model import Model, load_model
+
+if TYPE_CHECKING:
+    from yuzu_cli.config import MutateConfig, RunConfig
+    from yuzu_cli.inputs.stream import WindowStream
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Setup:
+    """A run made ready.
+
+    Attributes
+    ----------
+    config : RunConfig
+    alphabet : Alphabet
+    stream : WindowStream
+    flank : int
+        Letters on either side of a window, for shifts.
+    models : tuple of Model
+    settings : Settings
+    positions : ndarray, int64 (M,)
+        Mutated positions of the window.
+    """
+
+    config: RunConfig
+    alphabet: Alphabet
+    stream: WindowStream
+    flank: int
+    models: tuple[Model, ...]
+    settings: Settings
+    positions: np.ndarray
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Names of the T targets."""
+        return tuple(self.models[0].target_names)
+
+    @property
+    def model_sha256(self) -> str:
+        """Hash of the model's file, or of the hashes of all of them in order."""
+        hashes = [model.sha256 for model in self.models]
+        if len(hashes) == 1:
+            return hashes[0]
+        return hashlib.sha256("\n".join(hashes).encode("ascii")).hexdigest()
+
+    @property
+    def views(self) -> Views:
+        """Maker of the views that strands and shifts need."""
+        size, complement = self.alphabet.size, self.alphabet.complement
+        return Views(self.stream.length, self.flank, size, complement)
+
+    def members(self, choice: Choice) -> list[Member]:
+        """Every model on every strand and shift of the config."""
+        compute = self.config.compute
+        strands = (False, True) if compute.reverse_complement else (False,)
+        return [
+            Member(runner, reverse, shift)
+            for runner in choice.runners
+            for reverse in strands
+            for shift in compute.shifts
+        ]
+
+
+@contextlib.contextmanager
+def prepared(config: RunConfig) -> Iterator[Setup]:
+    """Open the input, load the models and set the flags of a run; all is put back at the end.
+
+    Raises
+    ------
+    YuzuError
+        Something in the config, the input or a model is at fault.
+    """
+    from yuzu_cli.inputs.windows import open_windows
+
+    config.require()
+    alphabet = parse_alphabet(config.model.alphabet)
+    if config.compute.reverse_complement and alphabet.complement is None:
+        what = f"the letters {alphabet.letters} have no complement"
+        raise UsageError("compute.reverse_complement", what)
+    device = resolve_device(config.compute.device)
+    flank = max(abs(shift) for shift in config.compute.shifts)
+    source = config.input
+    stream = open_windows(
+        alphabet=alphabet,
+        fasta=source.fasta,
+        bed=source.bed,
+        genome=source.genome,
+        length=source.length,
+        center=source.center,
+        edge=source.edge,
+        wrong_length=source.wrong_length,
+        unknown=source.unknown,
+        flank=flank,
+    )
+    with stream, computing(config.compute.precision, device):
+        settings = Settings(
+            length=stream.length,
+            device=device,
+            dtype=DTYPES[config.compute.precision],
+            unknown=1.0 / alphabet.size if source.unknown == "uniform" else 0.0,
+            memory=working_memory(device),
+            seed=config.compute.seed,
+        )
+        positions = mutated_positions(config.mutate, stream.length)
+        models = load_models(config, alphabet.size, settings)
+        yield Setup(config, alphabet, stream, flank, models, settings, positions)
+
+
+def mutated_positions(mutate: MutateConfig, length: int) -> np.ndarray:
+    """Positions of the window (int64, (M,)) that a config asks for.
+
+    Raises
+    ------
+    UsageError
+        They are not all in the window.
+    """
+    start, end = mutate.start or 0, length if mutate.end is None else mutate.end
+    where = "mutate.end" if mutate.end is not None else "mutate.start"
+    if mutate.center is not None:
+        where = "mutate.center"
+        start = (length - mutate.center) // 2
+        end = start + mutate.center
+    if not 0 <= start < end <= length:
+        what = f"{start}:{end} is not within the window of {length} letters"
+        raise UsageError(where, what, "positions are 0-based, half-open")
+    return np.arange(start, end, dtype=np.int64)
+
+
+def load_models(config: RunConfig, size: int, settings: Settings) -> tuple[Model, ...]:
+    """Every model of the config.
+
+    Raises
+    ------
+    ModelError
+        One cannot be used, or they have different numbers of targets.
+    """
+    score, options = config.score, config.model
+    models: list[Model] = []
+    for path in options.path:
+        model = load_model(
+            path,
+            length=settings.length,
+            alphabet_size=size,
+            layout=options.layout,
+            output=options.output,
+            extra_inputs=options.extra_inputs,
+            targets=score.targets,
+            reduce=score.reduce,
+            index=score.index,
+            transform=score.transform,
+            device=settings.device,
+            dtype=settings.dtype,
+        )
+        models.append(model)
+        if model.n_targets != models[0].n_targets:
+            what = f"has {model.n_targets} targets, {models[0].path} has {models[0].n_targets}"
+            raise ModelError(path, what, "only models of the same targets can be averaged")
+    return tuple(models)
+
+
+def first_codes(setup: Setup, count: int) -> np.ndarray:
+    """Codes (at most `count`, L) of the first windows of the whole input, whatever the shard."""
+    rows: list[np.ndarray] = []
+    flank, length = setup.flank, setup.stream.length
+    for window in setup.stream.iterate(0, setup.stream.n_records):
+        rows.append(window.codes[flank : flank + length])
+        if len(rows) == count:
+            break
+    return np.stack(rows) if rows else np.empty((0, length), np.uint8)

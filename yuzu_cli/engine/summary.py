@@ -1,0 +1,142 @@
+"""What a run came to, and what a run would come to, as figures and as text. May not: compute."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """A run that ended.
+
+    Attributes
+    ----------
+    path : Path
+        The output; it is there only when `complete`.
+    complete : bool
+        False when the run was asked to stop; the same command continues it.
+    records, records_before : int
+        Input records this run answers for, and those an earlier run had already done.
+    regions, mutants : int
+        Rows and mutants computed now.
+    seconds, setup_seconds : float
+        From the first call to the end, and until the first batch.
+    backend_seconds, read_seconds, write_seconds : float
+        Computing, waiting for windows, and waiting for the writer.
+    backend, device : str
+    batch_size : int
+    verified : int
+        Mutants compared with naive.
+    max_abs_error, max_rel_error : float
+        What that found; NaN when nothing was compared.
+    """
+
+    path: Path
+    complete: bool
+    records: int
+    records_before: int = 0
+    regions: int = 0
+    mutants: int = 0
+    seconds: float = 0.0
+    setup_seconds: float = 0.0
+    backend_seconds: float = 0.0
+    read_seconds: float = 0.0
+    write_seconds: float = 0.0
+    backend: str = ""
+    device: str = ""
+    batch_size: int = 0
+    verified: int = 0
+    max_abs_error: float = float("nan")
+    max_rel_error: float = float("nan")
+
+    def describe(self) -> str:
+        """Two lines for the end of a run."""
+        busy = max(self.seconds - self.setup_seconds, 1e-9)
+        text = (
+            f"{self.path}: {self.regions} regions, {self.mutants} mutants in "
+            f"{duration(self.seconds)} ({self.regions / busy:.3g} regions/s, "
+            f"{self.mutants / busy:.3g} mutants/s; {self.backend} on {self.device})"
+        )
+        if self.records_before:
+            text += f"\n{self.records_before} of {self.records} records were done before"
+        if self.verified:
+            text += (
+                f"\nchecked {self.verified} mutants against naive: largest error "
+                f"{self.max_abs_error:.2g} ({self.max_rel_error:.2g} of the largest effect)"
+            )
+        if not self.complete:
+            text += "\nstopped before the end; the same command continues"
+        return text
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a run would do: the answer to a dry run.
+
+    Attributes
+    ----------
+    records : int
+        Input records, those that will be dropped included.
+    mutants : int
+    passes : int
+        Forward passes that naive would make, averages over models, strands and shifts included.
+    backend, device : str
+    batch_size : int
+    seconds : float
+        Predicted from `probe_mutants` mutants that were computed to see.
+    probe_mutants : int
+    device_bytes, host_bytes, disk_bytes : int
+        Working memory at most, finished scores waiting to be written, and the output before
+        compression.
+    free_bytes : int
+        Free space where the output goes.
+    """
+
+    records: int
+    mutants: int
+    passes: int
+    backend: str
+    device: str
+    batch_size: int
+    seconds: float
+    probe_mutants: int
+    device_bytes: int
+    host_bytes: int
+    disk_bytes: int
+    free_bytes: int
+    complete: bool = True
+
+    def describe(self) -> str:
+        """One figure a line."""
+        rows = [
+            ("regions", f"{self.records}"),
+            ("mutants", f"{self.mutants}"),
+            ("forward passes of naive", f"{self.passes}"),
+            ("backend", f"{self.backend} on {self.device}"),
+            ("regions a batch", f"{self.batch_size}"),
+            ("time", f"about {duration(self.seconds)} (from {self.probe_mutants} mutants)"),
+            ("memory of the device", f"up to {size(self.device_bytes)}"),
+            ("memory of the host for results", f"up to {size(self.host_bytes)}"),
+            ("disk", f"up to {size(self.disk_bytes)} of {size(self.free_bytes)} free"),
+        ]
+        width = max(len(name) for name, _ in rows)
+        return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+
+
+def duration(seconds: float) -> str:
+    """`3.2 s`, `4:05` or `2:03:04`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def size(count: float) -> str:
+    """Bytes in the unit that suits."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"
