@@ -231,8 +231,9 @@ def test_bad_files(
 def test_no_room_to_unpack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "seqs.fa.gz"
     path.write_bytes(gzip.compress(b">a\nACGT\n"))
-    monkeypatch.setattr(text.tempfile, "TemporaryFile", lambda: Path("/dev/full").open("wb"))
-    told = message(lambda: open_windows(alphabet=DNA, fasta=str(path)))
+    with Path("/dev/full").open("wb") as full:
+        monkeypatch.setattr(text.tempfile, "TemporaryFile", lambda: full)
+        told = message(lambda: open_windows(alphabet=DNA, fasta=str(path)))
     assert "No space left on device; point TMPDIR at a disk with room" in told
 
 

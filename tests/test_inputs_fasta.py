@@ -10,6 +10,7 @@ import os
 import sys
 import tempfile
 import threading
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -188,3 +189,25 @@ def test_ranges_and_long_lines(tmp_path: Path) -> None:
     long = "ACGT" * 50_000
     path.write_text(f">a\n{long}\n>b\n{long[::-1]}")
     assert [letters for _, letters in seen(read(str(path)))] == [long, long[::-1]]
+
+
+@pytest.mark.parametrize("kind", ["fasta", "bed"])
+def test_memory_does_not_grow_with_the_input(tmp_path: Path, kind: str) -> None:
+    genome = tmp_path / "g.fa"
+    genome.write_text(">chr1\n" + "ACGT" * 500 + "\n")
+    files = {"genome": str(genome), "length": 100} if kind == "bed" else {}
+    line = "chr1\t900\t950\tname\t0\t-\n" if kind == "bed" else ">name\nACGTACGTACGTACGT\n"
+
+    def peak(records: int) -> int:
+        path = tmp_path / f"{records}"
+        path.write_text(line * records)
+        tracemalloc.start()
+        with open_windows(alphabet=DNA, **{kind: str(path)}, **files) as stream:  # type: ignore[arg-type]
+            assert sum(1 for _ in stream.iterate()) == records
+        size = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return size
+
+    peak(10)  # imports
+    small, large = peak(1_000), peak(10_000)
+    assert large < small + 20_000

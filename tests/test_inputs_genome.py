@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import random
 import subprocess
 import sys
 import tempfile
@@ -38,12 +39,12 @@ def check(path: Path) -> None:
     genome.close()
 
 
-def pack(path: Path, how: str) -> Path:
+def pack(path: Path, how: str, text: str = TEXT) -> Path:
     if how == "bgzip":
         with bgzf.BgzfWriter(str(path), "wb") as file:
-            file.write(TEXT.encode())
+            file.write(text.encode())
     else:
-        raw = TEXT.replace("\n", "\r\n") if how == "crlf" else TEXT
+        raw = text.replace("\n", "\r\n") if how == "crlf" else text
         path.write_bytes(gzip.compress(raw.encode()) if how == "gzip" else raw.encode())
     return path
 
@@ -175,18 +176,20 @@ def test_truncated_bgzip(tmp_path: Path) -> None:
 
 
 SCRIPT = """
-import os, sys
+import os, random, sys
 from yuzu_cli.inputs.genome import Genome
-genome = Genome(sys.argv[1])
-child = 0 if len(sys.argv) < 3 else os.fork()
-letters = genome.fetch("chr1", 0, 720)
-for start in range(700):
+genome, fork = Genome(sys.argv[1]), len(sys.argv) > 2
+size = genome.sizes["chr1"]
+letters = genome.fetch("chr1", 0, size)
+child = os.fork() if fork else None
+rng = random.Random(child == 0)
+for start in (rng.randrange(size - 20) for _ in range(5000)):
     assert genome.fetch("chr1", start, start + 20) == letters[start:start + 20]
-if len(sys.argv) > 2 and child == 0:
+if child == 0:
     os._exit(0)
 if child:
     assert os.waitpid(child, 0)[1] == 0
-print(letters)
+print(letters[:720])
 """
 
 
@@ -208,7 +211,10 @@ def test_many_processes_at_once(tmp_path: Path, how: str) -> None:
 
 @pytest.mark.parametrize("how", ["plain", "bgzip", "gzip"])
 def test_after_a_fork(tmp_path: Path, how: str) -> None:
-    path = pack(tmp_path / f"g.fa{'.gz' * (how != 'plain')}", how)
+    """Parent and child read at once from a genome that is too large for a file's buffer."""
+    rest = "".join(random.Random(3).choices("ACGT", k=1_000_000))
+    text = f">chr1\n{LETTERS}{rest}\n"
+    path = pack(tmp_path / f"g.fa{'.gz' * (how != 'plain')}", how, text)
     process = start(str(path), "fork")
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 0
