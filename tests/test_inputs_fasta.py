@@ -209,5 +209,5 @@ def test_memory_does_not_grow_with_the_input(tmp_path: Path, kind: str) -> None:
         return size
 
     peak(10)  # imports
-    small, large = peak(1_000), peak(10_000)
+    small, large = peak(500), peak(4_000)
     assert large < small + 20_000
