@@ -415,7 +415,7 @@ CASES: list[Case] = [
         ),
         70,
     ),
-    Case("weight-norm", lambda n: weight_normed()),
+    Case("weight-norm", lambda n: weight_normed(), scripted=False),
     # Padding and cutting.
     Case("pad-asymmetric", lambda n: flat(n, Pad(5, 1), nn.Conv1d(4, 6, 7), nn.ReLU()), 40),
     Case("pad-with-a-value", lambda n: flat(n, Pad(3, 3, value=0.25), conv(4, 6, 7, padding=0))),
