@@ -5,10 +5,12 @@ All of it goes to stderr; results and tables go to stdout.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import time
 import warnings
+from collections.abc import Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -50,18 +52,24 @@ class _Stderr(logging.Handler):
             pass  # stderr is closed or full; that must not end a run of hours
 
 
-def set_up_logging(verbosity: int) -> None:
-    """Show warnings (-1), and what happens (0), in detail (1), or everything there is (2)."""
-    level = {-1: logging.WARNING, 0: logging.INFO, 1: logging.DEBUG, 2: logging.DEBUG}[verbosity]
-    for handler in logger.handlers[:]:
-        logger.removeHandler(handler)
+@contextlib.contextmanager
+def messages(verbosity: int) -> Iterator[None]:
+    """Within it, show warnings (-1), and what happens (0), in detail (1), or all there is (2)."""
     handler = _Stderr()
     handler.setFormatter(_Lines())
+    before = logger.level, logger.propagate
     logger.addHandler(handler)
-    logger.setLevel(logging.DEBUG if debug else level)
+    logger.setLevel({-1: logging.WARNING, 0: logging.INFO}.get(verbosity, logging.DEBUG))
     logger.propagate = False
-    # Deprecations inside libraries are for maintainers; ours are log records.
-    warnings.simplefilter("default" if debug or verbosity == 2 else "ignore")
+    try:
+        with warnings.catch_warnings():
+            # Deprecations inside libraries are for maintainers; what concerns the user is logged.
+            warnings.simplefilter("default" if debug or verbosity == 2 else "ignore")
+            yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before[0])
+        logger.propagate = before[1]
 
 
 def _duration(seconds: float) -> str:

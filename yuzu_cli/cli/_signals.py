@@ -75,7 +75,9 @@ class GracefulStop:
         self.exit_code = self.exit_code or _CODES[signal.Signals(number)]
 
     def _drop(self, number: int, frame: FrameType | None) -> None:
-        raise Interrupted(self.exit_code or 143)
+        code = self.exit_code or 143
+        word = "interrupted" if code == 130 else "terminated"
+        raise Interrupted(code, f"{word} before the end; the same command continues")
 
     def _next(self, seconds: float | None) -> int | None:
         """The next stopping signal; 0 when the run has ended, None when the time has passed."""

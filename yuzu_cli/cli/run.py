@@ -53,12 +53,14 @@ def prepare(params: dict[str, Any]) -> RunConfig:
 
 def execute(config: RunConfig) -> int:
     """Run it under signals, log and progress; the exit code."""
-    _console.debug = config.run.debug
-    _console.set_up_logging(config.run.verbosity)
-    with GracefulStop() as stop:
+    _console.debug = _console.debug or config.run.debug
+    with GracefulStop() as stop, _console.messages(config.run.verbosity):
         from yuzu_cli import engine
 
         with _console.Progress(config.run.progress) as progress:
             summary = engine.run(config, progress=progress, should_stop=stop.requested)
-    click.echo(summary.describe(), err=not config.run.dry_run)
-    return stop.exit_code if not summary.complete else 0
+    if config.run.dry_run:
+        click.echo(summary.describe())
+    elif config.run.verbosity >= 0:
+        click.echo(summary.describe(), err=True)
+    return 0 if summary.complete else stop.exit_code
