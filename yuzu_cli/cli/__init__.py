@@ -26,6 +26,8 @@ COMMANDS = {
     "merge": "yuzu_cli.cli.merge",
     "info": "yuzu_cli.cli.info",
     "export": "yuzu_cli.cli.export",
+    "plot": "yuzu_cli.cli.plot",
+    "report": "yuzu_cli.cli.report",
 }
 
 
@@ -74,17 +76,10 @@ def group() -> None:
     """
 
 
-def _print(text: str) -> None:
-    """One line or more on stderr; a closed or full stderr is nobody's fault."""
-    if sys.stderr is not None:
-        with contextlib.suppress(OSError, ValueError):
-            print(text, file=sys.stderr, flush=True)
-
-
 def _say(text: str) -> None:
     """One `error:` line per line of text."""
     for line in text.splitlines() or [""]:
-        _print(f"error: {line}")
+        _console.tell(f"error: {line}")
 
 
 def _usage(error: click.ClickException) -> str:
@@ -122,7 +117,7 @@ def _invoke(arguments: list[str]) -> int:
 
 def _stopped(error: BaseException) -> int:
     """Say that the process was asked to stop."""
-    _print(str(error) or "interrupted")
+    _console.tell(str(error) or "interrupted")
     return error.exit_code if isinstance(error, Interrupted) else 130
 
 
@@ -149,7 +144,7 @@ def _run(arguments: list[str]) -> int:
         with interruptible():
             return _invoke(arguments)
     except click.exceptions.NoArgsIsHelpError as error:
-        _print(error.ctx.get_help() if error.ctx else "")
+        _console.tell(error.ctx.get_help() if error.ctx else "")
         return 2
     except click.ClickException as error:
         _say(_usage(error))

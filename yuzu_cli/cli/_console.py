@@ -42,14 +42,21 @@ class _Stderr(logging.Handler):
     """Writes to whatever stderr is now, through the progress bar if there is one."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        try:
-            text = self.format(record)
-            if Progress.bar is not None:
-                Progress.bar.write(text, file=sys.stderr)
-            else:
-                print(text, file=sys.stderr, flush=True)
-        except OSError:
-            pass  # stderr is closed or full; that must not end a run of hours
+        tell(self.format(record))
+
+
+def tell(text: str) -> None:
+    """Lines on stderr, above the progress bar if there is one.
+
+    A stderr that is closed or full must not end a run of hours.
+    """
+    if sys.stderr is None:
+        return
+    with contextlib.suppress(OSError, ValueError):
+        if Progress.bar is not None:
+            Progress.bar.write(text, file=sys.stderr)
+        else:
+            print(text, file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
@@ -92,7 +99,7 @@ class Progress:
     bar: tqdm[Any] | None = None
 
     def __init__(self, show: bool | None = None, unit: str = "regions") -> None:
-        self._show = _is_terminal(sys.stderr) if show is None else show
+        self._show = _is_terminal(sys.stderr) if show is None else show and sys.stderr is not None
         self._unit = unit
         self._began = self._last = time.monotonic()
         self._first: int | None = None
@@ -102,7 +109,8 @@ class Progress:
         if self._first is None:
             self._first, self._began = done, time.monotonic()
         if self._show:
-            self._draw(done, total)
+            with contextlib.suppress(OSError, ValueError):
+                self._draw(done, total)
             return
         now = time.monotonic()
         if now - self._last >= EVERY:
@@ -135,8 +143,8 @@ class Progress:
             Progress.bar = None
 
 
-def _is_terminal(stream: TextIO) -> bool:
+def _is_terminal(stream: TextIO | None) -> bool:
     try:
-        return stream.isatty()
+        return stream is not None and stream.isatty()
     except ValueError:  # closed
         return False

@@ -62,5 +62,5 @@ def execute(config: RunConfig) -> int:
     if config.run.dry_run:
         click.echo(summary.describe())
     elif config.run.verbosity >= 0:
-        click.echo(summary.describe(), err=True)
+        _console.tell(summary.describe())
     return 0 if summary.complete else stop.exit_code

@@ -1,0 +1,81 @@
+"""`yuzu plot`: logo and heat map of regions of a result."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from yuzu_cli.cli._options import verbosity_options
+
+
+@click.command("plot", short_help="Sequence logo and heat map of regions.")
+@click.argument("result", metavar="OUT.h5", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="A .png, .pdf or .svg; several regions go into a .pdf or into a folder.",
+)
+@click.option(
+    "--region",
+    "regions",
+    multiple=True,
+    metavar="NAME_OR_INDEX",
+    help="Name, chrom:start-end or row number; repeat for several. Default: the strongest.",
+)
+@click.option(
+    "--top",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="COUNT",
+    help="Without --region: how many of the strongest.",
+)
+@click.option(
+    "--target",
+    "targets",
+    multiple=True,
+    metavar="TARGET",
+    help="Name or 0-based index; repeat for several. Default: up to four.",
+)
+@click.option(
+    "--range",
+    "stretch",
+    metavar="RANGE",
+    help="START:END in the window, chrom:start-end, or all. Default: where most happens.",
+)
+@click.option("--force", is_flag=True, help="Replace existing files.")
+@verbosity_options
+def command(
+    result: Path,
+    output: Path,
+    regions: tuple[str, ...],
+    top: int,
+    targets: tuple[str, ...],
+    stretch: str | None,
+    force: bool,
+    verbose: int,
+    quiet: bool,
+    debug: bool,
+) -> None:
+    """Draw the contribution of each letter as a logo over the effects of all substitutions.
+
+    Windows on the minus strand run 5' to 3' like their sequence; the axis counts their bases.
+
+    \b
+    Examples:
+      yuzu plot scores.h5 -o strongest.png
+      yuzu plot scores.h5 --region peak_17 --target CTCF --range 200:300 -o peak.pdf
+      yuzu plot scores.h5 --top 20 -o pictures/
+    """
+    from yuzu_cli.plot import plot
+
+    paths = plot(
+        result, output, regions=regions, top=top, targets=targets, stretch=stretch, force=force
+    )
+    if not quiet:
+        for path in paths:
+            click.echo(str(path), err=True)

@@ -1,0 +1,45 @@
+"""`yuzu report`: one page about a result."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from yuzu_cli.cli._options import verbosity_options
+
+
+@click.command("report", short_help="One HTML page about a result.")
+@click.argument("result", metavar="OUT.h5", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="PAGE.html",
+    help="The page to write.",
+)
+@click.option(
+    "--top",
+    type=click.IntRange(min=0),
+    default=5,
+    show_default=True,
+    metavar="COUNT",
+    help="Regions to show, the strongest ones.",
+)
+@click.option("--force", is_flag=True, help="Replace an existing page.")
+@verbosity_options
+def command(
+    result: Path, output: Path, top: int, force: bool, verbose: int, quiet: bool, debug: bool
+) -> None:
+    """Write one self-contained page: the run, its measured error, effects, strongest regions.
+
+    \b
+    Example:
+      yuzu report scores.h5 -o report.html
+    """
+    from yuzu_cli.report import report
+
+    path = report(result, output, top=top, force=force)
+    if not quiet:
+        click.echo(str(path), err=True)
