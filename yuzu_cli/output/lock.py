@@ -118,20 +118,39 @@ class Lock:
                 os.unlink(self._path)
 
     def _create(self) -> bool:
+        """Put our lock there, whole, unless there is one."""
         pid = os.getpid()
         owner = {"host": socket.gethostname(), "machine": _machine(), "pid": pid}
         owner |= {"started": _started(pid), "token": self._token}
+        aside = self._path.with_name(f"{LOCK}.{self._token}.tmp")
         try:
-            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-        except (FileExistsError, FileNotFoundError):
+            self._fd = os.open(aside, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        except FileNotFoundError:
             return False
+        created = False
         try:
             write_all(self._fd, _counter(0) + json.dumps(owner).encode())
             os.fsync(self._fd)
-        except OSError:
-            os.close(self._fd)
-            remove(self._path)
-            raise
+            created = self._put(aside)
+        finally:
+            remove(aside)
+            if not created:
+                os.close(self._fd)
+        return created
+
+    def _put(self, aside: Path) -> bool:
+        try:
+            os.link(aside, self._path)
+        except OSError as error:
+            # A file server whose first answer got lost reports our own link as in the way.
+            if os.fstat(self._fd).st_nlink == 2:
+                return True
+            if isinstance(error, FileExistsError | FileNotFoundError):
+                return False
+            # No hard links on this file system: nearly as good, if nobody comes at the same moment.
+            if self._path.exists():
+                return False
+            os.rename(aside, self._path)
         return True
 
     def _wait_until_stale(self) -> None:

@@ -154,9 +154,11 @@ ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute(
         "verify_max_abs_error",
         "float",
-        "largest |backend - naive| over the mutants checked; NaN when none was",
+        "largest difference from naive over the mutants checked; NaN when none was",
     ),
-    Attribute("verify_max_rel_error", "float", "the same over the largest |effect|; NaN likewise"),
+    Attribute(
+        "verify_max_rel_error", "float", "the same, relative to the largest effect; NaN likewise"
+    ),
     Attribute("n_regions", "int", "rows in this file, N"),
     Attribute("n_records", "int", "records in the whole input, dropped ones included"),
     Attribute("record_start", "int", "first input record this file answers for"),
@@ -218,7 +220,8 @@ def chunk_shape(
     shape = row_shape(dataset, sizes)
     size = row_bytes(dataset, sizes, score_dtype)
     if rows == 1 and shape and size > CHUNK_BYTES:
-        pieces = min(shape[0], -(-size // CHUNK_BYTES))
+        most = max(1, CHUNK_BYTES * shape[0] // size)
+        pieces = -(-shape[0] // most)
         shape = (-(-shape[0] // pieces), *shape[1:])
     return (rows, *shape)
 

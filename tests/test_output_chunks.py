@@ -1,0 +1,50 @@
+"""Chunks compressed here are the chunks HDF5 itself reads, and would have written."""
+
+from __future__ import annotations
+
+import h5py
+import numpy as np
+import pytest
+
+from yuzu_cli.errors import UsageError
+from yuzu_cli.output.build import chunk_starts, encode_rows
+from yuzu_cli.output.chunks import Codec, pad_to
+
+ARRAYS = {
+    "float32": np.random.default_rng(0).normal(size=(3, 5, 4, 9)).astype("f4"),
+    "float16": np.random.default_rng(1).normal(size=(3, 5, 4, 9)).astype("f2"),
+    "uint8": np.random.default_rng(2).integers(0, 255, (3, 50)).astype("u1"),
+    "int64": np.arange(40),
+    "letters": np.array([b"+", b"-", b"."] * 9),
+    "constant": np.zeros((2, 3000), "f4"),
+}
+
+
+@pytest.mark.parametrize("compression", ["gzip", "gzip:9", "lzf", "none"])
+@pytest.mark.parametrize("name", list(ARRAYS))
+def test_hdf5_reads_what_was_encoded(name: str, compression: str) -> None:
+    array, codec = ARRAYS[name], Codec.parse(compression)
+    chunk = tuple(max(1, size - 1) for size in array.shape)
+    options = codec.create_options()
+    with h5py.File("x", "w", driver="core", backing_store=False) as file:
+        ours = file.create_dataset("ours", array.shape, array.dtype, chunks=chunk, **options)
+        theirs = file.create_dataset("theirs", data=array, chunks=chunk, **options)
+        for start, data, mask in encode_rows(array, chunk, codec):
+            ours.id.write_direct_chunk(start, data, mask)
+        assert ours[()].tobytes() == array.tobytes()
+        if compression != "lzf":
+            for start in chunk_starts(array.shape, chunk):
+                assert len(ours.id.read_direct_chunk(start)[1]) == pytest.approx(
+                    len(theirs.id.read_direct_chunk(start)[1]), abs=16
+                )
+
+
+def test_padding_is_zero_and_at_the_end() -> None:
+    padded = pad_to(np.ones((1, 2), "f4"), (1, 4))
+    assert padded.tolist() == [[1, 1, 0, 0]]
+
+
+@pytest.mark.parametrize("text", ["", "gzip:0", "gzip:10", "lzf:1", "zstd", "GZIP"])
+def test_unknown_compressions_are_refused(text: str) -> None:
+    with pytest.raises(UsageError, match=r"output\.compression: .* is not a compression"):
+        Codec.parse(text)
