@@ -1,7 +1,7 @@
 """Run by test_output_kill.py: kills a run at every system call it makes, then continues it.
 
-``python -m tests.output_kill FOLDER`` forks one child per call; the k-th dies by SIGKILL just before
-its k-th call (every second one that writes, half through it). Prints how many there were.
+``python -m tests.output_kill FOLDER`` forks one child per call; the k-th dies by SIGKILL before
+its k-th call (a write every second time half way through). Prints how many there were.
 """
 
 from __future__ import annotations

@@ -20,6 +20,15 @@ _FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used
 _FULL[errno.EFBIG] = "the file would be larger than this system or its limits allow"
 
 
+def size_text(size: float) -> str:
+    """Bytes as a person reads them: ``1.5 GB``."""
+    units = ["bytes", "kB", "MB", "GB", "TB"]
+    while size >= 1000 and len(units) > 1:
+        size /= 1000
+        del units[0]
+    return f"{size:.0f} bytes" if units[0] == "bytes" else f"{size:.1f} {units[0]}"
+
+
 def token() -> str:
     """A name no other process, on this machine or another, will come up with."""
     return secrets.token_hex(6)

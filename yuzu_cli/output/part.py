@@ -16,7 +16,7 @@ from pathlib import Path
 import h5py
 
 from yuzu_cli.errors import OutputError
-from yuzu_cli.output.files import disk_errors, remove, sync_folder, token
+from yuzu_cli.output.files import disk_errors, remove, size_text, sync_folder, token
 from yuzu_cli.output.lock import LOCK
 from yuzu_cli.output.manifest import MANIFEST, Manifest, RunInfo, differences, identity
 from yuzu_cli.output.schema import FORMAT
@@ -173,7 +173,7 @@ def check_room(path: Path, needed: int) -> None:
     """
     free = shutil.disk_usage(path.parent).free
     if free < needed:
-        what = f"the finished file needs {needed / 1e9:.2f} GB more, {free / 1e9:.2f} GB are free"
+        what = f"the finished file needs {size_text(needed)} more, {size_text(free)} are free"
         hint = "free some space, then run the same command to continue"
         raise OutputError(os.fspath(path), what, hint)
 
