@@ -80,7 +80,11 @@ class Block:
 
 
 class Runner(Protocol):
-    """A backend made ready for one model, one length and one device."""
+    """A backend made ready for one model, one length and one device.
+
+    It may have an attribute ``sequences``, the most sequences it wants at one time; without it the
+    engine gives as many as memory allows.
+    """
 
     def reference(self, codes: torch.Tensor) -> torch.Tensor:
         """Outputs for the sequences themselves, float32 (B, T).

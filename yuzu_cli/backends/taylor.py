@@ -96,8 +96,7 @@ class TaylorRunner:
             if len(codes) <= self.rows:
                 self.kept = self._forward(codes)
                 return self.kept[1].detach()
-            with torch.no_grad():
-                parts.append(self._forward(codes[start : start + self.rows])[1])
+            parts.append(self._forward(codes[start : start + self.rows])[1].detach())
         return torch.cat(parts)
 
     def blocks(self, codes: torch.Tensor, positions: np.ndarray) -> Iterator[Block]:
@@ -120,7 +119,7 @@ class TaylorRunner:
 
     def _forward(self, codes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         x = one_hot(codes, self.model, self.settings).requires_grad_()
-        with self._cudnn():
+        with torch.enable_grad(), self._cudnn():
             return x, self.model(x.clone()).float()  # a clone, as some models work in place
 
     def _gradients(

@@ -11,10 +11,13 @@ from dataclasses import dataclass
 
 from yuzu_cli.backends import BACKENDS, get_backend
 from yuzu_cli.backends.base import Backend, Runner, Settings
+from yuzu_cli.backends.passes import row_cost
 from yuzu_cli.errors import ModelError
 from yuzu_cli.model import Model
 
 logger = logging.getLogger(__name__)
+
+MAX_SEQUENCES = 1024
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,12 +33,15 @@ class Choice:
         One per model.
     cost : float
         Predicted multiply-adds for one sequence with all its mutants, all models together.
+    at_once : int
+        Sequences that the runners can be given at one time.
     """
 
     name: str
     exact: bool
     runners: tuple[Runner, ...]
     cost: float
+    at_once: int
 
 
 def choose(name: str, models: Sequence[Model], settings: Settings, positions: int) -> Choice:
@@ -76,7 +82,10 @@ def _prepare(
 ) -> Choice:
     runners = tuple(backend.prepare(model, settings) for model in models)
     cost = _cost(backend, models, settings, positions)
-    return Choice(backend.name, backend.exact, runners, cost)
+    # A runner keeps about one forward pass of every sequence it is given, unless it says otherwise.
+    kept = max(row_cost(model, settings)[0] for model in models)
+    limits = [getattr(r, "sequences", settings.memory // (4 * max(1, kept))) for r in runners]
+    return Choice(backend.name, backend.exact, runners, cost, max(1, min([*limits, MAX_SEQUENCES])))
 
 
 def _cost(backend: Backend, models: Sequence[Model], settings: Settings, positions: int) -> float:

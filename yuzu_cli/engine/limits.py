@@ -90,5 +90,5 @@ def chunks(*, sequence_bytes: int, positions: int, budget: int = RESULT_BYTES) -
     """Sequences, and positions of each, whose deltas are held at one time."""
     sequences = max(1, budget // max(1, sequence_bytes))
     if sequence_bytes <= budget:
-        return int(min(sequences, 4096)), positions
+        return sequences, positions
     return 1, max(1, positions * budget // sequence_bytes)

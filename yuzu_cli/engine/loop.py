@@ -185,6 +185,7 @@ def _write_all(
         config.score.save,
         setup.settings.device,
         torch.float16 if config.score.dtype == "float16" else torch.float32,
+        at_once=choice.at_once,
         should_stop=stop,
     )
     options = {"resume": config.run.resume, "force": config.run.force}

@@ -40,6 +40,8 @@ class Scorer:
         Of the scores: float32 or float16.
     budget : int
         Bytes of deltas on the device at one time.
+    at_once : int
+        Sequences that runners are given at one time, at most.
     should_stop : function
         Asked before every block.
     """
@@ -54,6 +56,7 @@ class Scorer:
         device: torch.device,
         dtype: torch.dtype = torch.float32,
         budget: int = RESULT_BYTES,
+        at_once: int = 4096,
         should_stop: Callable[[], bool] = lambda: False,
     ) -> None:
         self.members, self.views, self.positions = tuple(members), views, positions
@@ -66,7 +69,7 @@ class Scorer:
             positions=len(positions),
             budget=budget,
         )
-        self.size = PassSize(sequences, unit="sequences")
+        self.size = PassSize(min(sequences, at_once), unit="sequences")
         self._seen: dict[int, torch.Tensor] = {}
         self._reference = torch.empty(0)
 

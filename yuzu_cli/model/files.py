@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import logging
 import os
+import pickle
 import pickletools
 import zipfile
 from collections.abc import Iterator
@@ -168,6 +169,8 @@ def open_model(
         return opener(path, device, dtype)
     except torch.OutOfMemoryError:
         raise
+    except pickle.UnpicklingError as error:
+        raise ModelError(str(path), "holds a pickle, which could run code", SAVE_HINT) from error
     except (RuntimeError, ValueError, TypeError, KeyError, AssertionError, OSError) as error:
         what = f"cannot be loaded in {str(dtype).removeprefix('torch.')} on {device}"
         raise ModelError(str(path), f"{what}: {short(error)}") from error

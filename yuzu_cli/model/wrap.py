@@ -70,6 +70,7 @@ class Model(torch.nn.Module):
         self.slot = slot
         self.n_inputs = 1 + len(self.extras)
         self.batch_range: tuple[int, int | None] = file.batch[slot]
+        self.works_in_place = False
         self.chosen: tuple[int, ...] = (0,)
         self.heads: tuple[Head, ...] = ()
         self.target_index: torch.Tensor | None = None
@@ -92,7 +93,7 @@ class Model(torch.nn.Module):
     def call(self, x: torch.Tensor) -> object:
         """What the file's own forward returns for x (N, A, L), whatever that is."""
         arguments: dict[int, object] = {e.slot: e.for_batch(x.shape[0]) for e in self.extras}
-        arguments[self.slot] = LAYOUTS[self.layout](x)
+        arguments[self.slot] = LAYOUTS[self.layout](x.clone() if self.works_in_place else x)
         return self.module(*(arguments[i] for i in sorted(arguments)))
 
     def raw(self, x: torch.Tensor) -> list[torch.Tensor]:
