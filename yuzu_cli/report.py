@@ -168,7 +168,7 @@ def _effect_figure(source: Source, summary: Summary, chosen: Sequence[int]) -> A
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    from yuzu_cli.figure import STYLE, plain
+    from yuzu_cli.plot.figure import STYLE, plain
 
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(10, 1.55 * len(chosen) + 0.5), layout="constrained")
@@ -204,7 +204,7 @@ def _effect_figure(source: Source, summary: Summary, chosen: Sequence[int]) -> A
 def _regions(source: Source, summary: Summary) -> str:
     if not summary.top:
         return '<h2>Strongest regions</h2>\n<p id="regions" class="none">There are none.</p>'
-    from yuzu_cli.figure import draw
+    from yuzu_cli.plot.figure import draw
 
     rows, figures = [], []
     for rank, found in enumerate(summary.top, start=1):
@@ -245,7 +245,7 @@ def _window(row: Any) -> str:
 def _image(figure: Any, alt: str, identity: str) -> str:
     import matplotlib as mpl
 
-    from yuzu_cli.figure import STYLE
+    from yuzu_cli.plot.figure import STYLE
 
     buffer = io.BytesIO()
     with mpl.rc_context(STYLE):

@@ -117,7 +117,7 @@ def strongest(source: Source, count: int) -> list[int]:
 def _save(views: Sequence[View], path: Path, kind: str) -> None:
     import matplotlib as mpl
 
-    from yuzu_cli.figure import STYLE, draw
+    from yuzu_cli.plot.figure import STYLE, draw
 
     plain: dict[str, Any] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(kind, {})
     with mpl.rc_context(STYLE):
