@@ -182,11 +182,11 @@ class Builder:
 
     def chunk(self, path: str, at: tuple[int, ...], data: bytes, mask: int) -> None:
         """Put one compressed chunk in its place (`at` in elements, the row counted from 0)."""
-        self._columns[path].data.id.write_direct_chunk(at, data, mask)
+        self._columns[path].take_chunk(at, data, mask)
         self.check()
 
     def rows(self, path: str, values: Any) -> None:
-        """Append rows to a dataset; those of a dataset all come by `chunk` or all by `rows`."""
+        """Append rows to a dataset, after those that came before, by `rows` or by `chunk`."""
         self._columns[path].append(values)
         self.check()
 
@@ -255,6 +255,10 @@ class _Column:
         if self._held_rows >= self.chunk[0]:
             full = self._held_rows - self._held_rows % self.chunk[0]
             self._write(full)
+
+    def take_chunk(self, at: tuple[int, ...], data: bytes, mask: int) -> None:
+        self.data.id.write_direct_chunk(at, data, mask)
+        self._at = at[0] + 1
 
     def flush(self) -> None:
         self._write(self._held_rows)
