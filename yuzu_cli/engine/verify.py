@@ -5,7 +5,6 @@ May not: choose what to do about a difference.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -107,17 +106,17 @@ def some_positions(positions: np.ndarray) -> np.ndarray:
 def sample(index: torch.Tensor, count: int) -> torch.Tensor:
     """About `count` of the mutants: the first and the last of the range, and evenly between.
 
-    The step shares no factor with 2 or 3, so that all letters and phases have their turn.
+    Each is moved on by another part of the distance to the next, so that all letters, and all
+    phases of strided layers, have their turn.
     """
     total = len(index)
     if total <= count:
         return index
-    step = max(1, total // max(1, count - 1))
-    while math.gcd(step, 6) > 1:
-        step -= 1
-    chosen = torch.arange(count, device=index.device) * step
+    number = torch.arange(count, device=index.device)
+    gap = max(1, (total - 1) // max(1, count - 1))
+    chosen = number * (total - 1) // max(1, count - 1) + number * 7 % gap
     chosen[-1] = total - 1
-    return index[chosen]
+    return index[chosen.clamp(max=total - 1).unique()]
 
 
 def _pick(
@@ -131,7 +130,7 @@ def _pick(
     found = torch.full_like(like, torch.nan)
     runner.reference(codes)
     for block in runner.blocks(codes, positions):
-        place = torch.searchsorted(index, block.index).clamp(max=len(index) - 1)
+        place = torch.searchsorted(index, block.index.contiguous()).clamp(max=len(index) - 1)
         hit = index[place] == block.index
         rows = place[hit]
         found[rows, block.targets] = block.delta[hit]
