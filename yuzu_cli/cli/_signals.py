@@ -7,7 +7,6 @@ was made durable part by part. Nothing here writes results.
 
 from __future__ import annotations
 
-import _thread
 import contextlib
 import os
 import select
@@ -99,7 +98,8 @@ class GracefulStop:
         self.exit_code = _CODES[signal.Signals(first)]
         answer = self._next(PATIENCE)
         if answer is None:
-            _thread.interrupt_main(_DROP)
+            # A real signal, for only that wakes a main thread that waits or sleeps.
+            signal.pthread_kill(threading.main_thread().ident or 0, _DROP)
             answer = self._next(GRACE - PATIENCE)
         if answer != 0:
             os.write(2, b"stopped at once; finished batches are kept\n")
