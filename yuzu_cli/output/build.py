@@ -29,6 +29,10 @@ from yuzu_cli.output.schema import (
     row_shape,
 )
 
+#: What HDF5 may remember of a file's index, by its own count; it takes about eight times that,
+#: and by default up to 32 MiB.
+_INDEX_CACHE = 1 << 18
+
 
 class Sink(io.RawIOBase):
     """A file for h5py's ``fileobj`` driver that never fails; see `failure` afterwards.
@@ -158,6 +162,7 @@ class Builder:
         with disk_errors(self._shown):
             self._sink = Sink(path)
         self.file = h5py.File(self._sink, "w")
+        limit_cache(self.file)
         for dataset in datasets_for(save):
             if dataset.per_row and dataset.path not in skip:
                 self._columns[dataset.path] = _Column(
@@ -216,6 +221,14 @@ class Builder:
             self._sink.close()
             if not good:
                 remove(self._path)
+
+
+def limit_cache(file: h5py.File) -> None:
+    """Keep what HDF5 remembers of the chunk index small: rows are visited in order, mostly."""
+    config = file.id.get_mdc_config()
+    config.set_initial_size = True
+    config.initial_size = config.min_size = config.max_size = _INDEX_CACHE
+    file.id.set_mdc_config(config)
 
 
 class _Column:

@@ -6,6 +6,7 @@ and answer for every record of the input exactly once. Chunks are copied as they
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import shlex
@@ -13,7 +14,8 @@ import sys
 import zlib
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import ExitStack
+from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,7 @@ from yuzu_cli.output.lock import Lock
 from yuzu_cli.output.manifest import differences, flat_config, is_free
 from yuzu_cli.output.part import PartFolder, check_room, check_target, publish
 from yuzu_cli.output.reader import Result, damage, open_result
-from yuzu_cli.output.schema import TEXT, Dataset, datasets_for
+from yuzu_cli.output.schema import TEXT, Dataset, datasets_for, numpy_dtype, row_shape
 
 #: Attributes that every shard of a run has in common, with the name to use in messages.
 _COMMON = {
@@ -84,33 +86,109 @@ def merge(
     if not shards:
         raise UsageError("merge", "no shards are given")
     target = Path(os.path.realpath(out))
-    with ExitStack() as stack:
-        opened = [stack.enter_context(open_result(path)) for path in shards]
-        ordered = check_shards(opened)
-        part = PartFolder.make(target)
-        lock = Lock(part.path)
-        try:
-            if part.manifest() is not None:
-                what = "an unfinished run is there"
-                raise OutputError(os.fspath(part.path), what, "finish it, or take another output")
-            check_target(target, force, shards)
+    ordered = check_shards([look(path) for path in shards])
+    part = PartFolder.make(target)
+    lock = Lock(part.path)
+    try:
+        if part.manifest() is not None:
+            what = "an unfinished run is there"
+            raise OutputError(os.fspath(part.path), what, "finish it, or take another output")
+        check_target(target, force, shards)
+        part.tidy()
+        command = shlex.join(sys.argv) if command is None else command
+        temporary = part.path / f"final-{token()}.tmp"
+        _assemble(ordered, temporary, target, link, command)
+        publish(temporary, target, force)
+    finally:
+        if lock.still_ours():
             part.tidy()
-            command = shlex.join(sys.argv) if command is None else command
-            temporary = part.path / f"final-{token()}.tmp"
-            _assemble(ordered, temporary, target, link, command)
-            publish(temporary, target, force)
-        finally:
-            if lock.still_ours():
-                part.tidy()
-            lock.release()
-            part.remove_if_empty()
+        lock.release()
+        part.remove_if_empty()
     return target
 
 
 # --- are they one run, and all of it ------------------------------------------------------------
 
 
-def check_shards(shards: Sequence[Result]) -> list[Result]:
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """What is to be known of a shard; the file itself is closed, since there may be thousands.
+
+    Attributes
+    ----------
+    path : Path
+    attributes : dict
+        Of the root.
+    sizes : dict
+        Length of each axis by letter, N too.
+    saved : tuple of str
+        Scores in it.
+    dtype : str
+        Of the scores.
+    codec : Codec or None
+        How it is compressed; None without rows.
+    facts : dict
+        What all shards of a run have in common, by a name the user knows.
+    """
+
+    path: Path
+    attributes: dict[str, Any]
+    sizes: dict[str, int]
+    saved: tuple[str, ...]
+    dtype: str
+    codec: Codec | None
+    facts: dict[str, Any]
+
+
+def look(path: str | os.PathLike[str]) -> Shard:
+    """Open a shard, check that its rows are those of its records, and close it.
+
+    Raises
+    ------
+    OutputError
+        When it cannot be read, is no shard, or has rows that it should not have.
+    """
+    with open_result(path) as result:
+        if "shard_index" not in result.attributes:
+            what = "is not a shard: it is a whole run"
+            raise OutputError(os.fspath(path), what, "there is nothing to merge")
+        _check_rows(result)
+        data = result.file["sequences"]
+        codec = Codec(data.compression or "none", int(data.compression_opts or 0))
+        return Shard(
+            path=Path(path),
+            attributes=result.attributes,
+            sizes=result.sizes,
+            saved=result.saved,
+            dtype=str(result.file[f"scores/{result.saved[0]}"].dtype),
+            codec=codec if result.n_regions else None,
+            facts=_facts(result),
+        )
+
+
+def _facts(result: Result) -> dict[str, Any]:
+    facts = {shown: result.attributes.get(name) for name, shown in _COMMON.items()}
+    names = "\0".join(result.targets).encode()
+    facts["length"] = result.length
+    facts["targets"] = f"{len(result.targets)} ({hashlib.sha256(names).hexdigest()[:8]})"
+    facts["score.save"] = list(result.saved)
+    facts["score.dtype"] = [str(result.file[f"scores/{name}"].dtype) for name in result.saved]
+    config = flat_config(result.attributes["config"])
+    return facts | {k: v for k, v in config.items() if not is_free(k)}
+
+
+def _check_rows(result: Result) -> None:
+    low, high = result.attributes["record_start"], result.attributes["record_stop"]
+    last = low - 1
+    for start in range(0, result.n_regions, 1 << 20):
+        index = result.read("regions/input_index", slice(start, start + (1 << 20)))
+        if index[0] <= last or index[-1] >= high or not (np.diff(index) > 0).all():
+            what = f"has rows that are doubled, out of order or not of records {low} to {high}"
+            raise OutputError(os.fspath(result.path), what, "compute this shard again")
+        last = int(index[-1])
+
+
+def check_shards(shards: Sequence[Shard]) -> list[Shard]:
     """The shards in the order of their records.
 
     Raises
@@ -118,15 +196,10 @@ def check_shards(shards: Sequence[Result]) -> list[Result]:
     OutputError
         When they are not all of one run, or not complete, naming the file at fault.
     """
-    for shard in shards:
-        if "shard_index" not in shard.attributes:
-            what = "is not a shard: it is a whole run"
-            raise OutputError(os.fspath(shard.path), what, "there is nothing to merge")
     _check_one_run(shards)
     _check_numbers(shards)
-    ordered = sorted(
-        shards, key=lambda s: (s.attributes["record_start"], s.attributes["record_stop"])
-    )
+    key = itemgetter("record_start", "record_stop")
+    ordered = sorted(shards, key=lambda shard: key(shard.attributes))
     expected = 0
     for shard in ordered:
         if shard.attributes["record_start"] != expected:
@@ -137,37 +210,24 @@ def check_shards(shards: Sequence[Result]) -> list[Result]:
     if expected != total:
         what = f"the shards end at record {expected} of {total}"
         raise OutputError(os.fspath(ordered[-1].path), what, "compute this shard again")
-    for shard in ordered:
-        _check_rows(shard)
     return ordered
 
 
-def _facts(shard: Result) -> dict[str, Any]:
-    facts = {shown: shard.attributes.get(name) for name, shown in _COMMON.items()}
-    facts["length"] = shard.length
-    facts["targets"] = shard.targets
-    facts["score.save"] = list(shard.saved)
-    facts["score.dtype"] = [str(shard.file[f"scores/{name}"].dtype) for name in shard.saved]
-    config = flat_config(shard.attributes["config"])
-    return facts | {k: v for k, v in config.items() if not is_free(k)}
-
-
-def _check_one_run(shards: Sequence[Result]) -> None:
+def _check_one_run(shards: Sequence[Shard]) -> None:
     """All like most of them: the odd one out is named, wherever it stands in the list."""
-    facts = [_facts(shard) for shard in shards]
-    common = Counter(map(repr, facts)).most_common(1)[0][0]
-    most = next(i for i, f in enumerate(facts) if repr(f) == common)
-    for shard, own in zip(shards, facts, strict=True):
-        changed = differences(own, facts[most])
+    common = Counter(repr(shard.facts) for shard in shards).most_common(1)[0][0]
+    most = next(shard for shard in shards if repr(shard.facts) == common)
+    for shard in shards:
+        changed = differences(shard.facts, most.facts)
         if changed:
-            changed = [text.replace(", was ", " here and there ") for text in changed[:3]]
-            what = f"is of another run than {shards[most].path}: {'; '.join(changed)}"
+            texts = [text.replace(", was ", " here and there ") for text in changed[:3]]
+            what = f"is of another run than {most.path}: {'; '.join(texts)}"
             raise OutputError(os.fspath(shard.path), what, "merge the shards of one run only")
 
 
-def _check_numbers(shards: Sequence[Result]) -> None:
+def _check_numbers(shards: Sequence[Shard]) -> None:
     count = int(shards[0].attributes["shard_count"])
-    seen: dict[int, Result] = {}
+    seen: dict[int, Shard] = {}
     for shard in shards:
         index = int(shard.attributes["shard_index"])
         if index in seen:
@@ -177,26 +237,14 @@ def _check_numbers(shards: Sequence[Result]) -> None:
     missing = [i for i in range(1, count + 1) if i not in seen]
     if missing:
         names = ", ".join(map(str, missing[:20])) + (", ..." if len(missing) > 20 else "")
-        word = "shard" if len(missing) == 1 else "shards"
-        what = f"{word} {names} of {count} missing"
+        what = f"{'shard' if len(missing) == 1 else 'shards'} {names} of {count} missing"
         raise OutputError("merge", what, "run them, or add them to the command")
-
-
-def _check_rows(shard: Result) -> None:
-    low, high = shard.attributes["record_start"], shard.attributes["record_stop"]
-    last = low - 1
-    for start in range(0, shard.n_regions, 1 << 20):
-        index = shard.read("regions/input_index", slice(start, start + (1 << 20)))
-        if index[0] <= last or index[-1] >= high or not (np.diff(index) > 0).all():
-            what = f"has rows that are doubled, out of order or not of records {low} to {high}"
-            raise OutputError(os.fspath(shard.path), what, "compute this shard again")
-        last = int(index[-1])
 
 
 # --- the file -----------------------------------------------------------------------------------
 
 
-def merged_attributes(shards: Sequence[Result], out: Path, command: str) -> dict[str, Any]:
+def merged_attributes(shards: Sequence[Shard], out: Path, command: str) -> dict[str, Any]:
     """The root's attributes, as an unsharded run would have them."""
     every = [shard.attributes for shard in shards]
     values = {k: v for k, v in every[0].items() if k not in ("shard_index", "shard_count")}
@@ -230,67 +278,52 @@ def _unsharded(config: str, out: Path) -> str:
 
 
 def _assemble(
-    shards: Sequence[Result], temporary: Path, target: Path, link: bool, command: str
+    shards: Sequence[Shard], temporary: Path, target: Path, link: bool, command: str
 ) -> None:
     first = shards[0]
-    n = sum(shard.n_regions for shard in shards)
-    dtype = str(first.file[f"scores/{first.saved[0]}"].dtype)
-    datasets = [d for d in datasets_for(first.saved) if d.per_row]
-    linked = [d for d in datasets if link and n and not d.path.startswith("regions/")]
+    n = sum(shard.sizes["N"] for shard in shards)
+    per_row = [d for d in datasets_for(first.saved) if d.per_row]
+    linked = [d for d in per_row if link and n and not d.path.startswith("regions/")]
+    copied = [d for d in per_row if d not in linked]
     if not linked:
         check_room(target, sum(shard.path.stat().st_size for shard in shards))
-    skip = frozenset(d.path for d in linked)
+    codec = next((shard.codec for shard in shards if shard.codec is not None), Codec("none"))
+    skip = [d.path for d in linked]
     with Builder(
-        temporary,
-        n,
-        first.sizes,
-        first.saved,
-        dtype,
-        _codec(shards),
-        os.fspath(target),
-        skip,
+        temporary, n, first.sizes, first.saved, first.dtype, codec, os.fspath(target), skip
     ) as file:
         file.attributes(merged_attributes(shards, target, command))
-        file.targets(first.targets)
-        for dataset in datasets:
-            if dataset.path in skip:
-                _link(shards, dataset, n, target, file.file)
-            else:
-                _copy(shards, dataset, file)
+        with open_result(first.path) as result:
+            file.targets(result.targets)
+        row = 0
+        for shard in shards:
+            if shard.sizes["N"]:
+                with open_result(shard.path) as result:
+                    for dataset in copied:
+                        _copy(result, dataset, row, file)
+                row += shard.sizes["N"]
+        for dataset in linked:
+            _link(shards, dataset, n, target, file.file)
 
 
-def _codec(shards: Sequence[Result]) -> Codec:
-    """As the first shard with rows is compressed."""
-    for shard in shards:
-        if shard.n_regions:
-            data = shard.file["sequences"]
-            return Codec(data.compression or "none", int(data.compression_opts or 0))
-    return Codec("none")
-
-
-def _copy(shards: Sequence[Result], dataset: Dataset, file: Builder) -> None:
-    row = 0
-    for shard in shards:
-        data = shard.file[dataset.path]
-        if shard.n_regions == 0:
-            continue
-        if data.chunks == file.chunk_of(dataset.path) and _same_filters(data, file.codec):
-            _copy_chunks(shard, dataset, row, file)
-        else:
-            for start in range(0, shard.n_regions, _step(dataset, data)):
-                rows = slice(start, start + _step(dataset, data))
-                values = shard.read(dataset.path, rows)
-                file.rows(dataset.path, list(values) if dataset.dtype == TEXT else values)
-        row += shard.n_regions
+def _copy(shard: Result, dataset: Dataset, row: int, file: Builder) -> None:
+    data = shard.file[dataset.path]
+    if data.chunks == file.chunk_of(dataset.path) and _same_filters(data, file.codec):
+        _copy_chunks(shard, dataset, row, file)
+        return
+    step = _step(dataset, data)
+    for start in range(0, shard.n_regions, step):
+        values = shard.read(dataset.path, slice(start, start + step))
+        file.rows(dataset.path, list(values) if dataset.dtype == TEXT else values)
 
 
 def _step(dataset: Dataset, data: h5py.Dataset) -> int:
-    """Rows to read at once: whole chunks, a few MiB."""
+    """Rows to read at once: whole chunks, about a MiB."""
     if dataset.dtype == TEXT:
         return _ROWS
     row = max(1, data.dtype.itemsize * math.prod(data.shape[1:]))
     chunk = data.chunks[0] if data.chunks else 1
-    return chunk * max(1, (4 << 20) // (row * chunk))
+    return chunk * max(1, (1 << 20) // (row * chunk))
 
 
 def _same_filters(data: h5py.Dataset, codec: Codec) -> bool:
@@ -322,18 +355,17 @@ def _check_chunk(shard: Result, dataset: Dataset, row: int, chunk: bytes) -> Non
         raise OutputError(os.fspath(shard.path), what, "compute this shard again") from error
 
 
-def _link(
-    shards: Sequence[Result], dataset: Dataset, n: int, target: Path, file: h5py.File
-) -> None:
+def _link(shards: Sequence[Shard], dataset: Dataset, n: int, target: Path, file: h5py.File) -> None:
     """A virtual dataset; shards are referred to from the folder of the merged file."""
-    data = shards[0].file[dataset.path]
-    layout = h5py.VirtualLayout((n, *data.shape[1:]), data.dtype)
+    dtype, shape = numpy_dtype(dataset, shards[0].dtype), row_shape(dataset, shards[0].sizes)
+    layout = h5py.VirtualLayout((n, *shape), dtype)
     row = 0
     for shard in shards:
-        if shard.n_regions:
+        count = shard.sizes["N"]
+        if count:
             name = os.path.relpath(os.path.realpath(shard.path), target.parent)
-            shape = shard.file[dataset.path].shape
-            layout[row : row + shape[0]] = h5py.VirtualSource(name, dataset.path, shape, data.dtype)
-            row += shape[0]
-    fill = np.nan if data.dtype.kind == "f" else 255
+            source = h5py.VirtualSource(name, dataset.path, (count, *shape), dtype)
+            layout[row : row + count] = source
+            row += count
+    fill = np.nan if dtype.kind == "f" else 255
     file.create_virtual_dataset(dataset.path, layout, fillvalue=fill)

@@ -19,6 +19,7 @@ import h5py
 import numpy as np
 
 from yuzu_cli.errors import OutputError
+from yuzu_cli.output.build import limit_cache
 from yuzu_cli.output.manifest import MANIFEST, Manifest
 from yuzu_cli.output.schema import (
     ATTRIBUTES,
@@ -275,7 +276,9 @@ def open_hdf5(path: Path) -> h5py.File:
     if path.is_dir():
         raise OutputError(shown, "is a folder, not an output")
     try:
-        return h5py.File(path, "r", locking=False)
+        file = h5py.File(path, "r", locking=False)
+        limit_cache(file)
+        return file
     except (OSError, RuntimeError) as error:
         if "truncated file" in str(error):
             raise OutputError(shown, "is cut short", "copy it again, or run again") from error
