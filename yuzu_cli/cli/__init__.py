@@ -28,6 +28,7 @@ COMMANDS = {
     "export": "yuzu_cli.cli.export",
     "plot": "yuzu_cli.cli.plot",
     "report": "yuzu_cli.cli.report",
+    "variants": "yuzu_cli.cli.variants",
 }
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from yuzu_cli.cli._console import Progress, set_up_logging
+from yuzu_cli.cli import _console
 from yuzu_cli.cli._options import config_options, read_config, verbosity_options
 
 _OPTIONS = (
@@ -72,11 +72,15 @@ def command(vcf: str, out: str, strand: str, indels: bool, edge: str, **params: 
       yuzu variants -c run.yaml -l 500 --vcf calls.vcf -g genome.fa -o effects.tsv
     """
     config = read_config(params)
-    set_up_logging(config.run.verbosity, config.run.debug)
-    from yuzu_cli.variants import variants
+    _console.debug = _console.debug or config.run.debug
+    with (
+        _console.messages(config.run.verbosity),
+        _console.Progress(config.run.progress, unit="records") as progress,
+    ):
+        from yuzu_cli.variants import variants
 
-    with Progress(config.run.progress) as progress:
         summary = variants(
             config, vcf, out, strand=strand, indels=indels, edge=edge, progress=progress
         )
-    click.echo(summary.describe(), err=True)
+    if config.run.verbosity >= 0:
+        _console.tell(summary.describe())
