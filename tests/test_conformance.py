@@ -86,8 +86,19 @@ def possible(case: Case, how: str) -> bool:
     return case.scripted if how == "scripted" else case.traced
 
 
+def marks(how: str, backend: str, first: str = "scripted") -> tuple[pytest.MarkDecorator, ...]:
+    """The naive backend runs any file as it is: one kind of file will do in the quick suite."""
+    return (pytest.mark.slow,) if backend == "naive" and how != first else ()
+
+
 TABLE = [
-    pytest.param(case.name, how, backend, id=f"{case.name}-{how}-{backend}")
+    pytest.param(
+        case.name,
+        how,
+        backend,
+        id=f"{case.name}-{how}-{backend}",
+        marks=marks(how, backend, "scripted" if case.scripted else "traced"),
+    )
     for case in CASES
     for how in HOW
     if possible(case, how)
@@ -102,7 +113,7 @@ def test_cases(name, how, backend, folder):
 
 
 ZOO_TABLE = [
-    pytest.param(name, how, backend, id=f"{name}-{how}-{backend}")
+    pytest.param(name, how, backend, id=f"{name}-{how}-{backend}", marks=marks(how, backend))
     for name in zoo.ZOO
     for how in HOW
     for backend in EXACT
