@@ -13,11 +13,19 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.output_cases import content, expect_rows, make_info, make_rows, write_all, write_file
+from tests.output_cases import (
+    content,
+    expect_rows,
+    make_info,
+    make_rows,
+    shard_info,
+    write_all,
+    write_file,
+)
 from yuzu_cli.errors import OutputError
 from yuzu_cli.output import segments
 from yuzu_cli.output.reader import open_result
-from yuzu_cli.output.writer import OutputRun
+from yuzu_cli.output.writer import OutputRun, preflight
 
 ALL = ("delta", "l2", "contribution", "centered", "prediction")
 
@@ -132,7 +140,7 @@ def _config(**lines: str) -> str:
         pytest.param({"save": ("l2",)}, "score.save is ['l2'], was ['delta']", id="save"),
         pytest.param({"dtype": "float16"}, "score.dtype is float16", id="dtype"),
         pytest.param({"compression": "none"}, "output.compression is none", id="compression"),
-        pytest.param({"record_stop": 40}, "record range is 0:40, was 0:50", id="records"),
+        pytest.param({"record_stop": 40}, "shard is records 0:40, was none", id="records"),
         pytest.param({"shard_index": 1, "shard_count": 2}, "shard is 1/2, was none", id="shard"),
         pytest.param({"torch_version": "3"}, "version of torch is 3, was 2.0", id="torch"),
         pytest.param(
@@ -261,6 +269,31 @@ def test_a_file_that_came_meanwhile_stays(tmp_path: Path) -> None:
         assert list(run.pending()) == []
         run.finish()
     expect_rows(path, info)
+
+
+def test_a_preflight_says_what_opening_would_say(tmp_path: Path) -> None:
+    path = tmp_path / "out.h5"
+    preflight(path)
+    assert os.listdir(tmp_path) == []
+    with pytest.raises(OutputError, match="there is no such folder"):
+        preflight(tmp_path / "no" / "out.h5")
+    with OutputRun.open(path, make_info()) as run:
+        preflight(path)
+        write_all(run)
+        run.finish()
+    with pytest.raises(OutputError, match="exists; use --force"):
+        preflight(path)
+    preflight(path, force=True)
+    with pytest.raises(OutputError, match="is an input"):
+        preflight(path, force=True, inputs=[path])
+
+
+def test_a_shard_s_records_are_as_recorded_whatever_the_batch_size_now(tmp_path: Path) -> None:
+    first, now = shard_info(2, 3, batch_size=8), shard_info(2, 3, record_start=20, batch_size=5)
+    with OutputRun.open(tmp_path / "out.h5", first) as run:
+        write_all(run, 1)
+    with OutputRun.open(tmp_path / "out.h5", now) as run:
+        assert (run.info.record_start, run.batch_size, run.n_done) == (16, 8, 1)
 
 
 def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from yuzu_cli.errors import OutputError
 from yuzu_cli.output.build import Builder, chunk_starts, encode_rows
 from yuzu_cli.output.chunks import Codec
-from yuzu_cli.output.manifest import RunInfo
+from yuzu_cli.output.run_info import RunInfo
 from yuzu_cli.output.schema import (
     TEXT,
     Dataset,

@@ -18,7 +18,8 @@ import h5py
 from yuzu_cli.errors import OutputError
 from yuzu_cli.output.files import disk_errors, remove, size_text, sync_folder, token
 from yuzu_cli.output.lock import LOCK
-from yuzu_cli.output.manifest import MANIFEST, Manifest, RunInfo, differences, identity
+from yuzu_cli.output.manifest import MANIFEST, Manifest, differences, identity
+from yuzu_cli.output.run_info import RunInfo
 from yuzu_cli.output.schema import FORMAT
 from yuzu_cli.output.segments import log_files
 
@@ -161,6 +162,35 @@ def check_target(path: Path, force: bool, inputs: Sequence[str | os.PathLike[str
         raise OutputError(shown, what, "take another output, or move that file away")
     if not force:
         raise OutputError(shown, "exists", "use --force to replace it")
+
+
+def preflight(
+    path: str | os.PathLike[str],
+    *,
+    force: bool = False,
+    inputs: Sequence[str | os.PathLike[str]] = (),
+) -> None:
+    """Whether a run to `path` could begin, as `OutputRun.open` will ask again: before any long work.
+
+    Raises
+    ------
+    OutputError
+        When the folder is missing or may not be written to, or the path is taken.
+    """
+    target = Path(os.path.realpath(path))
+    _check_folder(target.parent)
+    part = PartFolder(target.with_name(target.name + SUFFIX))
+    found = part.manifest(tolerant=True)
+    if found is None or not finished_by(target, found.info):
+        check_target(target, force, inputs)
+
+
+def _check_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        what = "there is no such folder"
+        raise OutputError(os.fspath(folder), what, "create it, or mend the output's path")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(os.fspath(folder), "may not be written to", "take another output")
 
 
 def check_room(path: Path, needed: int) -> None:

@@ -6,10 +6,8 @@ No score is computed here; writing is elsewhere.
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,18 +17,15 @@ import h5py
 import numpy as np
 
 from yuzu_cli.errors import OutputError
-from yuzu_cli.output.build import limit_cache
-from yuzu_cli.output.manifest import MANIFEST, Manifest
-from yuzu_cli.output.schema import (
-    ATTRIBUTES,
-    FORMAT,
-    FORMAT_VERSION,
-    SAVE_NAMES,
-    TEXT,
-    datasets_for,
-    row_shape,
+from yuzu_cli.output.opening import (
+    attributes_of,
+    check_format,
+    damage,
+    missing_sources,
+    open_hdf5,
+    saved_scores,
 )
-from yuzu_cli.output.segments import scan
+from yuzu_cli.output.schema import ATTRIBUTES, datasets_for, row_shape
 
 UNKNOWN = 255
 
@@ -234,16 +229,6 @@ class Result:
         self.close()
 
 
-@contextmanager
-def damage(path: Path) -> Iterator[None]:
-    """Turn HDF5's complaints about a file's content into an `OutputError`."""
-    try:
-        yield
-    except (OSError, RuntimeError) as error:
-        what = f"is damaged ({str(error).splitlines()[0]})"
-        raise OutputError(os.fspath(path), what, "copy it again, or run again") from error
-
-
 def open_result(path: str | os.PathLike[str]) -> Result:
     """Open a finished output for reading.
 
@@ -255,47 +240,13 @@ def open_result(path: str | os.PathLike[str]) -> Result:
     path = Path(path)
     file = open_hdf5(path)
     try:
-        _check_format(path, file)
+        check_format(path, file)
         result = Result(path, file)
         _check_content(result)
     except BaseException:
         file.close()
         raise
     return result
-
-
-def open_hdf5(path: Path) -> h5py.File:
-    """Open any HDF5 file for reading, without locks: a finished file never changes."""
-    shown = os.fspath(path)
-    if not path.exists():
-        part = path.with_name(path.name + ".part")
-        if (part / MANIFEST).exists():
-            what, hint = "is not finished", "run the same command again to continue it"
-            raise OutputError(shown, what, f"{hint}; `yuzu info {part}` tells how far it is")
-        raise OutputError(shown, "there is no such file")
-    if path.is_dir():
-        raise OutputError(shown, "is a folder, not an output")
-    try:
-        file = h5py.File(path, "r", locking=False)
-        limit_cache(file)
-        return file
-    except (OSError, RuntimeError) as error:
-        if "truncated file" in str(error):
-            raise OutputError(shown, "is cut short", "copy it again, or run again") from error
-        if not os.access(path, os.R_OK):
-            raise OutputError(shown, "may not be read") from error
-        raise OutputError(shown, "is not an HDF5 file, or a damaged one") from error
-
-
-def _check_format(path: Path, file: h5py.File) -> None:
-    kind = file.attrs.get("format")
-    if kind != FORMAT:
-        what = f"is a {kind} file, not an output" if kind else "is not an output of yuzu"
-        raise OutputError(os.fspath(path), what, "give a file written by `yuzu run` or `merge`")
-    version = file.attrs.get("format_version")
-    if version != FORMAT_VERSION:
-        what = f"is of format version {version}, this yuzu reads {FORMAT_VERSION}"
-        raise OutputError(os.fspath(path), what, "update yuzu")
 
 
 def _check_content(result: Result) -> None:
@@ -319,117 +270,8 @@ def _check_content(result: Result) -> None:
             raise OutputError(shown, f"is linked to {source}, which is gone", hint)
 
 
-def missing_sources(path: Path, data: h5py.Dataset) -> list[str]:
-    """Files a linked dataset takes rows from and that are not there: HDF5 would invent the rows."""
-    if not data.is_virtual:
-        return []
-    names = {str(source.file_name) for source in data.virtual_sources()}
-    return sorted(name for name in names if not (path.parent / name).exists())
-
-
-def saved_scores(file: h5py.File) -> tuple[str, ...]:
-    """Names of the scores in a file."""
-    return tuple(name for name in SAVE_NAMES if f"scores/{name}" in file)
-
-
-def attributes_of(file: h5py.File) -> dict[str, Any]:
-    """Attributes of the root as plain Python values, those of the schema first, in its order."""
-    names = [a.name for a in ATTRIBUTES if a.name in file.attrs]
-    names += sorted(set(file.attrs) - set(names))
-    return {name: _plain(file.attrs[name]) for name in names}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return value.decode()
-    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
-
-
 def info(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """What is in an output, a plan, or an unfinished run, as plain values fit for JSON.
+    """What is in an output, a plan, or an unfinished run: see `facts.gather`."""
+    from yuzu_cli.output.facts import gather
 
-    Parameters
-    ----------
-    path : path
-        A file, or the `.part` folder of an unfinished run.
-
-    Returns
-    -------
-    dict
-        ``kind`` is ``output``, ``plan`` or ``unfinished``; NaN is None.
-
-    Raises
-    ------
-    OutputError
-        When it is none of these.
-    """
-    path = Path(path)
-    if (path / MANIFEST).exists():
-        return _info_unfinished(path)
-    if not path.exists() and (path.with_name(path.name + ".part") / MANIFEST).exists():
-        return _info_unfinished(path.with_name(path.name + ".part"))
-    with open_hdf5(path) as file:
-        kind = file.attrs.get("format")
-        if isinstance(kind, str) and kind.startswith(FORMAT) and kind != FORMAT:
-            attributes = _without_nan(attributes_of(file))
-            size = path.stat().st_size
-            return {"kind": "plan", "path": os.fspath(path), "bytes": size} | attributes
-    with open_result(path) as result:
-        return _info_output(result)
-
-
-def _info_output(result: Result) -> dict[str, Any]:
-    names = ("has_unknown", "padded", "resized")
-    counts = dict.fromkeys(names, 0)
-    for start in range(0, result.n_regions, 1 << 20):
-        status = result.read("regions/status", slice(start, start + (1 << 20)))
-        for bit, name in enumerate(names):
-            counts[name] += int(np.count_nonzero(status & (1 << bit)))
-    datasets = {}
-    for dataset in datasets_for(result.saved):
-        data = result.file[dataset.path]
-        dtype = "utf-8" if dataset.dtype == TEXT else str(data.dtype)
-        datasets["/" + dataset.path] = {
-            "axes": dataset.axes,
-            "shape": list(data.shape),
-            "dtype": dtype,
-            "compression": data.compression or "none",
-            "chunk": list(data.chunks) if data.chunks else None,
-            "stored_bytes": data.id.get_storage_size(),
-            "linked": bool(data.is_virtual),
-        }
-    attributes = _without_nan(result.attributes)
-    answered = attributes["record_stop"] - attributes["record_start"]
-    return {
-        "kind": "output",
-        "path": os.fspath(result.path),
-        "bytes": result.path.stat().st_size,
-        **attributes,
-        "length": result.length,
-        "targets": result.targets,
-        "scores": list(result.saved),
-        "dropped": answered - result.n_regions,
-        "status": counts,
-        "datasets": datasets,
-    }
-
-
-def _info_unfinished(part: Path) -> dict[str, Any]:
-    manifest = Manifest.load(part)
-    assert manifest is not None
-    run, done = manifest.info, scan(part, manifest.run_id, verify=False)
-    facts = _without_nan(run.attributes(sum(entry.rows for entry in done.values())))
-    return {
-        "kind": "unfinished",
-        "path": os.fspath(part),
-        "batches": len(run.batches),
-        "batches_done": len(done),
-        **facts,
-        "length": run.length,
-        "targets": list(run.targets),
-        "scores": list(run.save),
-    }
-
-
-def _without_nan(values: dict[str, Any]) -> dict[str, Any]:
-    return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in values.items()}
+    return gather(path)

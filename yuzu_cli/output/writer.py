@@ -22,11 +22,19 @@ from yuzu_cli.output.build import Builder
 from yuzu_cli.output.chunks import Codec
 from yuzu_cli.output.files import token
 from yuzu_cli.output.lock import Lock
-from yuzu_cli.output.manifest import Manifest, RunInfo
-from yuzu_cli.output.part import PartFolder, check_room, check_target, finished_by, publish
+from yuzu_cli.output.manifest import Manifest
+from yuzu_cli.output.part import (
+    PartFolder,
+    check_room,
+    check_target,
+    finished_by,
+    preflight,
+    publish,
+)
+from yuzu_cli.output.run_info import RunInfo
 from yuzu_cli.output.segments import Entry, SegmentWriter, scan
 
-__all__ = ["OutputRun", "RunInfo"]
+__all__ = ["OutputRun", "RunInfo", "preflight"]
 
 #: Batches waiting to be written; more would only hold memory.
 QUEUE = 2
