@@ -211,19 +211,19 @@ REFUSALS = [
 ]
 
 
-@pytest.mark.parametrize("link", [False, True])
 @pytest.mark.parametrize(("change", "error"), REFUSALS)
-def test_refusals_name_the_shard(
-    tmp_path: Path, change: Change, error: str, link: bool, request: Any
-) -> None:
-    if link and "hole" in request.node.callspec.id:
-        pytest.skip("a link does not read the scores")
-    wide = {"length": 600, "mutate_end": 600} if "hole" in request.node.callspec.id else {}
+def test_refusals_name_the_shard(tmp_path: Path, change: Change, error: str) -> None:
+    wide = {"length": 600, "mutate_end": 600} if change is _hole else {}
     shards = change(tmp_path, write_shards(tmp_path, 3, **wide))
     with pytest.raises(OutputError, match=error):
-        merge(shards, tmp_path / "out.h5", link=link)
+        merge(shards, tmp_path / "out.h5")
     assert not (tmp_path / "out.h5").exists()
     assert not (tmp_path / "out.h5.part").exists()
+
+
+def test_a_linked_merge_is_refused_as_well(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="shard 3 of 3 missing"):
+        merge(write_shards(tmp_path, 3)[:2], tmp_path / "out.h5", link=True)
 
 
 def test_the_odd_one_out_is_named_though_it_comes_first(tmp_path: Path) -> None:

@@ -170,7 +170,7 @@ def preflight(
     force: bool = False,
     inputs: Sequence[str | os.PathLike[str]] = (),
 ) -> None:
-    """Whether a run to `path` could begin, as `OutputRun.open` will ask again: before any long work.
+    """Whether a run to `path` could begin, asked before long work; `OutputRun.open` asks again.
 
     Raises
     ------
