@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.nets import L, codes, conv, export, one_hot, script, seeded
+from tests.engine_nets import L, codes, conv, export, one_hot, script, seeded
 from yuzu_cli.backends import BACKENDS, get_backend, passes
 from yuzu_cli.backends.base import Settings
 from yuzu_cli.backends.naive import NaiveRunner

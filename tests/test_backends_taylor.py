@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.nets import L, codes, conv, one_hot, script, seeded
+from tests.engine_nets import L, codes, conv, one_hot, script, seeded
 from yuzu_cli.backends import get_backend
 from yuzu_cli.backends.base import Settings
 from yuzu_cli.backends.naive import NaiveRunner

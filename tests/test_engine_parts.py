@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.nets import L, codes, conv, script, seeded
+from tests.engine_nets import L, codes, conv, script, seeded
 from tests.test_engine_run import config, done, fasta, sequences
 from yuzu_cli import engine
 from yuzu_cli.backends import naive as naive_module

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.nets import L, Profile, conv, one_hot, script, seeded
+from tests.engine_nets import L, Profile, conv, one_hot, script, seeded
 from yuzu_cli import engine
 from yuzu_cli.config import RunConfig, load_config
 from yuzu_cli.engine.summary import Estimate, RunSummary

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.nets import L, Profile, codes, conv, export, one_hot, script, seeded, trace
+from tests.engine_nets import L, Profile, codes, conv, export, one_hot, script, seeded, trace
 from yuzu_cli.errors import ModelError, UsageError, YuzuError
 from yuzu_cli.model import LAYOUTS, load_model
 
