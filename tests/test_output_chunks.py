@@ -32,11 +32,24 @@ def test_hdf5_reads_what_was_encoded(name: str, compression: str) -> None:
         for start, data, mask in encode_rows(array, chunk, codec):
             ours.id.write_direct_chunk(start, data, mask)
         assert ours[()].tobytes() == array.tobytes()
-        if compression != "lzf":
+        if compression in ("none", "gzip:9"):
             for start in chunk_starts(array.shape, chunk):
                 assert len(ours.id.read_direct_chunk(start)[1]) == pytest.approx(
                     len(theirs.id.read_direct_chunk(start)[1]), abs=16
                 )
+
+
+@pytest.mark.parametrize("zeros", [0.0, 0.25, 0.99])
+def test_the_default_packs_scores_no_worse_than_hdf5_would(zeros: float) -> None:
+    rng = np.random.default_rng(3)
+    scores = (rng.normal(size=(1, 8, 4, 1000)) * rng.lognormal(size=(1, 8, 1, 1))).astype("f4")
+    scores[:, :, :, : int(zeros * 1000)] = 0
+    data, _ = Codec.parse("gzip").encode(scores)
+    with h5py.File("x", "w", driver="core", backing_store=False) as file:
+        options = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
+        theirs = file.create_dataset("x", data=scores, chunks=scores.shape, **options)
+        file.flush()
+        assert len(data) <= 1.02 * theirs.id.get_storage_size()
 
 
 def test_padding_is_zero_and_at_the_end() -> None:
