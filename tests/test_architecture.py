@@ -14,7 +14,6 @@ PACKAGE = Path(__file__).parent.parent / "yuzu_cli"
 #: Room -> rank. A room imports rooms of lower rank, and itself. What every backend offers stands
 #: below all that use it, the backends themselves above.
 RANKS = {
-    "__init__": 0,
     "errors": 1,
     "config_text": 2,
     "alphabet": 2,
@@ -29,12 +28,15 @@ RANKS = {
     "plan": 8,
     "backends": 9,
     "engine": 10,
+    "api": 11,
+    "api": 11,
     "plot": 11,
     "report": 12,
     "variants": 12,
     "bench": 12,
-    "cli": 13,
-    "__main__": 14,
+    "__init__": 13,
+    "cli": 14,
+    "__main__": 15,
 }
 
 #: The rooms that a program without the command line needs: torch and numpy are enough for them.
