@@ -85,6 +85,16 @@ def test_summary_is_what_numpy_says(mixed: Made, monkeypatch: pytest.MonkeyPatch
     assert summary.status["with unknown letters"] == 1
 
 
+def test_overlapping_windows_of_one_site_count_once(tmp_path: Path) -> None:
+    delta = np.zeros((3, 1, 4, 8), np.float32)
+    delta[0, 0, 0, 5], delta[1, 0, 0, 3], delta[2, 0, 0, 0] = -3, -2, -1
+    rows = [("c", 10, 18, "a", "+"), ("c", 11, 19, "b", "-"), ("c", 15, 23, "c", "+")]
+    made = make_result(tmp_path / "in.h5", rows, ["CCCCCCCC"] * 3, targets=("t",), delta=delta)
+    with Source(made.path) as source:
+        # a and b are strongest at base 15, on either strand; c is too.
+        assert [found.row for found in summarise(source, top=3).top] == [0]
+
+
 # --- the page ---------------------------------------------------------------------------------
 
 
@@ -157,7 +167,7 @@ def test_a_page_for_every_saved_score(tmp_path: Path, save: str) -> None:
     rows = [("c", 0, 12, "x", "+")]
     made = make_result(tmp_path / "in.h5", rows, random_sequences(1, 12), save=(save,))
     text = report(made.path, tmp_path / "r.html").read_text()
-    assert Page(text).text.count("row") >= 0
+    Page(text)
     assert 'id="region-1"' in text
 
 

@@ -1,3 +1,17 @@
 """Exact in-silico saturation mutagenesis of sequence models, fast, from one command line."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from yuzu_cli.api import Attributions, attribute, open_result
+
+__all__ = ["Attributions", "__version__", "attribute", "open_result"]
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """The door for notebooks, loaded when it is used: `import yuzu_cli` itself loads nothing."""
+    if name in ("Attributions", "attribute", "open_result"):
+        return getattr(import_module("yuzu_cli.api"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

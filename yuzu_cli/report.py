@@ -10,7 +10,6 @@ import base64
 import html
 import io
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,10 @@ import numpy as np
 
 from yuzu_cli.output.export.files import replacing
 from yuzu_cli.output.source import Source
-from yuzu_cli.output.summary import EDGES, Strongest, Summary, summarise
-from yuzu_cli.output.view import view
+from yuzu_cli.output.summary import Strongest, Summary, summarise
+from yuzu_cli.output.view import label, view
 from yuzu_cli.plot import drawing_needed
+from yuzu_cli.plot.charts import effects_figure
 
 MOST_TARGETS = 8
 
@@ -116,7 +116,9 @@ def _facts(source: Source, summary: Summary) -> str:
 def _verification(source: Source) -> str:
     absolute = float(source.attrs["verify_max_abs_error"])
     relative = float(source.attrs["verify_max_rel_error"])
-    if math.isnan(absolute):
+    if source.attrs["backend"] == "naive":
+        text = "<p>The naive method: every mutant had a forward pass of its own.</p>"
+    elif math.isnan(absolute):
         text = '<p class="none">No mutants were compared with the naive method.</p>'
     else:
         text = (
@@ -142,7 +144,7 @@ def _effects(source: Source, summary: Summary) -> str:
             summary.quantile(t, 0.99),
         )
         cells = "".join(f'<td class="n">{value:.3g}</td>' for value in numbers)
-        name = _text(summary.targets[t])
+        name = _text(label(summary.targets[t]))
         rows.append(f'<tr><td>{name}</td><td class="n">{reference}</td>{cells}</tr>')
     head = "<th>target</th>" + "".join(
         f'<th class="n">{name}</th>'
@@ -153,7 +155,9 @@ def _effects(source: Source, summary: Summary) -> str:
     what = {"delta": "effect", "l2": "l2 effect", "contribution": "contribution"}[summary.kind]
     if not summary.count.sum():
         return f'<h2>Effects</h2>\n<p id="effects" class="none">There are no {what}s.</p>'
-    charts = _image(_effect_figure(source, summary, chosen), f"distribution of {what}s", "effects")
+    charts = _image(
+        effects_figure(summary, source.mutate_start, chosen), f"distribution of {what}s", "effects"
+    )
     caption = (
         f"Left: how many substitutions have what size of {what}. Right: mean size at each "
         "position of the mutated range."
@@ -162,43 +166,6 @@ def _effects(source: Source, summary: Summary) -> str:
         f"<h2>Effects</h2>\n<table><tr>{head}</tr>{''.join(rows)}</table>{more}\n"
         f"<figure>{charts}<figcaption>{caption}</figcaption></figure>"
     )
-
-
-def _effect_figure(source: Source, summary: Summary, chosen: Sequence[int]) -> Any:
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    from yuzu_cli.plot.figure import STYLE, plain
-
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(10, 1.55 * len(chosen) + 0.5), layout="constrained")
-        grid = figure.subplots(len(chosen), 2, squeeze=False, sharex="col")
-        positions = np.arange(source.mutate_start, source.mutate_end)
-        middle = np.sqrt(EDGES[1:] * EDGES[:-1])
-        used = np.flatnonzero((summary.loss[list(chosen)] + summary.gain[list(chosen)]).sum(axis=0))
-        for axes, t in zip(grid, chosen, strict=True):
-            signed = summary.kind != "l2"
-            tables = [("lower", summary.loss, "#2f5fc0"), ("raise", summary.gain, "#d0312d")]
-            for name, table, color in tables if signed else tables[1:]:
-                label = name if signed else None
-                axes[0].fill_between(middle, table[t], step="mid", color=color, alpha=0.25, lw=0)
-                axes[0].step(middle, table[t], where="mid", color=color, lw=1, label=label)
-            axes[0].set_xscale("log")
-            axes[0].set_ylabel(plain(summary.targets[t]))
-            axes[1].plot(positions, summary.profile[t], color="#333333", lw=0.8)
-            axes[1].set_ylim(bottom=0)
-            axes[1].set_xlim(positions[0] - 0.5, positions[-1] + 0.5)
-            for ax in axes:
-                ax.spines[["top", "right"]].set_visible(False)
-        if len(used):
-            grid[0, 0].set_xlim(EDGES[max(used[0], used[-1] - 64)], EDGES[used[-1] + 1])
-        if summary.kind != "l2":
-            grid[0, 0].legend(
-                frameon=False, fontsize=7, title="substitutions that", title_fontsize=7
-            )
-        grid[-1, 0].set_xlabel("size of the effect")
-        grid[-1, 1].set_xlabel("position in the window")
-    return figure
 
 
 def _regions(source: Source, summary: Summary) -> str:
@@ -212,7 +179,7 @@ def _regions(source: Source, summary: Summary) -> str:
         seen = view(source, found.row, targets)
         name, place = _text(seen.row.name or f"row {found.row}"), _text(seen.place)
         change = _text(_change(source, found))
-        target = _text(summary.targets[found.target])
+        target = _text(label(summary.targets[found.target]))
         rows.append(
             f'<tr><td class="n">{rank}</td><td>{name}</td><td>{_text(_window(seen.row))}</td>'
             f'<td>{target}</td><td>{change}</td><td class="n">{found.effect:.3g}</td></tr>'
@@ -221,9 +188,10 @@ def _regions(source: Source, summary: Summary) -> str:
         figures.append(f"<figure>{picture}</figure>")
     names = ("", "region", "window", "target", "strongest substitution", "effect")
     head = "".join(f"<th>{name}</th>" for name in names)
+    note = "<p>Of windows whose strongest position is the same base, one is shown.</p>"
     return (
         f'<h2>Strongest regions</h2>\n<table id="regions"><tr>{head}</tr>{"".join(rows)}</table>\n'
-        + "\n".join(figures)
+        + "\n".join([note, *figures])
     )
 
 

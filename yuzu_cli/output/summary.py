@@ -57,7 +57,7 @@ class Summary:
         Mean size of an effect at each mutated position.
     reference_mean, reference_sd : ndarray, float64, (T,)
     top : list of Strongest
-        One a region, the strongest first.
+        One a region, the strongest first; of windows whose strongest base is the same, one.
     status : dict
         Rows with unknown letters, padded, resized.
     """
@@ -128,7 +128,7 @@ def summarise(source: Source, top: int = 5) -> Summary:
             _count(out, block, values, codes, len(source.letters))
             _best(best, values, part.start, first)
         every = [*out.top, *(found for found in best if found is not None)]
-        out.top = sorted(every, key=lambda found: -abs(found.effect))[:top]
+        out.top = _distinct(source, sorted(every, key=lambda found: -abs(found.effect)), top)
     others = 1 if kind == "contribution" else len(source.letters) - 1
     out.profile /= np.maximum(seen * others, 1)
     return out
@@ -176,6 +176,24 @@ def _best(best: list[Strongest | None], values: np.ndarray, start: int, first: i
         if old is None or abs(effect) > abs(old.effect):
             letter = letter if values.shape[2] > 1 else -1
             best[i] = Strongest(start + i, first + target, position, letter, effect)
+
+
+def _distinct(source: Source, found: list[Strongest], most: int) -> list[Strongest]:
+    """The first few that are not at the same base as one before."""
+    where = source.regions
+    seen: set[tuple[str, int]] = set()
+    kept: list[Strongest] = []
+    for one in found:
+        if len(kept) == most:
+            break
+        position = source.mutate_start + one.position
+        minus = where.minus[one.row]
+        base = where.end[one.row] - 1 - position if minus else where.start[one.row] + position
+        place = (where.chrom[one.row], int(base))
+        if place not in seen:
+            seen.add(place)
+            kept.append(one)
+    return kept
 
 
 def _reference(source: Source, out: Summary) -> None:

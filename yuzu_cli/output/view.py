@@ -138,6 +138,11 @@ def view(
     )
 
 
+def label(target: str) -> str:
+    """A target's name to show; models give mere numbers."""
+    return f"target {target}" if target.isdecimal() else target
+
+
 def logo_heights(seen: View, target: int) -> np.ndarray:
     """Heights of all letters at the positions to look at, float32 (W, A): one letter each."""
     inside = slice(seen.start, seen.stop)

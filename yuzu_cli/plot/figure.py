@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from yuzu_cli.alphabet import UNKNOWN
-from yuzu_cli.output.view import View, logo_heights
+from yuzu_cli.output.view import View, label, logo_heights
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -106,7 +106,9 @@ def _title(figure: Figure, seen: View, tall: float, inches: float) -> None:
 
 
 def _draw_name(ax: Axes, seen: View, target: int, name: str) -> None:
-    text = name if seen.reference is None else f"{name}   prediction {seen.reference[target]:.3g}"
+    text = label(name)
+    if seen.reference is not None:
+        text += f"   prediction {seen.reference[target]:.3g}"
     ax.text(0, 1.04, plain(text), transform=ax.transAxes, fontsize=8, va="bottom", ha="left")
 
 
@@ -120,7 +122,7 @@ def _draw_overview(ax: Axes, seen: View) -> None:
         values = np.nan_to_num(seen.contribution[target])
         values = values / max(float(np.abs(values).max(initial=0.0)), 1e-30)
         color = _LINES[target % len(_LINES)]
-        ax.plot(x, values, lw=0.7, color=color, label=plain(name))
+        ax.plot(x, values, lw=0.7, color=color, label=plain(label(name)))
     ax.set_xlim(-0.5, len(x) - 0.5)
     ax.set_yticks([])
     ax.set_ylabel("whole\nrange", rotation=0, ha="right", va="center", color=_GREY, fontsize=7)
