@@ -8,6 +8,7 @@ no window for is computed by the node's own call, so any model that can be captu
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from yuzu_cli.backends.base import Block, Settings
 from yuzu_cli.backends.deltas import whole
 from yuzu_cli.backends.deltas.states import Chunk, Frame, Full, References, Win
 from yuzu_cli.backends.deltas.steps import STEPS, Prepared, State, Step
-from yuzu_cli.backends.passes import one_hot
+from yuzu_cli.backends.passes import one_hot, row_cost
 from yuzu_cli.graph.capture import capture
 from yuzu_cli.graph.program import CaptureError, Program, run_program
 from yuzu_cli.model import Model
@@ -40,18 +41,34 @@ class Windowed:
     def unsupported(self, model: Model, settings: Settings) -> str | None:
         """A model that cannot be captured as one graph."""
         try:
-            capture_model(model, settings)
+            understand(model, settings)
         except CaptureError as error:
             return str(error)
         return None
+
+    def cost(self, model: Model, settings: Settings, positions: int) -> float:
+        """The naive way's multiply-adds, scaled by the planned share of its time."""
+        plan = understand(model, settings).plan
+        share = plan.seconds / max(plan.naive_seconds, 1e-30)
+        mutants = positions * (model.alphabet_size - 1)
+        return row_cost(model, settings)[1] * (1.0 + mutants * share)
 
     def prepare(self, model: Model, settings: Settings) -> WindowedRunner:
         """Capture, analyse, plan, and lay out the weights."""
         return WindowedRunner(model, settings)
 
 
-def capture_model(model: Model, settings: Settings) -> Program:
-    """The program of a model; captured once per model and length.
+@dataclass(frozen=True, slots=True)
+class Understood:
+    """A model as a graph, what edits reach in it, and the plan."""
+
+    program: Program
+    reaches: dict[str, AnyReach]
+    plan: Plan
+
+
+def understand(model: Model, settings: Settings) -> Understood:
+    """Capture, analyse and plan a model; done once per model, length, device and type.
 
     Raises
     ------
@@ -59,15 +76,23 @@ def capture_model(model: Model, settings: Settings) -> Program:
         The model cannot be one graph.
     """
     key = (settings.length, str(settings.device), settings.dtype)
-    kept = model.__dict__.setdefault("_programs", {})
+    kept = model.__dict__.setdefault("_understood", {})
     if key not in kept:
-        kept[key] = capture(
-            model,
-            letters=model.alphabet_size,
-            length=settings.length,
-            device=settings.device,
-            dtype=settings.dtype,
-        )
+        try:
+            program = capture(
+                model,
+                letters=model.alphabet_size,
+                length=settings.length,
+                device=settings.device,
+                dtype=settings.dtype,
+            )
+            reaches = analyse(program)
+            plan = make_plan(program, reaches, settings.device)
+            kept[key] = Understood(program, reaches, plan)
+        except CaptureError as error:
+            kept[key] = error
+    if isinstance(kept[key], CaptureError):
+        raise kept[key]
     return kept[key]
 
 
@@ -76,9 +101,9 @@ class WindowedRunner:
 
     def __init__(self, model: Model, settings: Settings) -> None:
         self.model, self.settings = model, settings
-        self.program = capture_model(model, settings)
-        self.reaches: dict[str, AnyReach] = analyse(self.program)
-        self.plan: Plan = make_plan(self.program, self.reaches, settings.device)
+        understood = understand(model, settings)
+        self.program, self.reaches = understood.program, understood.reaches
+        self.plan = understood.plan
         self.strategies = self.plan.strategies
         self.nodes: list[Node] = [
             n for n in self.program.calls() if self.strategies[n.name] != how.CONSTANT

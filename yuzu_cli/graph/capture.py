@@ -15,7 +15,8 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx import Graph, GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from yuzu_cli.graph.program import CaptureError, Program, TensorSpec, batch_size, evaluate
 
@@ -24,14 +25,40 @@ _aten = torch.ops.aten
 
 
 class _PlainNumbers(TorchDispatchMode):
-    """Traced TorchScript keeps sizes in tensors that reach the tracer as numbers; read them as such."""
+    """Traced TorchScript reckons sizes in tensors of no axes, which the tracer takes for data.
+
+    Calls on nothing but such numbers are computed at once and leave no trace; they depend on shapes
+    only. What depends on the batch size among them is found by comparing two traces.
+    """
+
+    def __init__(self, x: torch.Tensor) -> None:
+        super().__init__()
+        self.data = WeakTensorKeyDictionary()  # everything computed from x
+        self.data[x] = True
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        if func is _aten._local_scalar_dense.default and not isinstance(args[0], torch.Tensor):
-            return args[0]
-        return func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        numbers = [a for a in args if isinstance(a, torch.Tensor)]
+        slots = [
+            i
+            for i, (arg, slot) in enumerate(zip(args, func._schema.arguments, strict=False))
+            if isinstance(slot.type, torch.TensorType) and isinstance(arg, (bool, int, float))
+        ]
+        if any(t.dim() > 0 or t in self.data for t in numbers) or not (slots or numbers):
+            return self._follow(func(*args, **kwargs))
+        if func is _aten._local_scalar_dense.default:
+            return args[0] if slots else args[0].item()
+        with _disable_current_modes():
+            plain = [torch.tensor(a) if i in slots else a for i, a in enumerate(args)]
+            return func(*plain, **kwargs)
+
+    def _follow(self, result: Any) -> Any:
+        for value in result if isinstance(result, (tuple, list)) else (result,):
+            if isinstance(value, torch.Tensor):
+                self.data[value] = True
+        return result
 
 
 def _probe(n: int, letters: int, length: int, like: torch.Tensor, seed: int = 0) -> torch.Tensor:
@@ -43,7 +70,7 @@ def _probe(n: int, letters: int, length: int, like: torch.Tensor, seed: int = 0)
 
 def _trace(model: torch.nn.Module, x: torch.Tensor) -> GraphModule:
     def call(x: torch.Tensor) -> torch.Tensor:
-        with _PlainNumbers():
+        with _PlainNumbers(x):
             return model(x)
 
     try:

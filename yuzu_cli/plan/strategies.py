@@ -82,6 +82,40 @@ def _untouched_tensors(node: Node, context: Context) -> list[Any]:
     ]
 
 
+_SENSITIVE = {
+    _aten.log.default,
+    _aten.log2.default,
+    _aten.log10.default,
+    _aten.log1p.default,
+    _aten.sqrt.default,
+    _aten.rsqrt.default,
+    _aten.reciprocal.default,
+    _aten.pow.Tensor_Scalar,
+    _aten.pow.Tensor_Tensor,
+    _aten.div.Tensor,
+}
+_POOLS = {ops.max_pool, ops.avg_pool}
+
+
+def feeds_sensitive(node: Node) -> bool:
+    """Whether the value reaches, unmixed, a function that is steep or undefined near zero.
+
+    A sum kept as reference plus delta is exact to the rounding of the reference, not of the sum: it can
+    come out as -1e-9 where the truth is 0. Before a logarithm or a root it is summed from the values.
+    """
+    seen, queue = {node}, list(node.users)
+    while queue:
+        user = queue.pop()
+        if user in seen:
+            continue
+        seen.add(user)
+        if user.target in _SENSITIVE:
+            return True
+        if torch.Tag.pointwise in getattr(user.target, "tags", ()) or user.target in _MOVES | _POOLS:
+            queue.extend(user.users)
+    return False
+
+
 def is_linear_map(node: Node, context: Context) -> bool:
     """Whether deltas pass through the call as they are: sums of touched tensors, products with constants."""
     if node.target in _ADDITIVE:
@@ -146,5 +180,7 @@ def _ending(node: Node, context: Context) -> str:
         axes = axes_of(node, context, 1)
         shape = context.spec(node.args[0]).shape  # type: ignore[arg-type]
         if source.axis in axes and all(a == source.axis or shape[a] == 1 for a in axes):
-            return EXTREME if node.target is _aten.amax.default else TOTAL
+            if node.target is _aten.amax.default:
+                return EXTREME
+            return WHOLE if feeds_sensitive(node) else TOTAL
     return WHOLE

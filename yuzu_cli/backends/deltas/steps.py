@@ -175,18 +175,23 @@ def avg_pool(p: Prepared) -> Step:
     inside = (begin + k).clamp(max=reach.size) - begin.clamp(min=0)
     divisors = inside / counts if divisor is None else torch.full_like(counts, float(divisor))  # type: ignore[arg-type]
     weights = (1 / divisors).numpy()
+    by_value = how.feeds_sensitive(p.node)
 
     def run(chunk: Chunk, states: dict[str, State]) -> Win:
-        win = chunk.expand(chunk.as_delta(window_of(chunk, states, p.source)))
+        win = chunk.expand(window_of(chunk, states, p.source))
         frame = chunk.frame(out_reach, win.frame)
         below = kernels.pooling_frame(frame, s, pad, k, 1, win.frame.size)
-        rows = kernels.sum_rows(chunk.reframe(win, below).rows, k, s, frame.width)
+        if by_value:
+            read = chunk.values_in(win, below, 0.0)
+        else:
+            read = chunk.reframe(chunk.as_delta(win), below).rows
+        rows = kernels.sum_rows(read, k, s, frame.width)
         at = frame.rows().clip(0, frame.size - 1)
         if (weights == weights[0]).all():
             rows *= float(weights[0])
         else:
             rows *= torch.as_tensor(weights[at]).to(rows)[..., None, None, None]
-        return chunk.masked(p.win(frame, rows, True))
+        return p.win(frame, rows, False) if by_value else chunk.masked(p.win(frame, rows, True))
 
     return run
 
@@ -239,13 +244,14 @@ def argument(p: Prepared, chunk: Chunk, node: Node, values: dict[str, Win], fram
     axis = p.reach.axis - len(p.spec.shape)  # from the right, as broadcasting counts
     if constant.dim() < -axis or constant.shape[axis] == 1 or p.reach.size == 1:
         return constant
-    return constant_rows(chunk, constant, axis, frame)
+    rank = len(p.spec.shape) - 1
+    missing = (1,) * (rank - constant.dim())
+    shape = (*missing, *constant.shape) if constant.dim() <= rank else constant.shape[1:]
+    return constant_rows(chunk, constant.reshape(shape), axis, frame)
 
 
 def constant_rows(chunk: Chunk, constant: torch.Tensor, axis: int, frame: Frame) -> torch.Tensor:
     """Rows of a constant that has positions, in every mutant's window: its axes, led by E."""
-    while constant.dim() > 1 and constant.dim() > -axis and constant.shape[0] == 1:
-        constant = constant[0]
     rows = constant.movedim(axis, 0)
     at = chunk.index(frame.rows().clip(0, frame.size - 1).reshape(-1))
     picked = rows.index_select(0, at).view(frame.width, -1, 1, 1, *rows.shape[1:])
@@ -404,9 +410,7 @@ def renamed(p: Prepared, repeat: int, mirror: bool) -> Step:
     )
 
     def run(chunk: Chunk, states: dict[str, State]) -> Win:
-        win = window_of(chunk, states, p.source)
-        if same or repeat > 1:
-            win = shareable(chunk, p, win)
+        win = shareable(chunk, p, window_of(chunk, states, p.source))
         frame = win.frame
         if same:
             return p.win(frame, win.rows, win.is_delta, win.pairs)

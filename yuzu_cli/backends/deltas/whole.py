@@ -15,6 +15,7 @@ from yuzu_cli.backends.deltas.states import Chunk, Full, Win
 from yuzu_cli.backends.deltas.steps import State
 from yuzu_cli.graph import ops
 from yuzu_cli.graph.program import Program, batch_size, fill
+from yuzu_cli.plan import strategies as how
 
 _aten = torch.ops.aten
 
@@ -47,9 +48,10 @@ class Scope:
 
     def compute(self, node: Node) -> None:
         """The node's value for every mutant, into the states."""
-        if node.target in _LINEAR and self._on_deltas(node):
+        if node.target in _LINEAR and not how.feeds_sensitive(node) and self._on_deltas(node):
             return
-        result = node.target(*fill(node.args, self.value), **fill(node.kwargs, self.value))  # type: ignore[operator]
+        read = self.value if torch.Tag.pointwise in getattr(node.target, "tags", ()) else self.packed
+        result = node.target(*fill(node.args, read), **fill(node.kwargs, read))  # type: ignore[operator]
         if isinstance(result, torch.Tensor) and node.name in self.program.specs:
             self.states[node.name] = Full(node.name, result, False)
         else:
@@ -61,8 +63,8 @@ class Scope:
         if state is None or (isinstance(state, Full) and not state.is_delta):
             return False
         spec = self.program.specs[node.name]
-        if spec.batch_axis != 0:
-            return False
+        if spec.batch_axis != 0 or spec.shape[0] != 1:
+            return False  # rows are no longer mutants: the reference could not be added back
         assert isinstance(source, Node)
         data = self.chunk.whole(state) if isinstance(state, Win) else state.data
         if node.target is ops.linear:
@@ -72,6 +74,11 @@ class Scope:
             result = node.target(data, *rest, **fill(node.kwargs, self.value))  # type: ignore[operator]
         self.states[node.name] = Full(node.name, result, True)
         return True
+
+    def packed(self, node: Node) -> Any:
+        """As `value`, contiguous: some kernels ask for it, some read wrong numbers without."""
+        value = self.value(node)
+        return value.contiguous() if isinstance(value, torch.Tensor) else value
 
     def value(self, node: Node) -> Any:
         """An argument of a call, for every mutant."""
