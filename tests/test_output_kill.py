@@ -84,3 +84,23 @@ def test_a_kill_costs_at_most_the_batches_in_flight(tmp_path: Path) -> None:
         write_all(run, 4)
         run.flush()
         assert run.done == {0, 1, 2, 3}, "a flush returns when all of it is safe"
+
+
+def test_twins_on_one_output_both_end_well(tmp_path: Path) -> None:
+    """The second takes the first for dead, as when a node is cut off and comes back."""
+    path, info = tmp_path / "out.h5", make_info(n_records=400, batch_size=4, created="2026-01-01")
+    part = tmp_path / "out.h5.part"
+    twins = []
+    for _ in range(2):
+        command = [sys.executable, "-c", SLOW_RUN, os.fspath(path)]
+        twins.append(subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True))
+        while len(log_files(part)) < len(twins) and twins[-1].poll() is None:
+            time.sleep(0.005)
+        if len(twins) == 1:
+            (part / "lock").unlink()
+    told = [twin.communicate()[1] for twin in twins]
+    for twin, text in zip(twins, told, strict=True):
+        assert twin.returncode == 0 or "another run took this output over" in text, text
+    assert any(twin.returncode == 0 for twin in twins)
+    assert content(path) == content(write_file(tmp_path / "whole.h5", info))
+    assert sorted(os.listdir(tmp_path)) == ["out.h5", "whole.h5"]
