@@ -213,16 +213,34 @@ def evaluate(
     return rows
 
 
+def in_fixed_order(code: bytes) -> bytes:
+    """Sorts each run of constants; TorchScript writes them in the order of a hash set, which
+    changes from one process to the next."""
+    lines: list[bytes] = []
+    constants: list[bytes] = []
+    for line in code.split(b"\n"):
+        if b": Final[" in line:
+            constants.append(line)
+        else:
+            lines += [*sorted(constants), line]
+            constants = []
+    return b"\n".join(lines)
+
+
 def save(net: nn.Module, path: Path) -> None:
     """Writes TorchScript without what depends on the machine: debug records, which hold source
-    paths, and the serialization id, which is a hash over them."""
+    paths, the serialization id, which is a hash over them, and the order of constants."""
     raw = io.BytesIO()
     torch.jit.save(torch.jit.script(net.eval()), raw)
     with zipfile.ZipFile(raw) as full, zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as lean:
         for name in full.namelist():
             if not name.endswith((".debug_pkl", "serialization_id")):
+                record = full.read(name)
                 inside = "model/" + name.split("/", 1)[1]
-                lean.writestr(zipfile.ZipInfo(inside), full.read(name))
+                lean.writestr(
+                    zipfile.ZipInfo(inside),
+                    in_fixed_order(record) if name.endswith(".py") else record,
+                )
 
 
 def main() -> None:
