@@ -29,7 +29,7 @@ example: venv
 	@mkdir -p $(OUT)
 	$(BIN)/yuzu run -c example_data/example.yaml -o $(OUT)/example.h5 --force
 	$(BIN)/yuzu info $(OUT)/example.h5
-	$(BIN)/yuzu plot $(OUT)/example.h5 --region SuHw_1 -o $(OUT)/SuHw_1.png --force
+	$(BIN)/yuzu plot $(OUT)/example.h5 --region SuHw_1 --target 3 -o $(OUT)/SuHw_1.png --force
 	@echo 'Look at $(OUT)/SuHw_1.png, and see README.md for what comes next.'
 
 test: venv
