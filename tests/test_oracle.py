@@ -20,10 +20,12 @@ def weigh(x: torch.Tensor) -> torch.Tensor:
     return torch.stack([total, total**2], dim=1)
 
 
-@pytest.mark.parametrize("per_pass", [1, 2, 3])
-def test_saturation_by_hand(per_pass):
+@pytest.mark.parametrize(
+    ("per_pass", "apart"), [(1, False), (2, False), (3, False), (1, True), (2, True)]
+)
+def test_saturation_by_hand(per_pass, apart):
     codes = torch.tensor([0, 1, oracle.UNKNOWN])
-    delta = oracle.saturation(weigh, codes, [0, 1, 2], letters=2, per_pass=per_pass)
+    delta = oracle.saturation(weigh, codes, [0, 1, 2], letters=2, per_pass=per_pass, apart=apart)
     # The sequence itself weighs 1 + 20 + 0 = 21.
     nan = math.nan
     first = [[0.0, -18.0, nan], [9.0, 0.0, nan]]
