@@ -271,6 +271,21 @@ def test_a_file_that_came_meanwhile_stays(tmp_path: Path) -> None:
     expect_rows(path, info)
 
 
+def test_finishing_can_be_stopped_and_gone_on_with(tmp_path: Path) -> None:
+    path, info = tmp_path / "out.h5", make_info()
+    asked = iter([False, False, True])
+    with OutputRun.open(path, info) as run:
+        write_all(run)
+        run.finish(lambda: next(asked))
+        assert not run.finished
+    assert os.listdir(tmp_path) == ["out.h5.part"]
+    with OutputRun.open(path, info) as run:
+        assert run.n_done == len(info.batches)
+        run.finish(lambda: False)
+        assert run.finished
+    expect_rows(path, info)
+
+
 def test_a_preflight_says_what_opening_would_say(tmp_path: Path) -> None:
     path = tmp_path / "out.h5"
     preflight(path)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,10 @@ QUEUE = 2
 def _threads() -> int:
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return max(1, min(8, (cpus or 1) // 2))
+
+
+class _Stopped(Exception):
+    """Putting the file together was given up because it was asked to be."""
 
 
 class OutputRun:
@@ -186,8 +190,14 @@ class OutputRun:
         self._queue.join()
         self._check()
 
-    def finish(self) -> Path:
+    def finish(self, should_stop: Callable[[], bool] | None = None) -> Path:
         """Put the file together and move it to its path; the work in progress is deleted.
+
+        Parameters
+        ----------
+        should_stop : function, optional
+            Asked now and then, as this can take minutes; once it is true, the file is left for
+            the next time and `finished` stays False.
 
         Raises
         ------
@@ -202,7 +212,10 @@ class OutputRun:
                 raise ValueError(f"batch {missing[0]} has not been written")
             self._stop()
             try:
-                self._assemble()
+                self._assemble(should_stop or (lambda: False))
+            except _Stopped:
+                self.close()
+                return self.path
             except OutputError:
                 # A twin on another machine, which no lock may have kept out, can have been faster.
                 if not finished_by(self.path, self.info):
@@ -269,7 +282,7 @@ class OutputRun:
         self._entries[batch] = self._log.append(batch, count, header, payload)
         self._accepted.discard(batch)
 
-    def _assemble(self) -> None:
+    def _assemble(self, should_stop: Callable[[], bool]) -> None:
         info = self.info
         entries = [self._entries[batch] for batch in info.batches]
         count = sum(entry.rows for entry in entries)
@@ -284,6 +297,8 @@ class OutputRun:
             row = 0
             for entry in entries:
                 self._check()
+                if should_stop():
+                    raise _Stopped
                 replay(info, entry, row, file)
                 row += entry.rows
         self._lock.still_ours()
