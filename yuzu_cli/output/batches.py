@@ -8,7 +8,8 @@ checked.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -132,7 +133,30 @@ def _encode(
     return [table.tobytes(), *(data for data, _ in chunks)]
 
 
-def replay(info: RunInfo, entry: Entry, row: int, builder: Builder) -> None:
+def assemble(
+    info: RunInfo,
+    entries: Sequence[Entry],
+    path: Path,
+    shown: str,
+    between: Callable[[], None],
+) -> None:
+    """Write the file of finished batches, given in order, at `path`; `shown` is its name in errors.
+
+    `between` is called before every batch; what it raises ends the work, and nothing stays at `path`.
+    """
+    count = sum(entry.rows for entry in entries)
+    codec = Codec.parse(info.compression)
+    with Builder(path, count, info.sizes, info.save, info.dtype, codec, shown) as file:
+        file.attributes(info.attributes(count))
+        file.targets(info.targets)
+        row = 0
+        for entry in entries:
+            between()
+            _replay(info, entry, row, file)
+            row += entry.rows
+
+
+def _replay(info: RunInfo, entry: Entry, row: int, builder: Builder) -> None:
     """Put the rows of one finished batch into the file, where `row` is the first of them."""
     with PayloadReader(entry) as record:
         for dataset in row_datasets(info):

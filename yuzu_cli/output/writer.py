@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from yuzu_cli.errors import OutputError
-from yuzu_cli.output.batches import Rows, check_rows, encode_batch, replay
-from yuzu_cli.output.build import Builder
+from yuzu_cli.output.batches import Rows, assemble, check_rows, encode_batch
 from yuzu_cli.output.chunks import Codec
 from yuzu_cli.output.files import token
 from yuzu_cli.output.lock import Lock
@@ -45,7 +44,7 @@ def _threads() -> int:
     return max(1, min(8, (cpus or 1) // 2))
 
 
-class _Stopped(Exception):
+class _StoppedError(Exception):
     """Putting the file together was given up because it was asked to be."""
 
 
@@ -213,7 +212,7 @@ class OutputRun:
             self._stop()
             try:
                 self._assemble(should_stop or (lambda: False))
-            except _Stopped:
+            except _StoppedError:
                 self.close()
                 return self.path
             except OutputError:
@@ -283,24 +282,15 @@ class OutputRun:
         self._accepted.discard(batch)
 
     def _assemble(self, should_stop: Callable[[], bool]) -> None:
-        info = self.info
-        entries = [self._entries[batch] for batch in info.batches]
-        count = sum(entry.rows for entry in entries)
+        def between_batches() -> None:
+            self._check()
+            if should_stop():
+                raise _StoppedError
+
+        entries = [self._entries[batch] for batch in self.info.batches]
         check_room(self.path, sum(entry.size for entry in entries))
         temporary = self._part.path / f"final-{token()}.tmp"
-        shown = os.fspath(self.path)
-        with Builder(
-            temporary, count, info.sizes, info.save, info.dtype, self._codec, shown
-        ) as file:
-            file.attributes(info.attributes(count))
-            file.targets(info.targets)
-            row = 0
-            for entry in entries:
-                self._check()
-                if should_stop():
-                    raise _Stopped
-                replay(info, entry, row, file)
-                row += entry.rows
+        assemble(self.info, entries, temporary, os.fspath(self.path), between_batches)
         self._lock.still_ours()
         self._check()
         publish(temporary, self.path, self._part.force)
