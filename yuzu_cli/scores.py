@@ -55,7 +55,7 @@ class Accumulator:
     def add(self, block: Block) -> None:
         """Take a block; no other of this stream may hold the same mutants for the same targets."""
         if self.squares is not None:
-            self.squares.index_add_(0, block.index, block.delta.square().sum(1))
+            self.squares.index_add_(0, block.index, block.squares())
             return
         assert self.delta is not None
         target = self.delta[:, block.targets]

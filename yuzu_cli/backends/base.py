@@ -7,8 +7,8 @@ free of any order: a backend may visit mutants as suits it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -56,11 +56,10 @@ class Settings:
     seed: int = 0
 
 
-@dataclass(frozen=True, slots=True)
 class Block:
     """Changes of the outputs for E mutants of one batch.
 
-    Attributes
+    Parameters
     ----------
     index : Tensor, int64, (E,)
         Flat index of each mutant into axes (B sequence, M position in the mutated range,
@@ -68,15 +67,37 @@ class Block:
         for, in their order. A mutant whose letter is the one already there, or whose sequence has
         an unknown letter there, may be left out or hold anything finite: the engine overwrites
         both.
-    delta : Tensor, float32, (E, T')
-        Output of the mutant minus output of the sequence itself, for the targets in `targets`.
+    delta : Tensor, float32, (E, T'), or callable () -> Tensor
+        Output of the mutant minus output of the sequence itself, for the targets in `targets`. A
+        backend that has most of it as zeros may give a function, called only by who wants it all.
     targets : slice
         Which of the T targets the last axis of `delta` holds; all of them unless said otherwise.
+    squares : callable () -> Tensor, float32, (E,), optional
+        The sum of squares of `delta` over its targets, when there is a cheaper way to it.
     """
 
-    index: torch.Tensor
-    delta: torch.Tensor
-    targets: slice = field(default_factory=lambda: slice(None))
+    __slots__ = ("_delta", "_squares", "index", "targets")
+
+    def __init__(
+        self,
+        index: torch.Tensor,
+        delta: torch.Tensor | Callable[[], torch.Tensor],
+        targets: slice | None = None,
+        squares: Callable[[], torch.Tensor] | None = None,
+    ) -> None:
+        self.index, self.targets = index, slice(None) if targets is None else targets
+        self._delta, self._squares = delta, squares
+
+    @property
+    def delta(self) -> torch.Tensor:
+        """The changes themselves, (E, T')."""
+        if not isinstance(self._delta, torch.Tensor):
+            self._delta = self._delta()
+        return self._delta
+
+    def squares(self) -> torch.Tensor:
+        """Sum of squares over the block's targets, (E,)."""
+        return self.delta.square().sum(1) if self._squares is None else self._squares()
 
 
 class Runner(Protocol):

@@ -157,7 +157,15 @@ class WindowedRunner:
         m = torch.as_tensor(part, device=codes.device)[:, None, None]
         b = torch.arange(codes.shape[0], device=codes.device)[None, None, :]
         index = ((b * len(positions) + m) * size + other).reshape(-1)
-        return Block(index, self._deltas(chunk).float())
+        state = self._state(chunk)
+        if isinstance(state, Full):
+            return Block(index, chunk.delta_of(state).reshape(chunk.mutants, -1).float())
+        win = chunk.as_delta(state)
+        return Block(
+            index,
+            lambda: chunk.whole(win).reshape(chunk.mutants, -1).float(),
+            squares=lambda: squares(chunk, win),
+        )
 
     def _chunks(self, positions: np.ndarray, batch: int) -> Iterator[np.ndarray]:
         """Indices into `positions`, neighbours together, ordered by how pools cut their windows."""
@@ -192,8 +200,8 @@ class WindowedRunner:
 
     # --- one chunk --------------------------------------------------------------------------------
 
-    def _deltas(self, chunk: Chunk) -> torch.Tensor:
-        """Change of every output for every mutant of the chunk, (E, T)."""
+    def _state(self, chunk: Chunk) -> State:
+        """The output for every mutant of the chunk."""
         states: dict[str, State] = {self.program.input.name: self._letters(chunk)}
         pending = {n.name: len(n.users) for n in [self.program.input, *self.nodes]}
         scope = whole.Scope(self.program, chunk, states)
@@ -208,12 +216,7 @@ class WindowedRunner:
                     pending[used.name] -= 1
                     if pending[used.name] == 0:
                         states.pop(used.name, None)
-        return self._ending(chunk, states[self.program.output.name])
-
-    def _ending(self, chunk: Chunk, state: State) -> torch.Tensor:
-        if isinstance(state, Full):
-            return chunk.delta_of(state).reshape(chunk.mutants, -1)
-        return chunk.whole(state).reshape(chunk.mutants, -1)
+        return states[self.program.output.name]
 
     def _letters(self, chunk: Chunk) -> Win:
         """Deltas of the one-hot input for every pair of letters: (1, 1, A*A, 1, A)."""
@@ -222,6 +225,23 @@ class WindowedRunner:
         pairs = (eye[:, None] - eye[None, :]).view(1, 1, size * size, 1, size)
         frame = Frame(chunk.positions, 1, self.settings.length)
         return Win(self.program.input.name, frame, pairs, True, 2, (size,), pairs=True)
+
+
+def squares(chunk: Chunk, win: Win) -> torch.Tensor:
+    """Sum of squared deltas of every mutant, (E,), from its window alone.
+
+    For letters still in pairs this is a closed form: one sum of squares per pair of letters and part
+    of the window that lies in the tensor.
+    """
+    if not win.pairs:
+        return win.rows.float().square().sum((0, -1)).reshape(-1)
+    per_row = win.rows.float().square().sum(-1).view(win.frame.width, -1)  # (w, A*A)
+    low = (-win.frame.start).clip(0, win.frame.width)
+    high = (win.frame.size - win.frame.start).clip(0, win.frame.width)
+    parts, which = np.unique(np.stack([low, high]), axis=1, return_inverse=True)
+    table = torch.stack([per_row[a:b].sum(0) for a, b in parts.T.tolist()])
+    row = chunk.index(which.reshape(-1))[:, None, None].expand(chunk.shape)
+    return table[row, chunk.pair_index].reshape(-1)
 
 
 def phase_keys(

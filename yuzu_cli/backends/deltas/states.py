@@ -50,9 +50,9 @@ class Frame:
         """Absolute positions of all rows, (w, P)."""
         return self.start[None, :] + np.arange(self.width)[:, None]
 
-    def offsets_to(self, other: Frame) -> Iterator[tuple[slice, int]]:
-        """Runs of positions with the same distance from this frame's start to the other's."""
-        yield from runs(self.start - other.start)
+    def same(self, other: Frame) -> bool:
+        """Whether both hold the same rows."""
+        return self.width == other.width and np.array_equal(self.start, other.start)
 
 
 def runs(values: Ints) -> Iterator[tuple[slice, int]]:
@@ -79,6 +79,8 @@ class Win:
     pairs : bool
         Rows for every (letter to, letter from) instead of every mutant: the same at each position, as
         long as only linear maps lie between the input and here.
+    owned : bool
+        No other window points to these rows, so the last reader may overwrite them.
     axis, rest : int, tuple of int
         Position axis of the model's tensor, and its other axes without the batch's.
     """
@@ -90,6 +92,7 @@ class Win:
     axis: int
     rest: tuple[int, ...]
     pairs: bool = False
+    owned: bool = True
 
     def logical(self) -> torch.Tensor:
         """The rows as the model's tensor with w positions and E mutants, a view."""
@@ -232,30 +235,53 @@ class Chunk:
 
     def reframe(self, win: Win, frame: Frame) -> Win:
         """Deltas laid into other windows; rows that were in none are zero, rows in none are lost."""
-        if frame.width == win.frame.width and np.array_equal(frame.start, win.frame.start):
+        if frame.same(win.frame):
             return win
         win = self.expand(win)
         assert win.is_delta
-        rows = win.rows.new_zeros((frame.width, *win.rows.shape[1:]))
-        for run, offset in win.frame.offsets_to(frame):
-            into, out_of = overlap(offset, win.frame.width, frame.width)
-            rows[into, run] = win.rows[out_of, run]
+        parts = list(runs(win.frame.start - frame.start))
+        if self.scattered(parts):
+            rows = self.regather(win, frame)
+        else:
+            rows = win.rows.new_zeros((frame.width, *win.rows.shape[1:]))
+            for run, offset in parts:
+                into, out_of = overlap(offset, win.frame.width, frame.width)
+                rows[into, run] = win.rows[out_of, run]
         return Win(win.name, frame, rows, True, win.axis, win.rest)
+
+    def scattered(self, parts: list[tuple[slice, int]]) -> bool:
+        """Whether one gather beats a copy per run: many runs, or a device slow to start work."""
+        return len(parts) > (4 if self.device.type == "cpu" else 1)
+
+    def regather(self, win: Win, frame: Frame) -> torch.Tensor:
+        """Rows of other windows by one gather, zero where the window at hand has none."""
+        w, p = win.rows.shape[:2]
+        offset = (frame.start - win.frame.start)[None, :] + np.arange(frame.width)[:, None]
+        inside = (offset >= 0) & (offset < w)
+        at = np.where(inside, offset * p + np.arange(p)[None, :], w * p)
+        flat = win.rows.reshape(w * p, -1)
+        flat = torch.cat([flat, flat.new_zeros((1, flat.shape[1]))])
+        rows = flat.index_select(0, self.index(at.reshape(-1)))
+        return rows.view(frame.width, *win.rows.shape[1:])
 
     def values_in(self, win: Win, frame: Frame, fill: float) -> torch.Tensor:
         """Values in other windows, the reference where no edit reaches, `fill` outside the tensor."""
         win = self.expand(win)
         reference = self.gather(win.name, win.axis, frame)
-        rows = win.rows.new_empty((frame.width, *win.rows.shape[1:]))
-        for run, offset in win.frame.offsets_to(frame):
-            into, out_of = overlap(offset, win.frame.width, frame.width)
-            beneath = reference if reference.shape[1] == 1 else reference[:, run]
-            rows[: into.start, run] = beneath[: into.start]
-            rows[into.stop :, run] = beneath[into.stop :]
-            if win.is_delta:
-                torch.add(win.rows[out_of, run], beneath[into], out=rows[into, run])
-            else:
-                rows[into, run] = win.rows[out_of, run]
+        parts = list(runs(win.frame.start - frame.start))
+        if self.scattered(parts):
+            rows = self.regather(self.as_delta(win), frame).add_(reference)
+        else:
+            rows = win.rows.new_empty((frame.width, *win.rows.shape[1:]))
+            for run, offset in parts:
+                into, out_of = overlap(offset, win.frame.width, frame.width)
+                beneath = reference if reference.shape[1] == 1 else reference[:, run]
+                rows[: into.start, run] = beneath[: into.start]
+                rows[into.stop :, run] = beneath[into.stop :]
+                if win.is_delta:
+                    torch.add(win.rows[out_of, run], beneath[into], out=rows[into, run])
+                else:
+                    rows[into, run] = win.rows[out_of, run]
         outside = self.outside(frame)
         return rows if outside is None else rows.masked_fill_(outside, fill)
 

@@ -15,7 +15,7 @@ import torch
 from torch.fx import Node
 
 from yuzu_cli.backends.deltas import kernels
-from yuzu_cli.backends.deltas.states import Chunk, Frame, Full, Win
+from yuzu_cli.backends.deltas.states import Chunk, Frame, Full, Win, runs
 from yuzu_cli.graph import ops
 from yuzu_cli.graph.program import Program, fill
 from yuzu_cli.plan import strategies as how
@@ -59,9 +59,16 @@ class Prepared:
         shape = (1, *self.reach.flat) if self.reach.flat is not None else self.spec.shape
         return tuple(s for i, s in enumerate(shape) if i not in (0, self.reach.axis))
 
-    def win(self, frame: Frame, rows: torch.Tensor, is_delta: bool, pairs: bool = False) -> Win:
+    def win(
+        self,
+        frame: Frame,
+        rows: torch.Tensor,
+        is_delta: bool,
+        pairs: bool = False,
+        owned: bool = True,
+    ) -> Win:
         assert self.reach is not None
-        return Win(self.name, frame, rows, is_delta, self.reach.axis, self.rest(), pairs)
+        return Win(self.name, frame, rows, is_delta, self.reach.axis, self.rest(), pairs, owned)
 
 
 def window_of(chunk: Chunk, states: dict[str, State], node: Node) -> Win:
@@ -196,6 +203,17 @@ def avg_pool(p: Prepared) -> Step:
     return run
 
 
+_IN_PLACE: dict[Any, Callable[[torch.Tensor], torch.Tensor]] = {
+    _aten.relu.default: torch.relu_,
+    _aten.sigmoid.default: torch.sigmoid_,
+    _aten.tanh.default: torch.tanh_,
+    _aten.exp.default: torch.exp_,
+    _aten.sqrt.default: torch.sqrt_,
+    _aten.abs.default: torch.abs_,
+}
+"""Functions of one tensor that may overwrite it when nobody else reads it."""
+
+
 # --- position by position --------------------------------------------------------------------------
 
 
@@ -204,9 +222,17 @@ def pointwise(p: Prepared) -> Step:
     reach = p.reach
     assert reach is not None
 
+    in_place = _IN_PLACE.get(p.node.target)
+
     def run(chunk: Chunk, states: dict[str, State]) -> Win:
         wins = {n.name: window_of(chunk, states, n) for n in p.touched}
         frame = common_frame(chunk, list(wins.values()), reach)
+        if in_place is not None:
+            win = wins[p.source.name]
+            value = in_frame(chunk, win, frame)
+            fresh = value is not win or (win.owned and len(p.source.users) == 1)
+            rows = value.rows if fresh else value.rows.clone()
+            return p.win(frame, in_place(rows), False)
         values = {name: in_frame(chunk, w, frame) for name, w in wins.items()}
         arguments = fill((p.node.args, p.node.kwargs), lambda n: argument(p, chunk, n, values, frame))
         args, kwargs = arguments
@@ -219,17 +245,14 @@ def pointwise(p: Prepared) -> Step:
 def common_frame(chunk: Chunk, wins: list[Win], reach: Reach) -> Frame:
     """The frame of a result: the operand's own when there is but one."""
     first = wins[0].frame
-    same = all(
-        w.frame.width == first.width and np.array_equal(w.frame.start, first.start) for w in wins
-    )
-    if same and first.size == reach.size:
+    if all(w.frame.same(first) for w in wins) and first.size == reach.size:
         return first
     return chunk.frame(reach, next((w.frame for w in wins if w.frame.common), None))
 
 
 def in_frame(chunk: Chunk, win: Win, frame: Frame) -> Win:
     """Values in a frame; rows outside the tensor hold finite numbers nobody reads."""
-    if frame.width == win.frame.width and np.array_equal(frame.start, win.frame.start):
+    if frame.same(win.frame):
         return chunk.as_value(win)
     rows = chunk.values_in(win, frame, 0.0)
     return Win(win.name, frame, rows, False, win.axis, win.rest)
@@ -312,28 +335,45 @@ def linear_map(p: Prepared) -> Step:
 
 def sum_of_windows(p: Prepared, reach: Reach, terms: list[tuple[Any, float]]) -> Step:
     """Windows of one or two tensors added with factors, in the frame that holds them all."""
+    channels = int(np.prod(p.rest()))
 
     def run(chunk: Chunk, states: dict[str, State]) -> Win:
         wins = [chunk.as_delta(window_of(chunk, states, n)) for n, _ in terms]
         if len(wins) == 1 and wins[0].frame.size == reach.size:
             rows = wins[0].rows if terms[0][1] == 1 else wins[0].rows * terms[0][1]
-            if rows.shape[-1] == int(np.prod(p.rest())):
-                return p.win(wins[0].frame, rows, True, wins[0].pairs)
+            if rows.shape[-1] == channels:
+                wins[0].owned = wins[0].owned and rows is not wins[0].rows
+                return p.win(wins[0].frame, rows, True, wins[0].pairs, owned=False)
         wins = [chunk.expand(w) for w in wins]
         frame = common_frame(chunk, wins, reach)
-        rows = wins[0].rows.new_zeros((frame.width, *chunk.shape, int(np.prod(p.rest()))))
-        into = p.win(frame, rows, True)
-        for win, (_, factor) in zip(wins, terms, strict=True):
-            add_into(into, win, factor)
+        base = next((i for i, w in enumerate(wins) if reusable(i, w, frame)), None)
+        if base is None:
+            into = p.win(frame, wins[0].rows.new_zeros((frame.width, *chunk.shape, channels)), True)
+        else:
+            into = p.win(frame, wins[base].rows, True)
+        for i, (win, (_, factor)) in enumerate(zip(wins, terms, strict=True)):
+            if i != base:
+                add_into(into, win, factor)
         return into
+
+    def reusable(i: int, win: Win, frame: Frame) -> bool:
+        """Whether the sum may be built in this term's own rows."""
+        node, factor = terms[i]
+        return (
+            factor == 1
+            and win.owned
+            and len(node.users) == 1
+            and all(n is not node for j, (n, _) in enumerate(terms) if j != i)
+            and win.rows.shape[-1] == channels
+            and win.frame.same(frame)
+        )
 
     return run
 
 
 def add_into(into: Win, win: Win, factor: float) -> None:
     """into += factor * win, where their windows overlap (they do wherever win is not zero)."""
-    target = into.logical()
-    for run, offset in win.frame.offsets_to(into.frame):
+    for run, offset in runs(win.frame.start - into.frame.start):
         rows, out_of = kernels.overlap(offset, win.frame.width, into.frame.width)
         piece = win.rows[out_of, run]
         if into.rows.shape[-1] == win.rows.shape[-1]:
@@ -343,7 +383,6 @@ def add_into(into: Win, win: Win, factor: float) -> None:
             shape = (w, *into.rows[rows, run].shape[1:4])
             view = into.rows[rows, run].view(*shape, *into.rest)
             view.add_(piece.reshape(*shape, *win.rest), alpha=factor)
-    del target
 
 
 # --- windows elsewhere -----------------------------------------------------------------------------
@@ -392,8 +431,10 @@ def shifted(p: Prepared, geometry: Callable[[Frame], Frame]) -> Step:
                 low, high = 0, 1
             inner = Frame(np.full_like(frame.start, low), high - low, frame.size)
             return chunk.reframe(moved, inner)
-        rows = win.rows if frame.inside or win.pairs else win.rows.clone()
-        return chunk.masked(p.win(frame, rows, True, win.pairs))
+        keep = frame.inside or win.pairs
+        rows = win.rows if keep else win.rows.clone()
+        win.owned = win.owned and not keep
+        return chunk.masked(p.win(frame, rows, True, win.pairs, owned=not keep))
 
     return run
 
@@ -413,7 +454,7 @@ def renamed(p: Prepared, repeat: int, mirror: bool) -> Step:
         win = shareable(chunk, p, window_of(chunk, states, p.source))
         frame = win.frame
         if same:
-            return p.win(frame, win.rows, win.is_delta, win.pairs)
+            return p.win(frame, win.rows, win.is_delta, win.pairs, win.owned)
         if repeat > 1:
             rows = win.rows.repeat_interleave(repeat, dim=0)
             frame = Frame(frame.start * repeat, frame.width * repeat, reach.size)
@@ -422,14 +463,17 @@ def renamed(p: Prepared, repeat: int, mirror: bool) -> Step:
             frame = Frame(reach.size - frame.start - frame.width, frame.width, reach.size)
         result = p.node.target(win.logical(), *p.node.args[1:], **p.node.kwargs)  # type: ignore[operator]
         rows = result.movedim(reach.axis, 0).reshape(*win.rows.shape[:-1], -1).contiguous()
-        return p.win(frame, rows, win.is_delta, win.pairs)
+        return p.win(frame, rows, win.is_delta, win.pairs, win.owned)
 
     return run
 
 
 def shareable(chunk: Chunk, p: Prepared, win: Win) -> Win:
     """A window whose rows a second window may point to: values belong to one only, deltas to many."""
-    return win if len(p.source.users) == 1 else chunk.as_delta(win)
+    if len(p.source.users) > 1:
+        chunk.as_delta(win)
+        win.owned = False
+    return win
 
 
 def padded_elsewhere(p: Prepared) -> Step:
@@ -496,7 +540,8 @@ def reshape(p: Prepared) -> Step:
 
         def flat(chunk: Chunk, states: dict[str, State]) -> Win:
             win = window_of(chunk, states, p.source)
-            return Win(p.name, win.frame, win.rows, win.is_delta, win.axis, win.rest, win.pairs)
+            rows, owned = win.rows, win.owned and len(p.source.users) == 1
+            return Win(p.name, win.frame, rows, True, win.axis, win.rest, win.pairs, owned)
 
         return flattened(p, flat)
     before = (1, *old.flat) if old.flat is not None else p.context.spec(p.source).shape
@@ -508,7 +553,7 @@ def reshape(p: Prepared) -> Step:
     def run(chunk: Chunk, states: dict[str, State]) -> Win:
         win = shareable(chunk, p, window_of(chunk, states, p.source))
         if blocks == repeats == 1:
-            return p.win(win.frame, win.rows, win.is_delta, win.pairs)
+            return p.win(win.frame, win.rows, win.is_delta, win.pairs, win.owned)
         win = chunk.expand(chunk.as_delta(win))
         if blocks > 1:
             frame = chunk.frame(reach, win.frame)
