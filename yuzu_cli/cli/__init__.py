@@ -153,18 +153,27 @@ def _run(arguments: list[str]) -> int:
     except (Interrupted, KeyboardInterrupt, click.Abort) as error:
         return _stopped(error)
     except BrokenPipeError:
-        # The reader of stdout has gone, e.g. `yuzu info | head`; Python must not flush it again.
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return 0  # The reader of stdout has gone, e.g. `yuzu info | head`.
     except Exception as error:
         if _console.debug:
             traceback.print_exc()
         return _fault(error)
 
 
+def _drop_unwritten() -> None:
+    """Let go of what stdout did not take, or Python would try, and complain, once more at its end."""
+    if sys.stdout is not None:
+        try:
+            sys.stdout.flush()
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point of the console script: run, then exit with 0, 1, 2, 130 or 143."""
     if "_YUZU_COMPLETE" in os.environ:
         group.main(prog_name="yuzu")
-    sys.exit(_run(list(sys.argv[1:] if args is None else args)))
+    code = _run(list(sys.argv[1:] if args is None else args))
+    _drop_unwritten()
+    sys.exit(code)
