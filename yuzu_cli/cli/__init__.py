@@ -161,7 +161,7 @@ def _run(arguments: list[str]) -> int:
 
 
 def _drop_unwritten() -> None:
-    """Let go of what stdout did not take, or Python would try, and complain, once more at its end."""
+    """Let go of what stdout did not take: Python would try, and complain, once more at its end."""
     if sys.stdout is not None:
         try:
             sys.stdout.flush()
