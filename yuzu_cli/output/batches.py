@@ -142,7 +142,7 @@ def assemble(
 ) -> None:
     """Write the file of finished batches, given in order, at `path`; `shown` is its name in errors.
 
-    `between` is called before every batch; what it raises ends the work, and nothing stays at `path`.
+    `between` is called before every batch; what it raises ends the work and leaves nothing there.
     """
     count = sum(entry.rows for entry in entries)
     codec = Codec.parse(info.compression)
