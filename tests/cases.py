@@ -473,7 +473,7 @@ CASES: list[Case] = [
     Case(
         "recurrent-first-layout-nlc",
         lambda n: seq(Permute(0, 2, 1), Recurrent(nn.GRU(4, 5, batch_first=True)), Reduce("last")),
-        12,
+        9,
         layout="NLC",
     ),
     Case(
@@ -661,8 +661,8 @@ CASES: list[Case] = [
     ),
     Case(
         "gru-two-layers",
-        lambda n: flat(n, stem(), nn.MaxPool1d(4), Recurrent(nn.GRU(6, 4, 2, batch_first=True))),
-        26,
+        lambda n: flat(n, stem(), nn.MaxPool1d(5), Recurrent(nn.GRU(6, 4, 2, batch_first=True))),
+        21,
     ),
     Case("enformer", lambda n: Enformer(), 56),
     Case("contact-map", lambda n: ContactMap(), 40),
