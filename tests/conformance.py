@@ -20,7 +20,8 @@ from yuzu_cli.model import Model, load_model
 SLACK = 1.5
 """How much worse than naive float32 a largest error may be by luck; see `oracle.assert_exact`."""
 
-EXACT = [name for name in BACKENDS if get_backend(name).exact]
+EXACT = [name for name in BACKENDS if get_backend(name).exact and name != "yuzu"]
+"""The yuzu backend has several code matrices and a table of its own: `test_sensing_conformance`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -46,6 +46,13 @@ class Settings:
         Bytes of working memory a runner may take on `device`, weights and results excluded.
     seed : int
         For backends that draw random numbers.
+    matrix : str
+        Code matrices of the yuzu backend.
+    alpha : float or None
+        Its probes per mutant that meets others, for the matrices that need more than one; None for
+        the least that is accurate.
+    plan : str or None
+        File of `yuzu precompute` with all that.
     """
 
     length: int
@@ -54,6 +61,9 @@ class Settings:
     unknown: float = 0.0
     memory: int = 1 << 30
     seed: int = 0
+    matrix: str = "interleaved"
+    alpha: float | None = None
+    plan: str | None = None
 
 
 class Block:

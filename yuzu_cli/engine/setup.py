@@ -125,6 +125,9 @@ def prepared(config: RunConfig) -> Iterator[Setup]:
             unknown=1.0 / alphabet.size if source.unknown == "uniform" else 0.0,
             memory=working_memory(device),
             seed=config.compute.seed,
+            matrix=config.sensing.matrix,
+            alpha=None if config.sensing.alpha == "auto" else config.sensing.alpha,
+            plan=config.run.plan,
         )
         positions = mutated_positions(config.mutate, stream.length)
         models = load_models(config, alphabet.size, settings)
