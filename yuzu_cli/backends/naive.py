@@ -73,7 +73,7 @@ class NaiveRunner:
         letter = index % size
         sequence = index // (size * len(positions))
         position = positions[index // size % len(positions)]
-        x = self.base[sequence]
+        x = self.base.index_select(0, sequence)
         row = torch.arange(len(index), device=index.device)
         x[row, :, position] = 0
         x[row, letter, position] = 1

@@ -19,12 +19,11 @@ from yuzu_cli.model import Model
 
 logger = logging.getLogger(__name__)
 
-CPU_PASS_BYTES = 24 << 20
-"""What one pass may allocate on a CPU, so that most of it stays in the caches.
+CPU_PASS_BYTES = 16 << 20
+"""What the operations of one pass may return on a CPU, so that most of it stays in the caches.
 
-Measured on four nets: the best pass allocates 10 to 50 MB in all, more for nets of many weights,
-which every pass reads; past 128 MB the allocator gives pages back to the system, and speed falls
-by a third.
+Measured on four nets: the best passes return 5 to 40 MB in all, more where there are more weights,
+as every pass reads them. Larger ones are never better, and slower where the caches are shared.
 """
 
 GPU_PASS_ROWS = 4096
