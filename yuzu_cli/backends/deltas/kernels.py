@@ -6,6 +6,7 @@ around a window because outside it nothing changed.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from yuzu_cli.backends.deltas.states import Chunk, Frame, Win, overlap
@@ -29,6 +30,11 @@ def convolve(rows: torch.Tensor, taps: torch.Tensor, shift: int, gap: int, width
     -------
     Tensor (width, ..., O)
     """
+    kernel, few = taps.shape[0], 16
+    if taps.dim() == 3 and kernel > 2 and taps.shape[2] < few:
+        return convolve_to_few(rows, taps, shift, gap, width)
+    if taps.dim() == 3 and kernel > 2 and taps.shape[1] < few:
+        return convolve_from_few(rows, taps, shift, gap, width)
     n_out = taps.shape[-1] if taps.dim() == 3 else taps.shape[1] * taps.shape[3]
     out = rows.new_empty((width, *rows.shape[1:-1], n_out))
     pieces = [overlap(shift - k * gap, rows.shape[0], width) for k in range(taps.shape[0])]
@@ -44,6 +50,40 @@ def convolve(rows: torch.Tensor, taps: torch.Tensor, shift: int, gap: int, width
         elif k == first:
             out.zero_()
     return out
+
+
+def convolve_to_few(
+    rows: torch.Tensor, taps: torch.Tensor, shift: int, gap: int, width: int
+) -> torch.Tensor:
+    """`convolve` for few outputs: all taps in one product, summed where they land.
+
+    One product per tap would have as few columns as there are outputs, which runs far below peak.
+    """
+    kernel, n_in, n_out = taps.shape
+    w, between = rows.shape[0], rows.shape[1:-1]
+    per_row = rows[0].numel() // n_in
+    weight = taps.permute(0, 2, 1).reshape(kernel * n_out, n_in)
+    product = (weight @ rows.reshape(-1, n_in).t()).view(kernel, n_out, w, per_row)
+    out = rows.new_zeros((n_out, width, per_row))
+    for k in range(kernel):
+        into, out_of = overlap(shift - k * gap, w, width)
+        out[:, into] += product[k][:, out_of]
+    return out.permute(1, 2, 0).contiguous().view(width, *between, n_out)
+
+
+def convolve_from_few(
+    rows: torch.Tensor, taps: torch.Tensor, shift: int, gap: int, width: int
+) -> torch.Tensor:
+    """`convolve` for few inputs: taps side by side as one longer product."""
+    kernel, n_in, n_out = taps.shape
+    span = (kernel - 1) * gap
+    # Output row o reads input rows o - shift + k * gap, k < kernel.
+    padded = rows.new_zeros((width + span, *rows.shape[1:]))
+    into, out_of = overlap(shift, rows.shape[0], width + span)
+    padded[into] = rows[out_of]
+    columns = torch.cat([padded[k * gap : k * gap + width] for k in range(kernel)], dim=-1)
+    product = columns.view(-1, kernel * n_in) @ taps.reshape(kernel * n_in, n_out)
+    return product.view(width, *rows.shape[1:-1], n_out)
 
 
 def multiply(x: torch.Tensor, tap: torch.Tensor, out: torch.Tensor, fresh: bool) -> None:
@@ -140,24 +180,28 @@ def dense(chunk: Chunk, win: Win, weight: torch.Tensor) -> torch.Tensor:
     """
     win = chunk.expand(chunk.as_delta(win))
     p, k, b = chunk.shape
-    start, width, c = win.frame.start, win.frame.width, win.rows.shape[-1]
-    order = start.argsort(kind="stable")
-    at = chunk.index(order)
-    rows = win.rows.permute(1, 2, 3, 0, 4)  # P, K, B, w, C
-    sorted_ = not win.frame.common and bool((order[1:] < order[:-1]).any())
-    rows = (rows.index_select(0, at) if sorted_ else rows).reshape(p, k * b, width * c)
-    out = rows.new_zeros((p, k * b, weight.shape[2]))
-    edges = [0, *(1 + (start[order][1:] != start[order][:-1]).nonzero()[0]).tolist(), p]
-    for begin, end in zip(edges[:-1], edges[1:], strict=True):
-        first = int(start[order[begin]])
-        low, high = max(first, 0), min(first + width, win.frame.size)
-        if high <= low:
-            continue
-        x = rows[begin:end].reshape(-1, width * c)[:, (low - first) * c : (high - first) * c]
-        y = out[begin:end].view(-1, weight.shape[2])
-        torch.mm(x, weight[low:high].reshape(-1, weight.shape[2]), out=y)
-    if sorted_:
-        unsorted = torch.empty_like(out)
-        unsorted[at] = out
-        out = unsorted
-    return out.view(p * k * b, -1)
+    n_out = weight.shape[2]
+    if win.frame.common and win.frame.inside:
+        begin = int(win.frame.start[0])
+        piece = weight[begin : begin + win.frame.width].reshape(-1, n_out)
+        return win.rows.permute(1, 2, 3, 0, 4).reshape(p * k * b, -1) @ piece
+    order = win.frame.start.argsort(kind="stable")
+    start, width, c = win.frame.start[order], win.frame.width, win.rows.shape[-1]
+    # Every (row, position) that lies in the tensor, sorted by the absolute position of the row: all
+    # mutants that reach a position then meet its slice of the weight at once.
+    absolute = start[None, :] + np.arange(width)[:, None]
+    rank = np.broadcast_to(np.arange(p)[None, :], absolute.shape)
+    inside = (absolute >= 0) & (absolute < win.frame.size)
+    flat = (np.arange(width)[:, None] * p + order[None, :])[inside]
+    absolute, rank = absolute[inside], rank[inside]
+    sort = np.lexsort((rank, absolute))
+    rows = win.rows.reshape(width * p, -1).index_select(0, chunk.index(flat[sort]))
+    rows, absolute, rank = rows.view(-1, k * b, c), absolute[sort], rank[sort]
+    out = rows.new_zeros((p, k * b, n_out))
+    edges = np.flatnonzero(np.diff(absolute, prepend=-1, append=-1))
+    for begin, end in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+        into = out[rank[begin] : rank[end - 1] + 1].view(-1, n_out)
+        into.addmm_(rows[begin:end].reshape(-1, c), weight[int(absolute[begin])])
+    unsorted = torch.empty_like(out)
+    unsorted[chunk.index(order)] = out
+    return unsorted.view(p * k * b, n_out)

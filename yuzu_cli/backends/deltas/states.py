@@ -64,6 +64,24 @@ def runs(values: Ints) -> Iterator[tuple[slice, int]]:
         begin = end
 
 
+def straight(frame: Frame) -> Iterator[tuple[slice, int]]:
+    """Slices of positions whose windows lie inside and move on by one step, with that step.
+
+    Windows that extend outside come alone: each is clipped in its own way.
+    """
+    start = frame.start
+    inside = (start >= 0) & (start + frame.width <= frame.size)
+    begin = 0
+    while begin < len(start):
+        end, step = begin + 1, 0
+        if inside[begin] and end < len(start) and inside[end]:
+            step = int(start[end] - start[begin])
+            while end < len(start) and inside[end] and start[end] - start[end - 1] == step:
+                end += 1
+        yield slice(begin, end), step
+        begin = end
+
+
 @dataclass
 class Win:
     """What the chunk's mutants change in one tensor.
@@ -296,18 +314,27 @@ class Chunk:
         """Deltas in the model's whole tensor, (E, ...)."""
         win = self.expand(self.as_delta(win))
         p, k, b = self.shape
-        c = win.rows.shape[-1]
-        out = win.rows.new_zeros((win.frame.size * p, k * b * c))
-        rows = win.frame.rows()
-        keep = (rows >= 0) & (rows < win.frame.size)
-        flat = rows * p + np.arange(p)[None, :]
-        source = win.rows.reshape(-1, k * b * c)
-        if keep.all():
-            out.index_copy_(0, self.index(flat.reshape(-1)), source)
-        else:
-            at = self.index(np.flatnonzero(keep.reshape(-1)))
-            out.index_copy_(0, self.index(flat[keep]), source.index_select(0, at))
-        return out.view(win.frame.size, self.mutants, *win.rest).movedim(0, win.axis)
+        axis, size = win.axis - 1, win.frame.size
+        shape = (*win.rest[:axis], size, *win.rest[axis:])
+        out = win.rows.new_zeros((p, k * b, *shape))
+        behind = int(np.prod(win.rest[axis:]))
+        ahead = win.rows.shape[-1] // behind
+        rows = win.rows.view(-1, p, k * b * ahead, behind).permute(1, 2, 0, 3)
+        for run, step in straight(win.frame):
+            first = int(win.frame.start[run.start])
+            low, high = max(0, -first), min(win.frame.width, size - first)
+            if run.stop - run.start > 1:
+                low, high = 0, win.frame.width
+            if high <= low:
+                continue
+            # Windows that move on by the same step from position to position are one strided view.
+            into = out.as_strided(
+                (run.stop - run.start, k * b * ahead, high - low, behind),
+                (k * b * ahead * size * behind + step * behind, size * behind, behind, 1),
+                run.start * k * b * ahead * size * behind + (first + low) * behind,
+            )
+            into.copy_(rows[run, :, low:high])
+        return out.view(p * k * b, *shape)
 
     def value_of(self, full: Full) -> torch.Tensor:
         """A whole tensor as values."""
