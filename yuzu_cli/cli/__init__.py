@@ -23,6 +23,7 @@ from yuzu_cli.errors import YuzuError
 #: Command to the module that holds it, in the order of `yuzu --help`.
 COMMANDS = {
     "run": "yuzu_cli.cli.run",
+    "bench": "yuzu_cli.cli.bench",
     "merge": "yuzu_cli.cli.merge",
     "info": "yuzu_cli.cli.info",
     "export": "yuzu_cli.cli.export",

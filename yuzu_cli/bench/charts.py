@@ -1,0 +1,218 @@
+"""Pictures of a benchmark, in the manner of the papers: times, speed-ups, errors, concordance.
+
+Takes the rows of a section; each chart is a function that writes a PNG, or says that there is
+nothing to draw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+from yuzu_cli.bench.measure import Row
+from yuzu_cli.bench.report import Section
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+STYLE: Any = {
+    "font.family": "sans-serif",
+    "font.size": 8,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 9,
+    "legend.frameon": False,
+    "legend.fontsize": 7.5,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "axes.axisbelow": True,
+}
+COLORS = ("#4d4d4d", "#c44e52", "#4c72b0", "#55a868", "#8172b2", "#ccb974", "#64b5cd", "#e08214")
+GREY = "#888888"
+
+
+def _good(section: Section) -> list[Row]:
+    return [row for row in section.rows if row.status == "ok" and np.isfinite(row.per_sequence)]
+
+
+def _palette(rows: Sequence[Row]) -> dict[str, str]:
+    names = list(dict.fromkeys(row.method for row in rows))
+    return {name: COLORS[i % len(COLORS)] for i, name in enumerate(names)}
+
+
+def _save(figure: Figure, path: Path) -> bool:
+    figure.savefig(path, dpi=160)
+    return True
+
+
+def _case_name(row: Row) -> str:
+    name = f"{row.case.name}\n{row.case.length}"
+    if row.case.sequences != 1:
+        name += f" x {row.case.sequences}"
+    return name + ("" if row.case.precision == "float32" else f"\n{row.case.precision}")
+
+
+def speed(section: Section, path: Path) -> bool:
+    """Time of a sequence, a bar a method, cases side by side; speed-up written on the bars."""
+    rows = _good(section)
+    if not rows:
+        return False
+    colors, places = _palette(rows), list(dict.fromkeys(map(_case_name, rows)))
+    with mpl.rc_context(STYLE):
+        wide = max(4.5, 0.9 + len(places) * (0.2 + 0.24 * len(colors)))
+        figure = Figure(figsize=(min(20.0, wide), 3.4), layout="constrained")
+        ax = figure.subplots()
+        step = 0.84 / len(colors)
+        for i, (method, color) in enumerate(colors.items()):
+            mine = [row for row in rows if row.method == method]
+            at = np.array([places.index(_case_name(row)) for row in mine]) - 0.42 + (i + 0.5) * step
+            height = np.array([row.per_sequence for row in mine])
+            low = [(row.seconds - row.seconds_low) / row.case.sequences for row in mine]
+            high = [(row.seconds_high - row.seconds) / row.case.sequences for row in mine]
+            style = {"ecolor": "black", "elinewidth": 0.6, "capsize": 1.5, "capthick": 0.6}
+            errors = np.nan_to_num(np.array([low, high]))
+            ax.bar(at, height, step * 0.92, color=color, label=method, yerr=errors, error_kw=style)
+            for x, row, top in zip(at, mine, height + errors[1], strict=True):
+                if np.isfinite(row.speedup) and method != "naive":
+                    text = _brief(row.speedup)
+                    ax.text(x, top * 1.06, text, fontsize=6, rotation=90, va="bottom", ha="center")
+        ax.set_yscale("log")
+        low_end, high_end = ax.get_ylim()
+        ax.set_ylim(low_end / 1.3, high_end * (high_end / low_end) ** 0.15)
+        ax.set_xticks(range(len(places)), places)
+        ax.tick_params(axis="x", length=0)
+        ax.set_ylabel("seconds per sequence")
+        ax.set_title(f"{section.title}\n(on the bars: times as fast as naive)", loc="left")
+        figure.legend(loc="outside lower center", ncols=min(8, len(colors)))
+        return _save(figure, path)
+
+
+def _brief(value: float) -> str:
+    return f"{value:.0f}x" if value >= 10 else f"{value:.2g}x"
+
+
+def _lines(section: Section, path: Path, axis: str, label: str) -> bool:
+    """Time of a sequence against a number of the case, a panel a model, a line a method."""
+    rows = _good(section)
+    models = list(dict.fromkeys(row.case.name for row in rows))
+    if len({getattr(row.case, axis) for row in rows}) < 2:
+        return False
+    colors = _palette(rows)
+    columns = min(3, len(models))
+    lines = -(-len(models) // columns)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(2.7 * columns + 0.4, 2.3 * lines + 0.6), layout="constrained")
+        grid = figure.subplots(lines, columns, squeeze=False, sharex=True)
+        handles: dict[str, Any] = {}
+        for ax, model in zip(grid.flat, models, strict=False):
+            for method, color in colors.items():
+                mine = [r for r in rows if r.case.name == model and r.method == method]
+                mine.sort(key=lambda row: getattr(row.case, axis))
+                if mine:
+                    x = [getattr(row.case, axis) for row in mine]
+                    y = [row.per_sequence for row in mine]
+                    (handles[method],) = ax.plot(x, y, "o-", color=color, ms=3, lw=1.1)
+            _log_panel(ax, model)
+            values = sorted({getattr(row.case, axis) for row in rows})
+            ax.set_xticks(values, [str(v) for v in values])
+            ax.minorticks_off()
+        for ax in grid.flat[len(models) :]:
+            ax.set_visible(False)
+        figure.supxlabel(label, fontsize=8)
+        figure.supylabel("seconds per sequence", fontsize=8)
+        figure.legend(
+            handles.values(), handles.keys(), loc="outside lower center", ncols=min(6, len(handles))
+        )
+        return _save(figure, path)
+
+
+def _log_panel(ax: Axes, title: str) -> None:
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    ax.set_title(title, loc="left")
+    ax.grid(axis="y", lw=0.3, color="#cccccc")
+
+
+def counts(section: Section, path: Path) -> bool:
+    """Against the number of sequences."""
+    return _lines(section, path, "sequences", "number of sequences")
+
+
+def lengths(section: Section, path: Path) -> bool:
+    """Against the length."""
+    return _lines(section, path, "length", "letters per sequence")
+
+
+def alpha(section: Section, path: Path) -> bool:
+    """Largest error, as a share of the largest effect, against alpha; naive's own as a line."""
+    rows = [row for row in _good(section) if row.agreement is not None]
+    seen = [row for row in rows if "@" in row.method]
+    if not seen:
+        return False
+    models = list(dict.fromkeys(row.case.name for row in seen))
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(5.6, 3.4), layout="constrained")
+        ax = figure.subplots()
+        for model, color in zip(models, COLORS[1:] * 9, strict=False):
+            mine = [row for row in seen if row.case.name == model]
+            x = [float(row.method.partition("@")[2]) for row in mine]
+            y = [row.agreement.relative for row in mine if row.agreement]
+            ax.plot(x, y, "o-", color=color, ms=3, lw=1.1, label=model)
+            own = [r for r in rows if r.case.name == model and r.method == "naive"]
+            for row in own:
+                assert row.agreement is not None
+                ax.axhline(row.agreement.relative, color=color, lw=0.7, ls=":")
+        ax.set_yscale("log")
+        ax.set_xlabel("alpha: probes per mutant at a position")
+        ax.set_ylabel("largest error / largest effect")
+        ax.set_title(f"{section.title}\n(dotted: naive's own rounding)", loc="left")
+        ax.grid(axis="y", lw=0.3, color="#cccccc")
+        figure.legend(loc="outside right center")
+        return _save(figure, path)
+
+
+def concordance(section: Section, path: Path) -> bool:
+    """Estimated against true effects, and correlations by sequence and target, a model a row."""
+    rows = [row for row in _good(section) if "pearson_by_sequence" in row.extra]
+    if not rows:
+        return False
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6.6, 2.3 * len(rows) + 0.2), layout="constrained")
+        grid = figure.subplots(len(rows), 2, squeeze=False)
+        for (left, right), row in zip(grid, rows, strict=True):
+            truth, said = np.asarray(row.extra["truth"]), np.asarray(row.extra["said"])
+            left.scatter(truth, said, s=3, color=COLORS[2], alpha=0.35, lw=0, rasterized=True)
+            ends = float(np.abs(np.concatenate([truth, said])).max()) * 1.05 or 1.0
+            left.plot([-ends, ends], [-ends, ends], color=GREY, lw=0.6)
+            left.set_xlim(-ends, ends)
+            left.set_ylim(-ends, ends)
+            left.set_aspect("equal")
+            left.set_title(f"{row.case.name}, {row.method}", loc="left")
+            left.set_xlabel("true effect")
+            left.set_ylabel("estimate")
+            values = np.asarray(row.extra["pearson_by_sequence"], dtype=float)
+            values = values[np.isfinite(values)]
+            right.hist(values, bins=np.linspace(-1, 1, 41), color=COLORS[2])
+            if len(values):
+                right.axvline(np.median(values), color="black", lw=0.8)
+                right.set_title(f"median {np.median(values):.2f}, n = {len(values)}", loc="left")
+            right.set_xlim(-1, 1)
+            right.set_xlabel("Pearson correlation")
+            right.set_ylabel("sequences x targets")
+        return _save(figure, path)
+
+
+CHARTS: dict[str, Callable[[Section, Path], bool]] = {
+    "speed": speed,
+    "counts": counts,
+    "lengths": lengths,
+    "alpha": alpha,
+    "concordance": concordance,
+}
+"""Name -> function of (section, file) that says whether there was anything to draw."""

@@ -1,0 +1,249 @@
+"""What is timed: each way of getting scores, as an object with the same few calls.
+
+Backends are taken as they are in `BACKENDS`; what belongs to others is in `peers`. May not: judge.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from yuzu_cli.backends import BACKENDS, get_backend
+from yuzu_cli.backends.base import Backend, Runner, Settings
+from yuzu_cli.backends.naive import NaiveRunner, mutant_index
+from yuzu_cli.backends.passes import PassSize
+from yuzu_cli.bench.clock import timed
+from yuzu_cli.bench.subject import Subject
+from yuzu_cli.engine.verify import sample
+from yuzu_cli.errors import UsageError
+from yuzu_cli.scores import Accumulator
+
+EXACT, ESTIMATE, OTHER = "exact", "estimate", "other"
+"""What a method claims: naive's numbers, numbers near them, or another quantity altogether."""
+
+
+class CannotRun(Exception):  # noqa: N818 - a result, not a fault
+    """A method cannot take the model; the text says why."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """What a method says of the mutants of the truth.
+
+    Attributes
+    ----------
+    kind : str
+        `delta` or `l2`.
+    values : ndarray
+        (E, T) or (E,); NaN where the method has none.
+    """
+
+    kind: str
+    values: np.ndarray
+
+
+class Method(Protocol):
+    """One way of getting the scores of every mutant.
+
+    Attributes
+    ----------
+    name : str
+    claim : str
+        EXACT, ESTIMATE or OTHER.
+    """
+
+    name: str
+    claim: str
+
+    def prepare(self, subject: Subject) -> None:
+        """Once per case; raises `CannotRun`."""
+        ...
+
+    def check(self) -> Found | None:
+        """Its scores of the mutants of the truth; None for another quantity. Serves as warm-up."""
+        ...
+
+    def plan(self, seconds: float) -> float:
+        """Decide how much `run` does so that it takes about `seconds`; the share of the case."""
+        ...
+
+    def run(self) -> None:
+        """Do the planned share of the work, once."""
+        ...
+
+    def macs(self) -> float:
+        """Multiply-adds per mutant that the method does, as counted; NaN where it does not say."""
+        ...
+
+
+class BackendMethod:
+    """A backend of the tool, with its settings."""
+
+    def __init__(self, name: str, backend: Backend, changes: dict[str, Any] | None = None) -> None:
+        self.name, self.backend, self.changes = name, backend, changes or {}
+        self.claim = EXACT if backend.exact else ESTIMATE
+        self.runner: Runner | None = None
+        self.sequences = 0
+
+    def prepare(self, subject: Subject) -> None:
+        """Make the runner."""
+        self.subject = subject
+        self.settings = dataclasses.replace(subject.settings, **self.changes)
+        if reason := self.backend.unsupported(subject.model, self.settings):
+            raise CannotRun(reason)
+        self.runner = self.backend.prepare(subject.model, self.settings)
+        most = getattr(self.runner, "sequences", subject.batch)
+        self.batch = max(1, min(subject.batch, most))
+        self.sequences = len(subject.codes)
+
+    def check(self) -> Found:
+        """Deltas of the mutants of the truth, out of a whole run over its sequences."""
+        assert self.runner is not None
+        subject, truth = self.subject, self.subject.truth
+        found = torch.full(truth.delta.shape, torch.nan, device=subject.device)
+        per_sequence = len(subject.positions) * subject.model.alphabet_size
+        slots = torch.full((len(truth.codes) * per_sequence,), -1, device=subject.device)
+        slots[truth.index] = torch.arange(len(truth.index), device=subject.device)
+        for start in range(0, len(truth.codes), self.batch):
+            codes = truth.codes[start : start + self.batch]
+            self.runner.reference(codes)
+            for block in self.runner.blocks(codes, subject.positions):
+                rows = slots[block.index + start * per_sequence]
+                hit = rows >= 0
+                found[rows[hit], block.targets] = block.delta[hit].float()
+        return Found("delta", found.cpu().numpy())
+
+    def plan(self, seconds: float) -> float:
+        """All positions of as many sequences as there is time for, whole batches."""
+        codes, device = self.subject.codes, self.subject.device
+        if len(codes) <= self.batch:
+            return 1.0
+        self.sequences = self.batch
+        typical = timed(self.run, device).wall
+        batches = max(1, int(seconds / typical))
+        self.sequences = min(len(codes), batches * self.batch)
+        return self.sequences / len(codes)
+
+    def run(self) -> None:
+        """Scores of the planned sequences, as arrays in host memory."""
+        self._score(self.subject.codes[: self.sequences], self.subject.positions)
+
+    def _score(self, codes: torch.Tensor, positions: np.ndarray) -> None:
+        assert self.runner is not None
+        model = self.subject.model
+        where = torch.as_tensor(positions, device=codes.device)
+        for part in codes.split(self.batch):
+            scores = Accumulator(
+                [self.subject.score], part[:, where], model.n_targets, model.alphabet_size
+            )
+            reference = self.runner.reference(part)
+            for block in self.runner.blocks(part, positions):
+                scores.add(block)
+            scores.finish(reference)
+
+    def macs(self) -> float:
+        """Of its plan, if it has one."""
+        plan = getattr(self.runner, "plan", None)
+        return float(getattr(plan, "macs", float("nan")))
+
+
+class NaiveMethod(BackendMethod):
+    """Naive, at its best pass size, on as many positions as there is time for.
+
+    Every mutant costs it the same, so time is scaled linearly from those.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("naive", get_backend("naive"))
+        self.tried: dict[int, float] = {}
+        self.positions = np.empty(0, np.int64)
+
+    def check(self) -> Found:
+        """Deltas of the mutants of the truth alone: a whole run takes too long."""
+        assert isinstance(self.runner, NaiveRunner)
+        truth = self.subject.truth
+        self.runner.reference(truth.codes)
+        delta = self.runner.at(truth.index, self.subject.positions)
+        return Found("delta", delta.cpu().numpy())
+
+    def plan(self, seconds: float) -> float:
+        """Find the best pass size; evenly spread positions of the first sequences."""
+        subject = self.subject
+        rows = self._best_rows()
+        per_mutant = self.tried[rows]
+        sequences = min(len(subject.codes), self.batch, 16)
+        per_position = (subject.model.alphabet_size - 1) * sequences
+        wanted = max(seconds / per_mutant, rows) / per_position
+        count = int(min(len(subject.positions), max(1.0, wanted)))
+        if per_position * count > rows:  # whole passes, unless it is all of the range
+            whole = per_position * count // rows * rows // per_position
+            count = count if count == len(subject.positions) else max(1, whole)
+        place = np.linspace(0, len(subject.positions) - 1, count).round().astype(np.int64)
+        self.positions, self.sequences = subject.positions[place], sequences
+        return count * sequences / (len(subject.positions) * len(subject.codes))
+
+    def run(self) -> None:
+        """Scores of the planned positions."""
+        self._score(self.subject.codes[: self.sequences], self.positions)
+
+    def _best_rows(self) -> int:
+        """Time one pass of each size; seconds per mutant go into `tried`."""
+        assert isinstance(self.runner, NaiveRunner)
+        subject, usual = self.subject, self.runner.size.rows
+        low, high = subject.model.batch_range
+        codes = subject.codes[: self.batch]
+        index = mutant_index(codes, subject.positions, subject.model.alphabet_size)
+        sizes = {usual}
+        if low != high:
+            most = min(high or len(index), len(index), 1 << 14)
+            sizes |= {min(most, max(low, 1, int(usual * f))) for f in (0.25, 0.5, 2, 4)}
+        self.runner.reference(codes)
+        for rows in sorted(sizes):
+            self.runner.size = PassSize(rows, least=low)
+            chosen = sample(index, rows)
+            one_pass = partial(self.runner.at, chosen, subject.positions)
+            tries = [timed(one_pass, subject.device).wall for _ in range(2)]
+            self.tried[rows] = min(tries) / len(chosen)
+        best = min(self.tried, key=lambda rows: self.tried[rows])
+        self.runner.size = PassSize(best, least=low)
+        return best
+
+    def macs(self) -> float:
+        """Of a whole forward pass."""
+        return float(self.backend.cost(self.subject.model, self.settings, 0))
+
+
+def backend_method(name: str) -> BackendMethod:
+    """The method of a backend: its name, and after a colon its sensing matrix and `@alpha`.
+
+    Raises
+    ------
+    UsageError
+        There is no such backend, or it has no sensing matrix.
+    """
+    if name == "naive":
+        return NaiveMethod()
+    plain, _, matrix = name.partition(":")
+    backend = get_backend(plain)
+    changes: dict[str, Any] = {}
+    if matrix:
+        matrix, _, alpha = matrix.partition("@")
+        changes = {"matrix": matrix} | ({"alpha": float(alpha)} if alpha else {})
+        known = {f.name for f in dataclasses.fields(Settings)}
+        if not set(changes) <= known or plain != "yuzu":
+            raise UsageError("--backends", f"{name}: {plain} has no sensing matrix")
+    return BackendMethod(name, backend, changes)
+
+
+def every_backend() -> list[str]:
+    """All backends; one that senses, once by each matrix it is used with."""
+    names = list(BACKENDS)
+    if "yuzu" in names and "matrix" in {f.name for f in dataclasses.fields(Settings)}:
+        at = names.index("yuzu")
+        names[at : at + 1] = ["yuzu:interleaved", "yuzu:orthogonal"]
+    return names

@@ -1,0 +1,254 @@
+"""What is measured: model, sequences, precision and device, and the true effects of some mutants.
+
+The truth is naive mutagenesis in double precision, written out here in a few lines so that it
+shares no code with any backend. May not: know how anything else computes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from yuzu_cli.backends.base import Settings
+from yuzu_cli.backends.passes import one_hot, row_cost
+from yuzu_cli.bench import zoo
+from yuzu_cli.engine.device import DTYPES, computing, resolve_device
+from yuzu_cli.engine.limits import working_memory
+from yuzu_cli.errors import ModelError
+from yuzu_cli.model import Model, load_model
+
+TRUE_SEQUENCES = 4
+TRUE_VALUES = 3_000_000
+"""At most so many sequences and values (mutants times targets) are compared with the truth."""
+
+DELTA_BYTES = 256 << 20
+"""Where the deltas of the sequences in work are more than this, the l2 score is taken instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One thing to measure.
+
+    Attributes
+    ----------
+    model : str
+        An architecture of the zoo, or a file.
+    length : int
+        Letters per sequence, L; all of them are mutated.
+    sequences : int
+        N.
+    batch : int or None
+        Sequences given to a backend at a time; None for as many as memory allows.
+    precision, device : str
+        As in the config.
+    width : float
+        Factor on the channels of an architecture.
+    seed : int
+        Of the weights of an architecture, and of the sequences.
+    fasta : str or None
+        Where the sequences come from; random ones without it.
+    """
+
+    model: str
+    length: int
+    sequences: int = 1
+    batch: int | None = None
+    precision: str = "float32"
+    device: str = "cpu"
+    width: float = 1.0
+    seed: int = 0
+    fasta: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The model, for tables."""
+        return Path(self.model).stem if self.is_file else self.model
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the model is a file and not an architecture."""
+        return self.model.endswith((".pt", ".pt2", ".pth")) or "/" in self.model
+
+    @property
+    def label(self) -> str:
+        """What tells it from others, for messages."""
+        parts = [self.name, f"{self.length} letters"]
+        if self.sequences != 1:
+            parts.append(f"{self.sequences} sequences")
+        if self.precision != "float32":
+            parts.append(self.precision)
+        return ", ".join(parts)
+
+
+@dataclass(slots=True, eq=False)
+class Subject:
+    """A case made ready.
+
+    Attributes
+    ----------
+    case : Case
+    model : Model
+        Loaded by the tool, in the precision of the case.
+    module : nn.Module or None
+        The same network as plain Python, for methods that need that; None for a file.
+    codes : Tensor, uint8 (N, L)
+    positions : ndarray, int64 (L,)
+    settings : Settings
+    batch : int
+        Sequences at a time.
+    score : str
+        What methods return: `delta`, or `l2` where deltas would be too large.
+    truth : Truth
+    """
+
+    case: Case
+    model: Model
+    module: nn.Module | None
+    codes: torch.Tensor
+    positions: np.ndarray
+    settings: Settings
+    batch: int
+    score: str
+    truth: Truth
+
+    @property
+    def mutants(self) -> int:
+        """Mutants of one sequence."""
+        return len(self.positions) * (self.model.alphabet_size - 1)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is computed."""
+        return self.settings.device
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Truth:
+    """True effects of some mutants.
+
+    Attributes
+    ----------
+    codes : Tensor, uint8 (S, L)
+        The first of the sequences.
+    index : Tensor, int64 (E,)
+        Flat indices as in `yuzu_cli.backends.base.Block`, over `codes` and all positions.
+    delta : ndarray, float64 (E, T)
+    double : bool
+        Whether it was computed in double precision; a model that will not run so is its own truth.
+    """
+
+    codes: torch.Tensor
+    index: torch.Tensor
+    delta: np.ndarray
+    double: bool
+
+
+@contextlib.contextmanager
+def ready(case: Case) -> Iterator[Subject]:
+    """Load the model, draw the sequences, compute the truth; within it the precision is in force.
+
+    Raises
+    ------
+    YuzuError
+        There is no such model or device, or the model cannot take such sequences.
+    """
+    device = resolve_device(case.device)
+    with tempfile.TemporaryDirectory() as folder, computing(case.precision, device):
+        path, module, layout = Path(case.model), None, "auto"
+        if not case.is_file:
+            path = Path(folder) / f"{case.model}.pt"
+            zoo.save(case.model, path, length=case.length, seed=case.seed, width=case.width)
+            layout = "NCL"
+            module = zoo.build(case.model, case.length, case.seed, width=case.width)
+        dtype = DTYPES[case.precision]
+        model = load_model(path, length=case.length, layout=layout, device=device, dtype=dtype)
+        settings = Settings(
+            case.length, device, dtype, memory=working_memory(device), seed=case.seed
+        )
+        codes = _sequences(case, model.alphabet_size).to(device)
+        batch = _batch(case, model, settings)
+        deltas = 4 * batch * case.length * model.alphabet_size * model.n_targets
+        yield Subject(
+            case=case,
+            model=model,
+            module=module,
+            codes=codes,
+            positions=np.arange(case.length, dtype=np.int64),
+            settings=settings,
+            batch=batch,
+            score="delta" if deltas <= DELTA_BYTES else "l2",
+            truth=find_truth(path, model, settings, codes),
+        )
+
+
+def _batch(case: Case, model: Model, settings: Settings) -> int:
+    fits = settings.memory // (4 * max(1, row_cost(model, settings)[0]))
+    return max(1, min(case.batch or case.sequences, case.sequences, fits, 1024))
+
+
+def _sequences(case: Case, size: int) -> torch.Tensor:
+    """Codes (N, L): of a FASTA's first records, cut to the middle, or random."""
+    if case.fasta is None:
+        draw = torch.Generator().manual_seed(case.seed + 1)
+        shape = (case.sequences, case.length)
+        return torch.randint(size, shape, generator=draw, dtype=torch.uint8)
+    from yuzu_cli.alphabet import parse_alphabet
+    from yuzu_cli.inputs.windows import open_windows
+
+    with open_windows(
+        alphabet=parse_alphabet("ACGT"), fasta=case.fasta, length=case.length, wrong_length="crop"
+    ) as stream:
+        windows = list(stream.iterate(0, min(case.sequences, stream.n_records)))
+    return torch.as_tensor(np.stack([window.codes for window in windows]))
+
+
+def find_truth(path: Path, model: Model, settings: Settings, codes: torch.Tensor) -> Truth:
+    """Effects of evenly chosen mutants of the first sequences, in double precision if it can be."""
+    double = replace(settings, dtype=torch.float64)
+    options = {"length": settings.length, "device": settings.device, "layout": model.layout}
+    try:
+        exact = load_model(path, dtype=torch.float64, **options)  # type: ignore[arg-type]
+    except ModelError:
+        exact, double = model, settings
+    codes = codes[:TRUE_SEQUENCES]
+    mutants = len(codes) * settings.length * (model.alphabet_size - 1)
+    count = min(mutants, 64 * len(codes) * 3, max(16, TRUE_VALUES // model.n_targets))
+    index = _some(codes, model.alphabet_size, count)
+    delta = _naive(exact, double, codes, index)
+    return Truth(codes, index, delta.cpu().numpy(), double.dtype == torch.float64)
+
+
+def _some(codes: torch.Tensor, size: int, count: int) -> torch.Tensor:
+    """Flat indices of about `count` mutants, ends included, by turns of all letters."""
+    letters = torch.arange(size, device=codes.device, dtype=codes.dtype)
+    other = (codes.unsqueeze(-1) != letters) & (codes.unsqueeze(-1) < size)
+    index = other.flatten().nonzero().squeeze(1)
+    place = torch.linspace(0, len(index) - 1, count, device=codes.device, dtype=torch.float64)
+    return index[place.round().long().unique()]
+
+
+@torch.no_grad()
+def _naive(
+    model: Model, settings: Settings, codes: torch.Tensor, index: torch.Tensor
+) -> torch.Tensor:
+    """Output of each mutant less that of its sequence, in the type of the model, (E, T)."""
+    size, length = model.alphabet_size, settings.length
+    low = model.batch_range[0]
+    rows = max(low, min(64, settings.memory // (4 * max(1, row_cost(model, settings)[0]))))
+
+    def outputs(table: torch.Tensor) -> torch.Tensor:
+        padded = torch.cat([table, table[-1:].expand(-len(table) % rows, -1)])
+        parts = [model(one_hot(part, model, settings)) for part in padded.split(rows)]
+        return torch.cat(parts)[: len(table)].double()
+
+    sequence = index // (length * size)
+    mutants = codes[sequence].clone()
+    mutants[torch.arange(len(index)), index // size % length] = (index % size).to(mutants.dtype)
+    return outputs(mutants) - outputs(codes)[sequence]
