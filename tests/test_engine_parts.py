@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import platform
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from yuzu_cli.backends import naive as naive_module
 from yuzu_cli.backends.base import Block, Settings
 from yuzu_cli.backends.naive import Naive, NaiveRunner, mutant_index
 from yuzu_cli.engine import choose, limits, verify
-from yuzu_cli.engine.device import computing, resolve_device
+from yuzu_cli.engine.device import computing, keep_pages, resolve_device
 from yuzu_cli.engine.members import Member, Views
 from yuzu_cli.engine.scoring import Scorer, Stopped
 from yuzu_cli.engine.summary import duration, size
@@ -107,6 +108,22 @@ def test_missing_mutants_do_not_pass(model: Model) -> None:
     runner = Half(model, settings)
     found = verify.check(model, runner, settings, codes(2).numpy(), POSITIONS, 32, "float32")
     assert not found.passed
+
+
+def test_wrong_squares_do_not_pass(model: Model) -> None:
+    class Square(NaiveRunner):
+        factor = 1.0
+
+        def blocks(self, codes: Tensor, positions: np.ndarray) -> Iterator[Block]:
+            for block in super().blocks(codes, positions):
+                squares = block.delta.square().sum(1) * self.factor
+                yield Block(block.index, block.delta, squares=lambda s=squares: s)  # type: ignore[misc]
+
+    settings = Settings(L, CPU)
+    runner = Square(model, settings)
+    for runner.factor in (1.0, 1.1):
+        found = verify.check(model, runner, settings, codes(2).numpy(), POSITIONS, 32, "float32")
+        assert found.passed == (runner.factor == 1.0)
 
 
 def test_the_sample_has_both_ends_all_letters_and_all_phases() -> None:
@@ -285,12 +302,18 @@ def test_each_task_takes_its_own_gpu(
 
 @pytest.mark.parametrize("precision", ["float32", "tf32", "bfloat16", "float16"])
 def test_flags_are_put_back(precision: str) -> None:
-    conv = torch.backends.cudnn.conv
-    before = (conv.fp32_precision, torch.backends.cudnn.deterministic)
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = (cudnn.allow_tf32, matmul.allow_tf32, cudnn.deterministic)
     with computing(precision, torch.device("cuda")):
-        assert conv.fp32_precision == ("tf32" if precision == "tf32" else "ieee")
-        assert torch.backends.cudnn.deterministic
-    assert (conv.fp32_precision, torch.backends.cudnn.deterministic) == before
+        assert cudnn.allow_tf32 == matmul.allow_tf32 == (precision == "tf32")
+        assert cudnn.deterministic
+        with cudnn.flags(enabled=False):  # as the first-order backend does for recurrent layers
+            pass
+    assert (cudnn.allow_tf32, matmul.allow_tf32, cudnn.deterministic) == before
+
+
+def test_freed_memory_is_kept_where_the_library_can() -> None:
+    assert keep_pages() == (platform.libc_ver()[0] == "glibc")
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])

@@ -67,8 +67,6 @@ def choose(name: str, models: Sequence[Model], settings: Settings, positions: in
         if not backend.exact:
             continue
         reasons = [backend.unsupported(model, settings) for model in models]
-        if not hasattr(backend, "cost"):
-            reasons.append("it does not tell its cost")
         if any(reasons):
             logger.info("backend %s is out: %s", candidate, next(filter(None, reasons)))
             continue
@@ -83,9 +81,7 @@ def _prepare(
     backend: Backend, models: Sequence[Model], settings: Settings, positions: int
 ) -> Choice:
     runners = tuple(backend.prepare(model, settings) for model in models)
-    # Without a cost of its own, a backend is taken to be much faster than naive.
-    rated = backend if hasattr(backend, "cost") else get_backend("naive")
-    cost = _cost(rated, models, settings, positions) / (1 if rated is backend else 20)
+    cost = _cost(backend, models, settings, positions)
     # A runner keeps about one forward pass of every sequence it is given, unless it says otherwise.
     kept = max(row_cost(model, settings)[0] for model in models)
     limits = [getattr(r, "sequences", settings.memory // (4 * max(1, kept))) for r in runners]

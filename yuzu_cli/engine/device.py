@@ -77,7 +77,9 @@ def computing(precision: str, device: torch.device) -> Iterator[None]:
     flags: list[tuple[Any, str, Any]] = [
         (torch.backends.cudnn, "deterministic", True),
         (torch.backends.cudnn, "benchmark", False),
-        *_tf32_flags(precision == "tf32"),
+        # Setting these by their newer names leaves torch unable to read them by these, as it does.
+        (torch.backends.cudnn, "allow_tf32", precision == "tf32"),
+        (torch.backends.cuda.matmul, "allow_tf32", precision == "tf32"),
     ]
     before = [(owner, name, getattr(owner, name)) for owner, name, _ in flags]
     with torch.jit.optimized_execution(False):
@@ -103,11 +105,3 @@ def keep_pages() -> bool:
     return bool(
         libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30) and libc.mallopt(_M_TRIM_THRESHOLD, 1 << 30)
     )
-
-
-def _tf32_flags(on: bool) -> list[tuple[Any, str, Any]]:
-    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-    if hasattr(cudnn, "conv") and hasattr(matmul, "fp32_precision"):  # torch 2.9 and later
-        value = "tf32" if on else "ieee"
-        return [(owner, "fp32_precision", value) for owner in (matmul, cudnn.conv, cudnn.rnn)]
-    return [(matmul, "allow_tf32", on), (cudnn, "allow_tf32", on)]

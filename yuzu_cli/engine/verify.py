@@ -80,12 +80,16 @@ def check(
     naive = NaiveRunner(model, settings)
     outputs = naive.reference(rows)
     expected = naive.at(index, positions)
-    found = _pick(runner, rows, positions, index, expected)
+    found, norms = _pick(runner, rows, positions, index, expected)
     allowed = tolerance(precision)
     effect = expected.abs().amax(0)
     scale = outputs.abs().amax(0) + effect
     error = (found - expected).abs().double()
     passed = bool((error <= allowed.rtol * effect + allowed.atol * scale).all())
+    # A backend may come to the norms another way than by the deltas.
+    largest_norm = expected.norm(dim=1).amax()
+    off = (norms - expected.norm(dim=1)).abs()
+    passed &= bool((off <= allowed.rtol * largest_norm + allowed.atol * scale.norm()).all())
     worst, largest = float(error.max()), float(effect.max())
     relative = worst / largest if largest else (0.0 if worst == 0 else float("inf"))
     return Check(len(index), worst, relative, passed)
@@ -125,13 +129,20 @@ def _pick(
     positions: np.ndarray,
     index: torch.Tensor,
     like: torch.Tensor,
-) -> torch.Tensor:
-    """The runner's deltas (E, T) of mutants by ascending flat index; NaN where it has none."""
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The runner's deltas (E, T) and their norms (E,) of mutants by ascending flat index.
+
+    A delta is NaN where the runner has none.
+    """
+    squares = torch.zeros(len(like), device=like.device)
     found = torch.full_like(like, torch.nan)
     runner.reference(codes)
     for block in runner.blocks(codes, positions):
         place = torch.searchsorted(index, block.index.contiguous()).clamp(max=len(index) - 1)
         hit = index[place] == block.index
         rows = place[hit]
+        if not len(rows):
+            continue
         found[rows, block.targets] = block.delta[hit]
-    return found
+        squares[rows] += block.squares()[hit]
+    return found, squares.sqrt()
