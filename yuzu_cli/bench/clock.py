@@ -49,11 +49,16 @@ class Timing:
 
 
 def timed(call: Callable[[], object], device: torch.device) -> Sample:
-    """Time one call; the device has finished before either clock is read."""
+    """Time one call; the device has finished before either clock is read.
+
+    A call that returns a `Sample` has timed itself.
+    """
     _synchronise(device)
     cpu, wall = time.process_time(), time.perf_counter()
-    call()
+    result = call()
     _synchronise(device)
+    if isinstance(result, Sample):
+        return result
     return Sample(time.perf_counter() - wall, time.process_time() - cpu)
 
 

@@ -57,7 +57,7 @@ class Row:
     agreement : Agreement or None
         With the truth.
     compared : str
-        What was compared: `delta` or `l2`.
+        What was compared: `delta`, `l2` or `sum`.
     verdict : str
         `exact`, `wrong` (claims to be exact, and is not), `estimate`, or empty.
     useful_share : float
@@ -249,24 +249,27 @@ def shares_of_rate(rows: Sequence[Row], macs: dict[str, float], mutants: int, ra
 
 def judge(rows: Sequence[Row], found: dict[str, Found], subject: Subject) -> None:
     """Compare what the methods say with the truth."""
-    truth = {"delta": subject.truth.delta}
-    truth["l2"] = np.sqrt(np.sum(truth["delta"] ** 2, axis=1))
-    own: dict[str, float] = {}
-    for kind, expected in truth.items():
-        said = found.get("naive")
-        values = None if said is None else _as(said.values, kind)
-        own[kind] = 0.0 if values is None else agreement(values, expected).largest
+    naive = found.get("naive")
     for row in rows:
         if row.method not in found or row.status == "failed":
             continue
         said = found[row.method]
+        truth = as_kind(subject.truth.delta, said.kind)
+        own = 0.0
+        if naive is not None:
+            own = agreement(as_kind(naive.values, said.kind), truth).largest
         row.compared = said.kind
-        row.agreement = agreement(said.values, truth[said.kind])
-        row.verdict = verdict(row.claim, row.agreement, own[said.kind])
+        expected = truth if said.seen is None else truth[said.seen]
+        row.agreement = agreement(said.values, expected)
+        row.verdict = verdict(row.claim, row.agreement, own)
 
 
-def _as(delta: np.ndarray, kind: str) -> np.ndarray:
-    return delta if kind == "delta" else np.sqrt(np.sum(np.square(delta, dtype=np.float64), axis=1))
+def as_kind(delta: np.ndarray, kind: str) -> np.ndarray:
+    """Deltas (E, T) as what a method returns: themselves, `l2` (E,) or `sum` (E,)."""
+    if kind == "delta":
+        return delta
+    wide = delta.astype(np.float64)
+    return np.sqrt(np.sum(wide**2, axis=1)) if kind == "l2" else wide.sum(axis=1)
 
 
 def verdict(claim: str, seen: Agreement, naive_error: float) -> str:

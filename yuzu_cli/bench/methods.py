@@ -17,7 +17,7 @@ from yuzu_cli.backends import BACKENDS, get_backend
 from yuzu_cli.backends.base import Backend, Runner, Settings
 from yuzu_cli.backends.naive import NaiveRunner, mutant_index
 from yuzu_cli.backends.passes import PassSize
-from yuzu_cli.bench.clock import timed
+from yuzu_cli.bench.clock import Sample, timed
 from yuzu_cli.bench.subject import Subject
 from yuzu_cli.engine.verify import sample
 from yuzu_cli.errors import UsageError
@@ -38,13 +38,16 @@ class Found:
     Attributes
     ----------
     kind : str
-        `delta` or `l2`.
+        `delta`, `l2`, or `sum` over the targets.
     values : ndarray
         (E, T) or (E,); NaN where the method has none.
+    seen : ndarray of bool, (E of the truth,), optional
+        Which mutants `values` are of, when not of all.
     """
 
     kind: str
     values: np.ndarray
+    seen: np.ndarray | None = None
 
 
 class Method(Protocol):
@@ -72,8 +75,8 @@ class Method(Protocol):
         """Decide how much `run` does so that it takes about `seconds`; the share of the case."""
         ...
 
-    def run(self) -> None:
-        """Do the planned share of the work, once."""
+    def run(self) -> Sample | None:
+        """Do the planned share of the work, once; its time, if it was spent in another process."""
         ...
 
     def macs(self) -> float:

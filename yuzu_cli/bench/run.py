@@ -14,6 +14,7 @@ from pathlib import Path
 from yuzu_cli.bench.machine import describe
 from yuzu_cli.bench.measure import Row, measure, steps
 from yuzu_cli.bench.methods import Method, backend_method, every_backend
+from yuzu_cli.bench.peers import peer_method
 from yuzu_cli.bench.report import Report, Section, write
 from yuzu_cli.bench.subject import Case
 from yuzu_cli.bench.suites import Suite, cases_of
@@ -128,7 +129,10 @@ def names_of(suite: Suite, options: Options) -> list[str]:
 
 def _methods(suite: Suite, options: Options) -> list[Method]:
     backends = set(options.backends or suite.backends or every_backend()) | {"naive"}
-    return [backend_method(name) for name in names_of(suite, options) if name in backends]
+    return [
+        backend_method(name) if name in backends else peer_method(name, options.fastism_python)
+        for name in names_of(suite, options)
+    ]
 
 
 def _one(

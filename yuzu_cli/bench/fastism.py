@@ -1,0 +1,233 @@
+"""fastISM beside this tool, in an environment of its own: TensorFlow and torch need not share one.
+
+The network goes over as a list of layers with its weights, in files; the other process builds it in
+Keras, and is then told to run over a pipe, so that it takes its turn like every other method.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import tempfile
+import weakref
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from yuzu_cli.bench.architectures import BPNet
+from yuzu_cli.bench.chain import layers
+from yuzu_cli.bench.clock import NAN, Sample
+from yuzu_cli.bench.methods import EXACT, CannotRun, Found
+from yuzu_cli.bench.subject import Subject
+
+WORKER = Path(__file__).parent / "fastism_worker.py"
+
+
+class FastISM:
+    """The published fastISM.
+
+    Parameters
+    ----------
+    python : str or None
+        Python of the environment it is installed in.
+    """
+
+    name = "fastism"
+    claim = EXACT
+
+    def __init__(self, python: str | None) -> None:
+        self.python = python
+
+    def prepare(self, subject: Subject) -> None:
+        """Write the network and the sequences, start the other process."""
+        if self.python is None:
+            raise CannotRun("needs an environment of its own: give --fastism-python")
+        if subject.device.type != "cpu":
+            raise CannotRun("is measured on the CPU only")
+        if subject.module is None:
+            raise CannotRun("a model file cannot be rebuilt in Keras")
+        self.subject = subject
+        self.count = len(subject.codes)
+        folder = tempfile.TemporaryDirectory()
+        weakref.finalize(self, folder.cleanup)
+        self.folder = Path(folder.name)
+        steps, arrays = translate(subject.module, subject.case.length)
+        np.savez(self.folder / "weights.npz", **arrays)  # type: ignore[arg-type]
+        np.save(self.folder / "codes.npy", subject.codes.cpu().numpy())
+        (self.folder / "layers.json").write_text(json.dumps(steps))
+        self.process = self._start()
+        self._answer()
+
+    def _start(self) -> subprocess.Popen[str]:
+        threads = str(torch.get_num_threads())
+        environment = {
+            **os.environ,
+            "CUDA_VISIBLE_DEVICES": "-1",
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+            "OMP_NUM_THREADS": threads,
+            "TF_NUM_INTRAOP_THREADS": threads,
+            "TF_NUM_INTEROP_THREADS": "1",
+        }
+        environment.pop("PYTHONPATH", None)
+        try:
+            process = subprocess.Popen(
+                [str(self.python), str(WORKER), str(self.folder)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=(self.folder / "log").open("w"),
+                text=True,
+                env=environment,
+            )
+        except OSError as error:
+            raise CannotRun(f"{self.python}: {error.strerror}") from error
+        weakref.finalize(self, _end, process)
+        return process
+
+    def _answer(self) -> dict[str, Any]:
+        """The next line of the other process.
+
+        Raises
+        ------
+        CannotRun
+            It has ended, or says that it failed.
+        """
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            log = (self.folder / "log").read_text().strip().splitlines()
+            raise CannotRun("its process ended: " + (log[-1] if log else "no message"))
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise CannotRun(answer["error"])
+        return answer
+
+    def _ask(self, what: str, count: int) -> dict[str, Any]:
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # then there is no answer, and it is told why
+            self.process.stdin.write(f"{what} {count}\n")
+            self.process.stdin.flush()
+        return self._answer()
+
+    def check(self) -> Found:
+        """Its deltas of the mutants of the truth."""
+        truth, size = self.subject.truth, self.subject.model.alphabet_size
+        length = self.subject.case.length
+        self._ask("save", len(truth.codes))
+        delta = np.load(self.folder / "delta.npy")  # (A, N, L, T)
+        index = truth.index.cpu().numpy()
+        values = delta[index % size, index // (size * length), index // size % length]
+        return Found("delta", values)
+
+    def plan(self, seconds: float) -> float:
+        """As many sequences as there is time for."""
+        self.count = 1
+        typical = self.run().wall
+        self.count = max(1, min(len(self.subject.codes), int(seconds / typical)))
+        return self.count / len(self.subject.codes)
+
+    def run(self) -> Sample:
+        """Time as the other process measured it."""
+        answer = self._ask("run", self.count)
+        return Sample(answer["wall"], answer["cpu"])
+
+    def macs(self) -> float:
+        """Unknown."""
+        return NAN
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    process.kill()
+    process.wait()
+    for stream in (process.stdin, process.stdout):
+        if stream is not None:
+            with contextlib.suppress(OSError):
+                stream.close()
+
+
+def translate(module: nn.Module, length: int) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
+    """A network as a list of steps for Keras, with its arrays in Keras' order.
+
+    A step has a `kind`, its settings, and the names of its arrays; `save` keeps its result under a
+    name and `add` adds that back.
+
+    Raises
+    ------
+    CannotRun
+        There is a layer without a counterpart.
+    """
+    steps: list[dict[str, Any]] = []
+    arrays: dict[str, np.ndarray] = {}
+
+    def put(kind: str, weights: list[np.ndarray] | None = None, **settings: Any) -> None:
+        names = []
+        for weight in weights or []:
+            names.append(f"a{len(arrays)}")
+            arrays[names[-1]] = np.ascontiguousarray(weight)
+        steps.append({"kind": kind, "weights": names, **settings})
+
+    if isinstance(module, BPNet):
+        _convolution(put, module.first)
+        put("relu")
+        for layer in module.dilated:
+            put("save")
+            _convolution(put, layer)
+            put("relu")
+            put("add")
+        _convolution(put, module.profile)
+        put("crop", amount=module.trim)
+        put("channels-first")
+        return steps, arrays
+    y = torch.zeros(2, 4, length)
+    shape: tuple[int, int] | None = None
+    for layer in layers(module, length):
+        if isinstance(layer, nn.Flatten):
+            shape = (y.shape[1], y.shape[2])
+        shape = _put_layer(put, layer, shape)
+        y = layer(y)
+    if y.dim() == 3:
+        put("channels-first")
+    return steps, arrays
+
+
+def _put_layer(put: Any, layer: nn.Module, shape: tuple[int, int] | None) -> tuple[int, int] | None:
+    """One layer; `shape` is of what was flattened, until a dense layer has taken it."""
+    if isinstance(layer, nn.Conv1d):
+        _convolution(put, layer)
+    elif isinstance(layer, nn.BatchNorm1d):
+        parts = (layer.weight, layer.bias, layer.running_mean, layer.running_var)
+        put("norm", [_array(part) for part in parts], epsilon=layer.eps)
+    elif isinstance(layer, nn.MaxPool1d) and layer.padding == 0:
+        put("max-pool", size=layer.kernel_size, stride=layer.stride)
+    elif isinstance(layer, nn.Linear):
+        weight = layer.weight
+        if shape is not None:
+            weight = weight.unflatten(1, shape).transpose(1, 2).flatten(1)
+            shape = None
+        put("dense", [_array(weight).T, _array(layer.bias)])
+    elif isinstance(layer, (nn.ReLU, nn.Sigmoid, nn.Flatten)):
+        put(type(layer).__name__.lower())
+    else:
+        raise CannotRun(f"{layer} has no counterpart in Keras")
+    return shape
+
+
+def _convolution(put: Any, layer: nn.Conv1d) -> None:
+    kernel, dilation, padding = layer.kernel_size[0], layer.dilation[0], layer.padding[0]
+    if padding not in (0, dilation * (kernel - 1) / 2) or layer.stride[0] != 1:
+        raise CannotRun(f"{layer} has no counterpart in Keras")
+    put(
+        "convolution",
+        [_array(layer.weight).transpose(2, 1, 0), _array(layer.bias)],
+        padding="same" if padding else "valid",
+        dilation=dilation,
+    )
+
+
+def _array(tensor: torch.Tensor | None) -> np.ndarray:
+    assert tensor is not None
+    return tensor.detach().cpu().float().numpy()

@@ -1,0 +1,128 @@
+"""Runs fastISM in its own environment, for `yuzu_cli.bench.fastism`; imports none of this package.
+
+    python fastism_worker.py FOLDER
+
+reads `layers.json`, `weights.npz` and `codes.npy` of the folder, then lines of standard input:
+`run COUNT` times mutagenesis of the first sequences, `save COUNT` writes their deltas to
+`delta.npy`. Every answer is a line of JSON.
+"""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+
+def build(folder, length):
+    """The network in Keras, on (N, L, 4)."""
+    import numpy as np
+    from tensorflow import keras
+
+    weights = np.load(folder / "weights.npz")
+    inputs = keras.Input((length, 4))
+    x, saved = inputs, None
+    for step in json.loads((folder / "layers.json").read_text()):
+        kind = step["kind"]
+        arrays = [weights[name] for name in step["weights"]]
+        if kind == "save":
+            saved = x
+            continue
+        if kind == "add":
+            x = keras.layers.Add()([saved, x])
+            continue
+        layer = make(keras, kind, step, arrays)
+        if layer is not None:
+            x = layer(x)
+            if arrays:
+                layer.set_weights(arrays)
+    return keras.Model(inputs, x)
+
+
+def make(keras, kind, step, arrays):
+    """The Keras layer of one step; None where it is left to the end."""
+    layers = keras.layers
+    if kind == "convolution":
+        size, _, filters = arrays[0].shape
+        return layers.Conv1D(filters, size, padding=step["padding"], dilation_rate=step["dilation"])
+    if kind == "norm":
+        return layers.BatchNormalization(epsilon=step["epsilon"])
+    if kind == "max-pool":
+        return layers.MaxPooling1D(step["size"], strides=step["stride"])
+    if kind == "dense":
+        return layers.Dense(arrays[0].shape[1])
+    if kind in ("relu", "sigmoid"):
+        return layers.Activation(kind)
+    if kind == "flatten":
+        return layers.Flatten()
+    if kind == "crop":
+        return layers.Cropping1D(step["amount"])
+    if kind == "channels-first":
+        return None
+    raise ValueError("no layer " + kind)
+
+
+class Worker:
+    """The model, its fastISM, and the sequences."""
+
+    def __init__(self, folder):
+        import numpy as np
+        import tensorflow as tf
+        from fastism import FastISM
+
+        threads = int(os.environ.get("TF_NUM_INTRAOP_THREADS", "0"))
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+        self.tf, self.np, self.folder = tf, np, folder
+        codes = np.load(folder / "codes.npy")
+        self.x = np.eye(4, dtype=np.float32)[codes]
+        self.model = build(folder, codes.shape[1])
+        self.tool = FastISM(self.model, test_correctness=False)
+        self.letters = np.eye(4, dtype=np.float32)
+
+    def scores(self, count):
+        """Outputs with each letter at each position, (4, N, L, ...)."""
+        x = self.tf.constant(self.x[:count])
+        return [self.tool(x, replace_with=letter) for letter in self.letters]
+
+    def run(self, count):
+        """Seconds by the clock and of the processors."""
+        cpu, wall = time.process_time(), time.perf_counter()
+        self.scores(count)
+        return {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
+
+    def save(self, count):
+        """Write deltas (4, N, L, T), outputs flattened channels first."""
+        mutants = self.np.asarray(self.scores(count))
+        reference = self.model(self.tf.constant(self.x[:count])).numpy()
+        delta = mutants - reference[None, :, None]
+        if delta.ndim == 5:  # (4, N, L, positions, channels)
+            delta = self.np.moveaxis(delta, 4, 3)
+        delta = delta.reshape(*delta.shape[:3], -1)
+        self.np.save(self.folder / "delta.npy", delta)
+        return {"shape": list(delta.shape)}
+
+
+def main():
+    """Answer lines until there are no more."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print must not look like an answer
+    try:
+        worker = Worker(Path(sys.argv[1]))
+    except Exception as error:
+        answers.write(json.dumps({"error": f"{type(error).__name__}: {error}"}) + "\n")
+        return
+    answers.write(json.dumps({"ready": True}) + "\n")
+    answers.flush()
+    for line in sys.stdin:
+        what, count = line.split()
+        try:
+            answer = getattr(worker, what)(int(count))
+        except Exception as error:
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main()
