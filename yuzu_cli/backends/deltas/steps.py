@@ -98,22 +98,21 @@ def convolution(p: Prepared) -> Step:
             rows = kernels.convolve(win.rows, taps, span, gap, frame.width)
             return p.win(frame, rows, True, pairs=True)
         win = chunk.expand(win)
-        frame = chunk.frame(out_reach, win.frame)
+        if not win.frame.common:
+            win = chunk.reframe(win, chunk.frame(reach))  # to one window for all, where that is near
+        start, rows_in = win.frame.start, win.frame.width
+        if win.frame.common or (step > 1 and not transposed):
+            frame = chunk.frame(out_reach, win.frame)
+        elif transposed:
+            frame = Frame(start * step - pad, (rows_in - 1) * step + span + 1, out_reach.size)
+        else:
+            frame = Frame(start - span + pad, rows_in + span, out_reach.size)
         if transposed:
-            shifts = win.frame.start * step - pad - frame.start
-            if not (shifts == shifts[0]).all():
-                low = -((-(frame.start + pad - span)) // step)
-                width = (frame.width + span) // step + 1
-                win = chunk.reframe(win, Frame(low, width, win.frame.size))
-                frame = Frame(low * step - pad, (width - 1) * step + span + 1, out_reach.size)
-                shifts = np.zeros_like(low)
-            rows = kernels.transposed_taps(win.rows, taps, int(shifts[0]), step, gap, frame.width)
+            shift = int(start[0]) * step - pad - int(frame.start[0])
+            rows = kernels.transposed_taps(win.rows, taps, shift, step, gap, frame.width)
         elif step == 1:
-            shifts = win.frame.start + pad - frame.start
-            if not (shifts == shifts[0]).all():
-                wide = Frame(frame.start - pad + 0, frame.width + span, win.frame.size)
-                win, shifts = chunk.reframe(win, wide), np.zeros_like(shifts)
-            rows = kernels.convolve(win.rows, taps, int(shifts[0]), gap, frame.width)
+            shift = int(start[0]) + pad - int(frame.start[0])
+            rows = kernels.convolve(win.rows, taps, shift, gap, frame.width)
         else:
             below = kernels.pooling_frame(frame, step, pad, kernel, gap, win.frame.size)
             rows = kernels.strided_taps(chunk.reframe(win, below).rows, taps, step, gap, frame.width)
