@@ -245,6 +245,23 @@ def test_uniform_columns_for_unknown_letters(tmp_path: Path) -> None:
         close(file["reference"][2:], expected.numpy())
 
 
+class Fragile(nn.Module):
+    """NaN for a sequence of nothing but A."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.log(x[:, 1:].sum([1, 2])).sub(1).sqrt().unsqueeze(1)
+
+
+def test_regions_without_a_number_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fasta(tmp_path, [*sequences(1), "A" * L])
+    path = script(Fragile(), tmp_path / "m.pt")
+    done(engine.run(config(tmp_path, [path], compute__backend="naive")))
+    assert "r1:0-24 (record 1): the model's output is NaN" in caplog.text
+    assert "r0" not in caplog.text
+
+
 def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
     fasta(tmp_path, sequences(9))
     path = script(seeded(Profile), tmp_path / "m.pt")

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from yuzu_cli.backends.base import Block
+from yuzu_cli.errors import OutputError
 from yuzu_cli.scores import SCORES, Accumulator
 
 B, M, A, T = 3, 5, 4, 2
@@ -111,6 +112,17 @@ def test_half_precision_storage() -> None:
         np.testing.assert_allclose(
             values, definition(name, codes, delta, outputs), rtol=1e-3, atol=1e-3
         )
+
+
+@pytest.mark.parametrize("names", [("l2",), ("delta", "centered")], ids="+".join)
+def test_values_too_large_for_half_precision(names: tuple[str, ...]) -> None:
+    codes, delta, outputs = case()
+    delta[1, 0] = 1e5
+    scores = Accumulator(names, codes, T, A)
+    for block in blocks(delta, seed=0):
+        scores.add(block)
+    with pytest.raises(OutputError, match=r"does not fit float16; set score\.dtype to float32"):
+        scores.finish(outputs, torch.float16)
 
 
 def test_every_slice_of_a_large_batch_is_finished(monkeypatch: pytest.MonkeyPatch) -> None:

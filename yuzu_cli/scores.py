@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from yuzu_cli.backends.base import Block
+from yuzu_cli.errors import OutputError
 
 SCORES = ("delta", "l2", "contribution", "centered", "prediction")
 STEP_BYTES = 64 << 20
@@ -80,6 +81,11 @@ class Accumulator:
         -------
         dict of array
             `l2` (B, A, M), `contribution` (B, T, M), others (B, T, A, M); NaN at unknown letters.
+
+        Raises
+        ------
+        OutputError
+            A score is too large for float16.
         """
         sequences, positions = self.codes.shape
         letters = torch.arange(self.size, device=self.codes.device)
@@ -88,7 +94,7 @@ class Accumulator:
         if self.squares is not None:
             table = self.squares.view(sequences, positions, self.size).transpose(1, 2)
             table = table.sqrt().masked_fill(same, 0.0).masked_fill(unknown, torch.nan)
-            return {"l2": table.to(dtype).cpu().numpy()}
+            return {"l2": _stored("l2", table, dtype)}
         assert self.delta is not None
         stored = self.delta.view(sequences, positions, self.size, -1)
         result = self._empty(dtype)
@@ -101,7 +107,7 @@ class Accumulator:
             delta = delta.masked_fill(unknown[part].unsqueeze(1), torch.nan)
             for name in self.names:
                 value = _score(name, delta, reference[part])
-                result[name][part] = value.to(dtype).cpu().numpy()
+                result[name][part] = _stored(name, value, dtype)
         return result
 
     def _empty(self, dtype: torch.dtype) -> dict[str, np.ndarray]:
@@ -125,6 +131,16 @@ def score_shapes(
     shapes["l2"] = (sequences, size, positions)
     shapes["contribution"] = (sequences, targets, positions)
     return shapes
+
+
+def _stored(name: str, value: torch.Tensor, dtype: torch.dtype) -> np.ndarray:
+    """A score as an array of the type it is stored in."""
+    stored = value.to(dtype)
+    if dtype == torch.float16 and bool((stored.isinf() & ~value.isinf()).any()):
+        largest = float(value.nan_to_num(0.0, 0.0, 0.0).abs().max())
+        what = f"a value of {largest:.3g} does not fit float16"
+        raise OutputError(f"scores/{name}", what, "set score.dtype to float32")
+    return stored.cpu().numpy()
 
 
 def _score(name: str, delta: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:

@@ -54,6 +54,8 @@ def choose(name: str, models: Sequence[Model], settings: Settings, positions: in
     UsageError
         There is no backend of that name.
     """
+    if name == "auto" and settings.plan is not None:
+        name = "yuzu"  # the only backend that reads a plan
     if name != "auto":
         backend = get_backend(name)
         for model in models:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 if TYPE_CHECKING:
     from yuzu_cli.inputs.stream import Window, WindowStream
@@ -72,10 +74,8 @@ class Feed:
         self._thread.join()
 
 
-def region_rows(windows: Sequence[Window], length: int, flank: int) -> dict[str, object]:
+def region_rows(windows: Sequence[Window], length: int, flank: int) -> dict[str, Any]:
     """What the output states of windows themselves, by dataset path."""
-    import numpy as np
-
     regions = [window.region for window in windows]
     codes = np.stack([window.codes[flank : flank + length] for window in windows])
     return {

@@ -11,9 +11,9 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ from yuzu_cli.scores import score_shapes
 
 if TYPE_CHECKING:
     from yuzu_cli.config import RunConfig
+    from yuzu_cli.inputs.stream import Window
     from yuzu_cli.output.writer import OutputRun, RunInfo
 
 logger = logging.getLogger(__name__)
@@ -240,7 +241,7 @@ def _batches(
             if should_stop():
                 return regions, False
             mark = time.monotonic()
-            rows: dict[str, object] = {}
+            rows: dict[str, Any] = {}
             if windows:
                 wide = np.stack([window.codes for window in windows])
                 try:
@@ -249,6 +250,7 @@ def _batches(
                     return regions, False
                 rows = region_rows(windows, setup.stream.length, setup.flank)
                 rows["reference"] = scores.pop("reference")
+                _warn_of_nan(windows, rows["reference"])
                 rows |= {f"scores/{name}": values for name, values in scores.items()}
             clock.backend += time.monotonic() - mark
             mark = time.monotonic()
@@ -260,3 +262,13 @@ def _batches(
                 progress(done, total)
             mark = time.monotonic()
     return regions, True
+
+
+def _warn_of_nan(windows: Sequence[Window], outputs: Any) -> None:
+    """Say which regions' scores mean nothing."""
+    for number in np.flatnonzero(~np.isfinite(outputs).all(1)):
+        region = windows[int(number)].region
+        logger.warning(
+            "%s:%d-%d (record %d): the model's output is NaN or infinite, and so are its scores",
+            *(region.chrom, region.start, region.end, region.input_index),
+        )

@@ -98,6 +98,7 @@ def prepared(config: RunConfig) -> Iterator[Setup]:
     from yuzu_cli.inputs.windows import open_windows
 
     config.require()
+    _check_plan(config)
     alphabet = parse_alphabet(config.model.alphabet)
     if config.compute.reverse_complement and alphabet.complement is None:
         what = f"the letters {alphabet.letters} have no complement"
@@ -132,6 +133,17 @@ def prepared(config: RunConfig) -> Iterator[Setup]:
         positions = mutated_positions(config.mutate, stream.length)
         models = load_models(config, alphabet.size, settings)
         yield Setup(config, alphabet, stream, flank, models, settings, positions)
+
+
+def _check_plan(config: RunConfig) -> None:
+    """A plan is read by one backend, and is of one model."""
+    if config.run.plan is None:
+        return
+    if config.compute.backend not in ("auto", "yuzu"):
+        what = f"the {config.compute.backend} backend reads no plan"
+        raise UsageError("run.plan", what, "use --backend yuzu, or leave the plan out")
+    if len(config.model.path) > 1:
+        raise UsageError("run.plan", "a plan is of one model, and there are several")
 
 
 def mutated_positions(mutate: MutateConfig, length: int) -> np.ndarray:

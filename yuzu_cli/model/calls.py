@@ -1,0 +1,86 @@
+"""Finds the way to call a model: layout, form of the further inputs, batches it takes.
+
+May not: judge the numbers.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from yuzu_cli.errors import ModelError
+from yuzu_cli.model.extras import forms, match_inputs
+from yuzu_cli.model.files import LoadedFile, short
+from yuzu_cli.model.heads import choose, outputs_of
+from yuzu_cli.model.layouts import LAYOUTS
+from yuzu_cli.model.probe import PROBE_ROWS, RUN_ERRORS, Probe
+from yuzu_cli.model.wrap import Model
+
+logger = logging.getLogger(__name__)
+
+NO_BATCH = "no batch axis"
+
+
+def find_call(
+    file: LoadedFile,
+    probe: Probe,
+    layout: str,
+    extra_inputs: Mapping[str | int, Any],
+    output: int | str,
+) -> Model:
+    """The first way of calling the model that runs and returns one row per sequence."""
+    slot, slots = match_inputs(file, probe.where, extra_inputs)
+    ways = [forms(extra_inputs[key], number, file, probe) for key, number in slots.items()]
+    failures: dict[str, str] = {}
+    low, high = file.batch[slot]
+    counts = [low] if low == high else [max(PROBE_ROWS, low), 1]
+    for rows in counts:
+        for name in LAYOUTS if layout == "auto" else (layout,):
+            if rows == 1 and NO_BATCH in failures.get(name, ""):
+                continue  # with one row, any axis of size 1 would pass for the batch
+            for extras in itertools.product(*ways):
+                model = Model(file, name, slot, extras)
+                model.path = probe.where
+                if rows == 1 and (low, high) != (1, 1):
+                    model.batch_range = (1, 1)  # a traced model that baked its batch of one in
+                failure = _try_call(model, probe.rows(rows), output)
+                if failure is None:
+                    if layout == "auto":
+                        logger.info("%s: layout %s", probe.where, name)
+                    return model
+                failures.setdefault(name, failure)
+    raise _no_call(probe, failures)
+
+
+def _try_call(model: Model, x: torch.Tensor, output: int | str) -> str | None:
+    """Why this call does not work; None when it does, and then `model.chosen` is set."""
+    before = x.clone()
+    try:
+        value = model.call(x)
+    except torch.OutOfMemoryError:
+        raise
+    except RUN_ERRORS as error:
+        return short(error)
+    model.works_in_place = not torch.equal(x, before)
+    tensors = outputs_of(value, model.path)
+    model.chosen = tuple(choose(tensors, output))
+    for number in model.chosen:
+        key, tensor = tensors[number]
+        if tensor.dim() == 0 or tensor.shape[0] != x.shape[0]:
+            name = "the output" if key is None else f"output {key}"
+            shape = tuple(tensor.shape)
+            return f"{name} has shape {shape} for {x.shape[0]} sequences: {NO_BATCH}"
+    return None
+
+
+def _no_call(probe: Probe, failures: dict[str, str]) -> ModelError:
+    # The layout that got past the first layer has the message that matters.
+    shallow = ("channels", "Expected 2D", "Expected 3D", "Expected 4D", "Guard failed")
+    name = min(failures, key=lambda n: any(word in failures[n] for word in shallow))
+    what = f"cannot take sequences of {probe.size} letters and length {probe.length}"
+    hint = "check input.length, model.alphabet and model.layout"
+    return ModelError(probe.where, f"{what} (layout {name}: {failures[name]})", hint)
