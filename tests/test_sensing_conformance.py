@@ -17,9 +17,12 @@ from tests.cases import CASES
 from tests.conformance import Subject, judge, scores, settings_for, truth
 from tests.test_conformance import BY_NAME, REDUCED, case_subject, loaded, zoo_subject
 from yuzu_cli.backends import get_backend
-from yuzu_cli.backends.sensing import MATRICES, PUBLISHED
-from yuzu_cli.backends.yuzu import YuzuRunner
+from yuzu_cli.backends.base import Settings
+from yuzu_cli.backends.design import make_design
+from yuzu_cli.backends.probes import YuzuRunner
+from yuzu_cli.backends.sensing import MATRICES, PUBLISHED, Code
 from yuzu_cli.bench import zoo
+from yuzu_cli.model import Model
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 
@@ -38,7 +41,11 @@ def runner_of(subject: Subject, matrix: str, folder: Path, **options: object) ->
     model = loaded(subject, how, folder)
     settings = dataclasses.replace(settings_for(model), matrix=matrix, **options)  # type: ignore[arg-type]
     assert get_backend("yuzu").unsupported(model, settings) is None
-    return YuzuRunner(model, settings, slack=math.inf)
+    return YuzuRunner(model, settings, codes_of(model, settings), slack=math.inf)
+
+
+def codes_of(model: Model, settings: Settings) -> dict[str, Code]:
+    return make_design(model, settings, slack=math.inf).codes
 
 
 def check(subject: Subject, matrix: str, folder: Path) -> None:

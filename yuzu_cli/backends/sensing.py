@@ -1,9 +1,9 @@
 """Code matrices and decoders: how many mutants share a few probes, and come out of them again.
 
-Two mutants *meet* in a layer when one position of its output is changed by both. Mutants that never meet
-may share a *slot*: laid side by side they are one sequence, and the number of slots is the largest
-number of mutants that meet at one position, whatever the length. With one code per slot (`interleaved`:
-the unit vectors; `orthogonal`: a random rotation) one small matrix serves the whole sequence. As
+Two mutants *meet* in a layer when one position of its output is changed by both. Mutants that never
+meet may share a *slot*: laid side by side they are one sequence, and there are as many slots as
+mutants that meet at one position, whatever the length. With one code per slot (`interleaved`: the
+unit vectors; `orthogonal`: a random rotation) one small matrix serves the whole sequence. As
 published (`gaussian`, `bernoulli`) every mutant has a code of its own, and each position a decoder:
 least squares on the mutants that meet there.
 
@@ -13,6 +13,7 @@ Only linear algebra and geometry. Knows no graph and no model.
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -50,7 +51,7 @@ class Slots:
     count: int
 
     def owners(self) -> Ints:
-        """Letter position whose edit fills each slot at each output position; -1 for none. (size, count)"""
+        """Whose edit (letter position) fills each slot at each position, or -1: (size, count)."""
         table = np.full((self.size, self.count), -1, dtype=np.int64)
         low, high = np.clip(self.start, 0, self.size), np.clip(self.stop, 0, self.size)
         for p in np.flatnonzero(high > low):
@@ -59,10 +60,11 @@ class Slots:
 
 
 def assign_slots(start: Ints, stop: Ints, size: int) -> Slots:
-    """Give intervals slots so that those of one slot are disjoint, with as few slots as there can be.
+    """Give intervals slots so that those of one slot are disjoint, with as few slots as can be.
 
-    Intervals in the order of their starts take the lowest slot that is free, which needs no more slots
-    than intervals overlap at one position. Where all are equally long and one apart, slots have a period.
+    Intervals in the order of their starts take the lowest slot that is free, which needs no more
+    slots than intervals overlap at one position. Where all are alike and one apart, slots have a
+    period.
     """
     slot = np.zeros(len(start), dtype=np.int64)
     busy: list[tuple[int, int]] = []
@@ -95,7 +97,8 @@ class Code:
     probes : int
         R, number of probes.
     matrix : Tensor or None
-        None when interleaved; (R, slots * K) when orthogonal; (L, K, R), a code per mutant, as published.
+        None when interleaved; (R, slots * K) when orthogonal; (L, K, R), a code per mutant, as
+        published.
     decoders : Tensor or None
         (size, slots * K, R) as published; slots that nobody fills have rows of zeros.
     condition : float
@@ -199,6 +202,7 @@ def make_code(
     alpha: float = 1.0,
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
+    limit: float = math.inf,
     progress: Callable[[], None] | None = None,
 ) -> Code:
     """Draw the codes of one layer and build their decoders, in float64.
@@ -211,8 +215,10 @@ def make_code(
         K.
     dtype : torch.dtype
         What probes are computed in; codes are rounded to it before they are inverted.
+    limit : float
+        Decoders are given up, and missing, once a condition number is above it.
     progress : callable, optional
-        Called for every position with a decoder of its own.
+        Called for every position of the layer's output that has a decoder.
     """
     full = slots.count * letters
     if kind == "interleaved":
@@ -221,16 +227,15 @@ def make_code(
     if kind == "orthogonal":
         square = torch.randn(full, full, generator=draw, dtype=torch.float64)
         rotation = torch.linalg.qr(square).Q.to(dtype)
-        condition = float(torch.linalg.cond(rotation.double()))
-        return Code(kind, slots, letters, full, rotation, None, condition)
+        return Code(kind, slots, letters, full, rotation, None, 1.0)
     r = probes_needed(slots, letters, alpha)
     shape = (len(slots.start), letters, r)
     if kind == "gaussian":
         codes = torch.randn(shape, generator=draw, dtype=torch.float64)
     else:
-        codes = torch.randint(2, shape, generator=draw, dtype=torch.float64) * 2 - 1
+        codes = torch.randint(2, shape, generator=draw).double() * 2 - 1
     codes = (codes / r**0.5).to(dtype)
-    decoders, condition = build_decoders(codes.double(), slots, dtype, progress)
+    decoders, condition = build_decoders(codes.double(), slots, dtype, limit, progress)
     return Code(kind, slots, letters, r, codes, decoders, condition)
 
 
@@ -238,8 +243,9 @@ def build_decoders(
     codes: torch.Tensor,
     slots: Slots,
     dtype: torch.dtype,
+    limit: float = math.inf,
     progress: Callable[[], None] | None = None,
-) -> tuple[torch.Tensor, float]:
+) -> tuple[torch.Tensor | None, float]:
     """Least-squares decoders of every position, and the worst condition number.
 
     Parameters
@@ -248,36 +254,56 @@ def build_decoders(
 
     Returns
     -------
-    Tensor (size, slots * K, R), float
-        The condition is infinite where fewer probes than mutants make the system undetermined.
+    Tensor (size, slots * K, R) or None, float
+        None once a condition number is above `limit`. It is infinite where fewer probes than
+        mutants leave a system undetermined.
     """
     _, k, r = codes.shape
     owners = slots.owners()
     table = torch.zeros(slots.size, slots.count, k, r, dtype=dtype)
-    worst = 1.0
-    before: tuple[bytes, torch.Tensor] | None = None
+    worst, before = 1.0, -1
     for x in range(slots.size):
         filled = np.flatnonzero(owners[x] >= 0)
-        key = owners[x].tobytes()
-        if before is not None and before[0] == key:
-            table[x] = before[1]  # neighbours where the same mutants meet share a decoder
+        if before >= 0 and np.array_equal(owners[x], owners[before]):
+            table[x] = table[before]  # where the same mutants meet, the decoder is the same
         elif len(filled):
             system = codes[torch.as_tensor(owners[x, filled])].reshape(-1, r).t()  # (R, n)
             solution, condition = solve(system)
-            table[x, torch.as_tensor(filled)] = solution.view(len(filled), k, r).to(dtype)
             worst = max(worst, condition)
-            before = (key, table[x])
+            if worst > limit:
+                return None, worst
+            table[x, torch.as_tensor(filled)] = solution.view(len(filled), k, r).to(dtype)
+            before = x
         if progress is not None:
             progress()
     return table.view(slots.size, -1, r), worst
 
 
 def solve(system: torch.Tensor) -> tuple[torch.Tensor, float]:
-    """The least-squares decoder (n, R) of a system (R, n) in float64, and its condition number."""
+    """The least-squares decoder (n, R) of a system (R, n) in float64, and its condition number.
+
+    By Cholesky of the normal equations, which is accurate while the square of the condition number
+    is far below 1e16; where it fails, the decoder is the pseudo-inverse and the condition infinite.
+    """
     r, n = system.shape
-    if r < n:  # several answers: the smallest, which is a wrong one
-        return torch.linalg.pinv(system), float("inf")
-    q, upper = torch.linalg.qr(system)
-    decoder = torch.linalg.solve_triangular(upper, q.t(), upper=True)
-    stretch = torch.linalg.svdvals(upper)
-    return decoder, float(stretch[0] / stretch[-1])
+    if r < n:  # many solutions, of which the smallest is a wrong one
+        return torch.linalg.pinv(system), math.inf
+    gram = system.t() @ system
+    factor, failed = torch.linalg.cholesky_ex(gram)
+    if int(failed):
+        return torch.linalg.pinv(system), math.inf
+    decoder = torch.cholesky_solve(system.t().contiguous(), factor)
+    return decoder, _condition(gram, factor)
+
+
+def _condition(gram: torch.Tensor, factor: torch.Tensor, rounds: int = 24) -> float:
+    """Condition number of a system by power iteration on its Gram matrix, and on the inverse."""
+    size = len(gram)
+    start = torch.randn(size, 4, generator=torch.Generator().manual_seed(0), dtype=gram.dtype)
+    large, small = start, start
+    for _ in range(rounds):
+        large = torch.linalg.qr(gram @ large).Q
+        small = torch.linalg.qr(torch.cholesky_solve(small, factor)).Q
+    high = torch.linalg.matrix_norm(gram @ large, 2)
+    low = torch.linalg.matrix_norm(torch.cholesky_solve(small, factor), 2)
+    return float((high * low).sqrt())

@@ -24,6 +24,7 @@ from yuzu_cli.errors import YuzuError
 COMMANDS = {
     "run": "yuzu_cli.cli.run",
     "bench": "yuzu_cli.cli.bench",
+    "precompute": "yuzu_cli.cli.precompute",
     "merge": "yuzu_cli.cli.merge",
     "info": "yuzu_cli.cli.info",
     "export": "yuzu_cli.cli.export",

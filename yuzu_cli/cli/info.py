@@ -45,7 +45,7 @@ def describe(facts: dict[str, Any]) -> str:
     """The facts that `info` found, as lines of text."""
     lines = [(facts["kind"], f"{facts['path']}{_size(facts)}")]
     if facts["kind"] == "plan":
-        known = {"kind", "path", "bytes", "config"}
+        known = {"kind", "path", "bytes", "config", "asked", "sha256"}
         lines += [(key, value) for key, value in facts.items() if key not in known]
         return _table(lines)
     lines += [("regions", _regions(facts))]
