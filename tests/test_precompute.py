@@ -258,7 +258,7 @@ def test_the_command_and_info(
     assert facts["matrix"] == "gaussian"
     assert facts["length"] == str(LENGTH)
     assert float(facts["largest_error"]) < 1e-4
-    assert facts["alphas_tried"].startswith("1 (condition ")
+    assert facts["alphas_tried"].startswith("alpha 1 (condition ")
     code, _, err = invoke([*argv, "-c", world.gaussian], capsys)
     assert code == 1
     assert "is there already; give --force" in err
@@ -269,7 +269,7 @@ REFUSED = {
     "no model": (["-l", "40"], 2, "no model"),
     "no length": (["-m", "deep"], 2, "give -l LENGTH"),
     "two models": (["-m", "deep", "-m", "twin", "-l", "40"], 2, "several models"),
-    "alpha below one": (["-m", "deep", "-l", "40", "-c", "low"], 1, "accurate at alpha 0.9"),
+    "alpha below one": (["-m", "deep", "-l", "40", "-c", "low"], 1, "not accurate at alpha 0.9"),
     "no such folder": (["-m", "deep", "-l", "40", "-o", "nowhere/p.h5"], 1, "there is no folder"),
 }
 
@@ -326,6 +326,7 @@ def test_the_cache_saves_the_search(
     design_for(model, settings_for("gaussian", seed=1))
     assert made == ["gaussian"] * 2
     design_for(model, settings_for("interleaved"))  # nothing worth keeping
+    assert design_for(model, settings_for("gaussian", alpha=0.8)).refusal  # nor that
     assert len(list(cache.iterdir())) == 2
 
 

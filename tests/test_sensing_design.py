@@ -10,8 +10,10 @@ import torch
 from yuzu_cli.backends import design as rules
 from yuzu_cli.backends.base import Settings
 from yuzu_cli.backends.design import draw, judge, largest_error, layers_of, make_design
+from yuzu_cli.backends.kept import precompute
 from yuzu_cli.backends.sensing import PUBLISHED
 from yuzu_cli.backends.windowed import understand
+from yuzu_cli.engine.choose import choose
 from yuzu_cli.errors import ModelError
 from yuzu_cli.model import Model, load_model
 
@@ -66,9 +68,15 @@ def test_search(model: Model, matrix: str) -> None:
 
 @pytest.mark.parametrize("matrix", PUBLISHED)
 def test_alpha_below_one_is_refused(model: Model, matrix: str) -> None:
-    with pytest.raises(ModelError, match=r"at alpha 0\.9 \(condition inf") as caught:
-        make_design(model, settings(matrix, 0.9))
-    assert "more than 1" in caught.value.hint
+    found = make_design(model, settings(matrix, 0.9))
+    assert found.refusal is not None
+    assert found.refusal.startswith("codes are not accurate at alpha 0.9 (condition inf, error ")
+    assert found.error > 0.05
+    with pytest.raises(ModelError, match=r"not accurate at alpha 0\.9"):
+        precompute(model, settings(matrix, 0.9))
+    with pytest.raises(ModelError, match=r"not accurate at alpha 0\.9"):
+        choose("yuzu", [model], settings(matrix, 0.9), LENGTH)
+    assert make_design(model, settings(matrix, 1.5)).refusal is None
 
 
 def test_alpha_below_one_gives_wrong_deltas(model: Model) -> None:

@@ -67,6 +67,10 @@ class Try:
     error: float
     accepted: bool
 
+    def __str__(self) -> str:
+        error = "not measured" if math.isnan(self.error) else f"{self.error:.2g}"
+        return f"alpha {self.alpha:g} (condition {self.condition:.3g}, error {error})"
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Design:
@@ -92,6 +96,13 @@ class Design:
     def error(self) -> float:
         """Measured largest error as a share of the largest effect; NaN when none was."""
         return self.tries[-1].error if self.tries else math.nan
+
+    @property
+    def refusal(self) -> str | None:
+        """Why the alpha that was asked for should not be used; None when nothing is known."""
+        if not self.tries or self.tries[-1].accepted:
+            return None
+        return f"codes are not accurate at {self.tries[-1]}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -195,7 +206,7 @@ def make_design(
     Raises
     ------
     ModelError
-        No alpha is accurate, or the one asked for is not.
+        No alpha is accurate. One that was asked for is used; see `Design.refusal`.
     """
     understood = understand(model, settings)
     letters = understood.program.letters - 1
@@ -209,35 +220,53 @@ def make_design(
         error = largest_error(model, settings, design.codes, slack)
         worst = max((code.condition for code in design.codes.values()), default=1.0)
         return replace(design, tries=(Try(1.0, worst, error, True),))
-    alphas = ALPHAS if settings.alpha is None else (settings.alpha,)
-    ticks = _Ticks(sum(layer.slots.size for layer in layers) * len(alphas), progress)
+    ticks = _Ticks(sum(layer.slots.size for layer in layers), progress)
+    if settings.alpha is not None:
+        codes = draw(layers, settings, letters, settings.alpha, progress=ticks)
+        one = judge(model, settings, codes, settings.alpha, slack, always=True)
+        return Design(codes, settings.alpha, (one,), left)
+    return _search(model, settings, layers, left, slack, ticks)
+
+
+def _search(
+    model: Model,
+    settings: Settings,
+    layers: list[Layer],
+    left: dict[str, str],
+    slack: float,
+    ticks: _Ticks,
+) -> Design:
+    """The first of `ALPHAS` that is accurate."""
     tries: list[Try] = []
-    for alpha in alphas:
-        codes = draw(layers, settings, letters, alpha, CONDITION, ticks)
+    for alpha in ALPHAS:
+        ticks.done = 0
+        codes = draw(layers, settings, model.alphabet_size - 1, alpha, CONDITION, ticks)
         tries.append(judge(model, settings, codes, alpha, slack))
         verdict = "accepted" if tries[-1].accepted else "not accurate"
-        shown = (settings.matrix, alpha, verdict, tries[-1].condition, tries[-1].error)
-        logger.info("%s codes, alpha %g: %s (condition %.3g, error %.2g)", *shown)
+        logger.info("%s codes: %s, %s", settings.matrix, tries[-1], verdict)
         if tries[-1].accepted:
             return Design(codes, alpha, tuple(tries), left)
     tried = ", ".join(f"{t.alpha:g}" for t in tries)
     what = f"no {settings.matrix} codes are accurate at alpha {tried}"
-    hint = "take sensing.matrix orthogonal or interleaved"
-    if settings.alpha is not None:
-        what += f" (condition {tries[-1].condition:.2g}, error {tries[-1].error:.2g})"
-        hint = "give sensing.alpha auto, or more than 1"
-    raise ModelError(model.path, what, hint)
+    raise ModelError(model.path, what, "take sensing.matrix orthogonal or interleaved")
 
 
 def judge(
-    model: Model, settings: Settings, codes: dict[str, Code], alpha: float, slack: float
+    model: Model,
+    settings: Settings,
+    codes: dict[str, Code],
+    alpha: float,
+    slack: float,
+    always: bool = False,
 ) -> Try:
-    """Whether codes are accurate: by their condition first, then by the model's own deltas."""
+    """Whether codes are accurate: by their condition first, then by the model's own deltas.
+
+    The deltas are computed also where the condition is too bad, if `always`.
+    """
     condition = max(code.condition for code in codes.values())
-    if not condition <= CONDITION:
-        return Try(alpha, condition, math.nan, False)
-    error = largest_error(model, settings, codes, slack)
-    return Try(alpha, condition, error, error <= ERROR)
+    sound = condition <= CONDITION
+    error = largest_error(model, settings, codes, slack) if sound or always else math.nan
+    return Try(alpha, condition, error, sound and error <= ERROR)
 
 
 class _Ticks:

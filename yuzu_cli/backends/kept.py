@@ -10,7 +10,6 @@ import contextlib
 import datetime
 import hashlib
 import logging
-import math
 import os
 from typing import Any
 
@@ -22,12 +21,14 @@ from yuzu_cli.backends.base import Settings
 from yuzu_cli.backends.design import Design, Progress, Try, make_design
 from yuzu_cli.backends.sensing import PUBLISHED, Code, Slots
 from yuzu_cli.backends.windowed import Understood, understand
-from yuzu_cli.errors import InputError
+from yuzu_cli.errors import InputError, ModelError
 from yuzu_cli.model import Model
 from yuzu_cli.plan.store import StoredPlan, Value, cache_path, load_plan, prune_cache, save_plan
 from yuzu_cli.reach.domain import Reach
 
 logger = logging.getLogger(__name__)
+
+REFUSED = "give sensing.alpha auto, or more than 1"
 
 
 def design_for(model: Model, settings: Settings) -> Design:
@@ -55,6 +56,8 @@ def design_for(model: Model, settings: Settings) -> Design:
                 os.utime(path)
             return design
     design = make_design(model, settings)
+    if design.refusal:
+        return design
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_plan(path, pack(model, settings, design))
@@ -65,8 +68,17 @@ def design_for(model: Model, settings: Settings) -> Design:
 
 
 def precompute(model: Model, settings: Settings, progress: Progress | None = None) -> StoredPlan:
-    """The plan of a model and length, with its error measured."""
-    return pack(model, settings, make_design(model, settings, measure=True, progress=progress))
+    """The plan of a model and length, with its error measured.
+
+    Raises
+    ------
+    ModelError
+        No code of the kind asked for is accurate, or not at the alpha asked for.
+    """
+    design = make_design(model, settings, measure=True, progress=progress)
+    if design.refusal:
+        raise ModelError(model.path, design.refusal, REFUSED)
+    return pack(model, settings, design)
 
 
 def asked_of(model: Model, settings: Settings) -> dict[str, Value]:
@@ -140,16 +152,11 @@ def _facts(model: Model, settings: Settings, design: Design) -> dict[str, Value]
         "probes": ", ".join(probes) or "none",
         "condition": max((c.condition for c in design.codes.values()), default=1.0),
         "largest_error": design.error,
-        "alphas_tried": ", ".join(_tried(t) for t in design.tries) or "none",
+        "alphas_tried": ", ".join(str(t) for t in design.tries) or "none",
         "multiply_adds": plan.macs,
         "naive_multiply_adds": plan.naive_macs,
         "cut": plan.cut or "none",
     }
-
-
-def _tried(one: Try) -> str:
-    error = "not measured" if math.isnan(one.error) else f"{one.error:.2g}"
-    return f"{one.alpha:g} (condition {one.condition:.3g}, error {error})"
 
 
 def _reach_arrays(understood: Understood) -> dict[str, np.ndarray]:

@@ -52,6 +52,8 @@ class YuzuRunner(WindowedRunner):
     ) -> None:
         super().__init__(model, settings)
         self.codes = {name: c.to(settings.device, settings.dtype) for name, c in codes.items()}
+        self.refusal: str | None = None
+        """Why nobody should trust it, where that is known: the engine then stops."""
         self.probed: dict[str, Probed] = {}
         for node in self.nodes:
             if node.name in self.codes:
@@ -171,24 +173,36 @@ class Probed:
     def _run(
         self, chunk: Chunk, states: dict[str, State], win: Win, rows: _Rows, read: _Rows
     ) -> Win:
-        code, p = self.code, self.p
-        used, slot = np.unique(code.slots.slot[chunk.positions], return_inverse=True)
-        slots = tensor(chunk, used)
+        used, slot = np.unique(self.code.slots.slot[chunk.positions], return_inverse=True)
+        probes = self.mix(chunk, win, rows, slot, used)
+        made = self.convolve(chunk, probes, read)
+        return self.tell(chunk, made, read, slot, used)
+
+    def mix(self, chunk: Chunk, win: Win, rows: _Rows, slot: Ints, used: Ints) -> Win:
+        """Probes from windows, as mutants of one common window: rows (X, R, 1, B, C)."""
         laid = lay(chunk, win, rows, slot, len(used))
-        owner = owners(chunk, rows, slot, len(used)) if code.kind in PUBLISHED else slots
-        x, s, k, b, c = laid.shape
-        mixed = code.encode(laid.view(x, s, k, b * c), slots, owner)
-        probes, letters = (s, k) if code.matrix is None else (code.probes, 1)
-        target = Frame(np.full(probes, read.low, np.int64), read.extent, read.frame.size)
-        stand_in = _ProbeChunk(chunk, probes, letters, target)
-        source = Frame(np.full(probes, rows.low, np.int64), x, win.frame.size)
-        mixed = mixed.view(x, probes, letters, b, c)
-        as_win = Win(win.name, source, mixed, True, win.axis, win.rest)
-        result = self.plain(stand_in, {p.source.name: as_win})
+        if self.code.matrix is not None:
+            x, s, k, b, c = laid.shape
+            published = self.code.kind in PUBLISHED
+            at = tensor(chunk, used)
+            owner = owners(chunk, rows, slot, len(used)) if published else at
+            laid = self.code.encode(laid.view(x, s, k, b * c), at, owner).view(x, -1, 1, b, c)
+        source = Frame(np.full(laid.shape[1], rows.low, np.int64), rows.extent, win.frame.size)
+        return Win(win.name, source, laid, True, win.axis, win.rest)
+
+    def convolve(self, chunk: Chunk, probes: Win, read: _Rows) -> torch.Tensor:
+        """The convolution of all probes, by the windowed backend's own step: (X, R, B, O)."""
+        count, letters = probes.rows.shape[1:3]
+        target = Frame(np.full(count, read.low, np.int64), read.extent, read.frame.size)
+        stand_in = _ProbeChunk(chunk, count, letters, target)
+        result = self.plain(stand_in, {self.p.source.name: probes})
         assert isinstance(result, Win)
-        made = result.rows.reshape(read.extent, -1, b * result.rows.shape[-1])
-        told = code.decode(made, slots, read.low)
-        return p.win(read.frame, pick(chunk, told, read, slot, len(used)), True)
+        return result.rows.flatten(1, 2)
+
+    def tell(self, chunk: Chunk, made: torch.Tensor, read: _Rows, slot: Ints, used: Ints) -> Win:
+        """The mutants' windows out of what the probes became."""
+        told = self.code.decode(made.flatten(2), tensor(chunk, used), read.low)
+        return self.p.win(read.frame, pick(chunk, told, read, slot, len(used)), True)
 
 
 def tensor(chunk: Chunk, values: np.ndarray) -> torch.Tensor:

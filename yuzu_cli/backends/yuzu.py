@@ -31,4 +31,7 @@ class Yuzu(Windowed):
             The plan that was given is not of this model, length and settings; or no code of the
             kind asked for is accurate.
         """
-        return YuzuRunner(model, settings, design_for(model, settings).codes)
+        design = design_for(model, settings)
+        runner = YuzuRunner(model, settings, design.codes)
+        runner.refusal = design.refusal
+        return runner

@@ -83,6 +83,9 @@ def _prepare(
     backend: Backend, models: Sequence[Model], settings: Settings, positions: int
 ) -> Choice:
     runners = tuple(backend.prepare(model, settings) for model in models)
+    for model, runner in zip(models, runners, strict=True):
+        if reason := getattr(runner, "refusal", None):
+            raise ModelError(model.path, reason, "see sensing.alpha")
     cost = _cost(backend, models, settings, positions)
     # A runner keeps about one forward pass of every sequence it is given, unless it says otherwise.
     kept = max(row_cost(model, settings)[0] for model in models)
