@@ -24,8 +24,7 @@ from yuzu_cli.graph.capture import capture
 from yuzu_cli.graph.program import CaptureError, Program, run_program
 from yuzu_cli.model import Model
 from yuzu_cli.plan import strategies as how
-from yuzu_cli.plan.plan import Plan, make_plan
-from yuzu_cli.reach.analyse import analyse
+from yuzu_cli.plan.plan import Plan, make_plan, reaches_of
 from yuzu_cli.reach.domain import AnyReach, Reach
 
 CPU_CHUNK_BYTES = 6 << 20
@@ -86,7 +85,7 @@ def understand(model: Model, settings: Settings) -> Understood:
                 device=settings.device,
                 dtype=settings.dtype,
             )
-            reaches = analyse(program)
+            reaches = reaches_of(program)
             plan = make_plan(program, reaches, settings.device)
             kept[key] = Understood(program, reaches, plan)
         except CaptureError as error:

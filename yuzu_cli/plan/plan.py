@@ -22,6 +22,7 @@ from yuzu_cli.plan.cost import (
     whole_cost,
     window_cost,
 )
+from yuzu_cli.plan.need import narrow
 from yuzu_cli.reach.analyse import analyse
 from yuzu_cli.reach.domain import UNTOUCHED, AnyReach, Reach
 
@@ -97,11 +98,11 @@ def make_plan(
     ----------
     program : Program
     reaches : dict, optional
-        The result of `yuzu_cli.reach.analyse.analyse`, if it is at hand.
+        The result of `reaches_of`, if it is at hand.
     device : torch.device, optional
         Whose rates to reckon with; the CPU by default.
     """
-    reaches = analyse(program) if reaches is None else reaches
+    reaches = reaches_of(program) if reaches is None else reaches
     rates = rates_of(device or torch.device("cpu"))
     draft = _draft(program, reaches)
     cut = _cheapest_cut(program, draft, rates)
@@ -112,6 +113,16 @@ def make_plan(
     given_up = any(s.strategy != t.strategy for s, t in zip(steps, _settle(draft), strict=True))
     at = draft[cut].node if given_up and cut < len(draft) else None
     return Plan(steps, at, seconds + _boundary(program, steps, rates), naive)
+
+
+def reaches_of(program: Program) -> dict[str, AnyReach]:
+    """What an edit reaches in every node, narrowed to what the output depends on."""
+    reaches = analyse(program)
+    strategies = {
+        n.name: how.strategy_of(n, program, reaches) if n.name in program.specs else how.WHOLE
+        for n in program.calls()
+    }
+    return narrow(program, reaches, strategies)
 
 
 def _draft(program: Program, reaches: dict[str, AnyReach]) -> list[Step]:

@@ -33,6 +33,8 @@ class Reach:
     flat : tuple of int or None
         For a tensor whose position axis was merged with others by a flatten: the shape before it,
         without the batch axis. `axis` then counts in that shape (with the batch axis).
+    need : (int, int) or None
+        The part of the axis that the model's output depends on; all of it when None.
     """
 
     axis: int
@@ -40,6 +42,7 @@ class Reach:
     start: Ints
     stop: Ints
     flat: tuple[int, ...] | None = None
+    need: tuple[int, int] | None = None
 
     def moved(
         self,
@@ -68,9 +71,10 @@ class Reach:
         return np.minimum(self.stop, self.size) <= np.maximum(self.start, 0)
 
     def clip(self) -> tuple[Ints, Ints]:
-        """Start and stop within ``0..size``; start == stop where nothing is reached."""
-        start = np.clip(self.start, 0, self.size)
-        return start, np.maximum(np.clip(self.stop, 0, self.size), start)
+        """Start and stop within what exists and is needed; start == stop where nothing is reached."""
+        low, high = (0, self.size) if self.need is None else self.need
+        start = np.clip(self.start, low, high)
+        return start, np.maximum(np.clip(self.stop, low, high), start)
 
 
 class _Untouched:
