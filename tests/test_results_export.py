@@ -446,9 +446,30 @@ def test_a_failed_export_leaves_nothing(
 
     monkeypatch.setattr(Source, "scores", fail)
     options = ExportOptions(targets=("first",), chrom_sizes=sizes)
-    with pytest.raises(OutputError, match="No space left on device"):
+    with pytest.raises(OutputError, match="the disk is full"):
         export(mixed.path, to, out_of(to, tmp_path / "o"), options)
     assert [path for path in (tmp_path / "o").rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize("to", ["chrombpnet", "basenji"])
+def test_a_disk_that_fills_up_under_hdf5_is_an_error(
+    to: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HDF5 left to itself crashes the process here."""
+    rows = [("c", i * 400, i * 400 + 400, f"r{i}", "+") for i in range(30)]
+    made = make_result(tmp_path / "in.h5", rows, random_sequences(30, 400), targets=("first",))
+    room = 20_000
+    write = os.pwrite
+
+    def limited(fd: int, data: bytes, offset: int) -> int:
+        if offset + len(data) > room:
+            raise OSError(28, "No space left on device")
+        return write(fd, data, offset)
+
+    monkeypatch.setattr(os, "pwrite", limited)
+    with pytest.raises(OutputError, match="the disk is full"):
+        export(made.path, to, tmp_path / "o.h5")
+    assert list(tmp_path.iterdir()) == [made.path]
 
 
 @pytest.mark.parametrize("to", FORMATS)
@@ -458,6 +479,38 @@ def test_a_result_without_rows_is_exported(to: str, tmp_path: Path, sizes: Path)
     done = export(path, to, out_of(to, tmp_path / "o"), ExportOptions(chrom_sizes=sizes))
     assert done.rows == 0
     assert all(out.exists() for out in done.paths)
+
+
+@pytest.mark.parametrize("when", ["entries", "end"])
+def test_a_disk_that_fills_up_under_a_bigwig_is_an_error(
+    when: str, tmp_path: Path, mixed: Made, sizes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pyBigWig reports a failed write as a SystemError, and crashes when it then closes."""
+    pyBigWig = pytest.importorskip("pyBigWig")  # noqa: N806
+
+    class Full:
+        def __init__(self, *_: object) -> None:
+            self.closed = False
+
+        def addHeader(self, *_: object) -> None:  # noqa: N802
+            pass
+
+        def addEntries(self, *_: object, **__: object) -> None:  # noqa: N802
+            if when == "entries":
+                raise SystemError("returned NULL without setting an exception")
+
+        def close(self) -> None:
+            raise AssertionError("closing would crash")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pyBigWig, "open", Full)
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    options = ExportOptions(targets=("first",), chrom_sizes=sizes)
+    with pytest.raises(OutputError, match="the disk is full"):
+        export(mixed.path, "bigwig", tmp_path / "o" / "t.bw", options)
+    assert list((tmp_path / "o").iterdir()) == []
 
 
 def test_what_cannot_be_exported(tmp_path: Path, mixed: Made) -> None:

@@ -76,13 +76,16 @@ class Summary:
     status: dict[str, int] = field(default_factory=dict)
 
     def quantile(self, target: int, q: float) -> float:
-        """Size of effect that a share `q` of substitutions does not exceed, to a bin's width."""
-        total = np.cumsum(self.loss[target] + self.gain[target])
-        zero = self.count[target] - total[-1]
-        rank = q * self.count[target]
-        if rank <= zero or not total[-1]:
+        """Size of effect that a share `q` of substitutions does not exceed, to a few per cent."""
+        bins = self.loss[target] + self.gain[target]
+        total = np.cumsum(bins)
+        rank = q * self.count[target] - (self.count[target] - total[-1])
+        if rank <= 0 or not total[-1]:
             return 0.0
-        return float(EDGES[1:][np.searchsorted(total, rank - zero)])
+        at = int(np.searchsorted(total, rank))
+        # Within its bin as if sizes were spread evenly over the logarithm.
+        share = (rank - (total[at] - bins[at])) / bins[at]
+        return float(EDGES[at] * (EDGES[at + 1] / EDGES[at]) ** share)
 
 
 def summarise(source: Source, top: int = 5) -> Summary:

@@ -37,7 +37,8 @@ def effects_figure(summary: Summary, start: int, chosen: Sequence[int]) -> Figur
         grid = figure.subplots(len(chosen), 2, squeeze=False, sharex="col")
         positions = start + np.arange(summary.profile.shape[1])
         middle = np.sqrt(EDGES[1:] * EDGES[:-1])
-        used = np.flatnonzero((summary.loss[list(chosen)] + summary.gain[list(chosen)]).sum(axis=0))
+        bins = (summary.loss[list(chosen)] + summary.gain[list(chosen)]).max(axis=0)
+        used = np.flatnonzero(bins > 1e-3 * bins.max(initial=0))
         for axes, t in zip(grid, chosen, strict=True):
             signed = summary.kind != "l2"
             tables = [("lower", summary.loss, "#2f5fc0"), ("raise", summary.gain, "#d0312d")]

@@ -14,7 +14,7 @@ import numpy as np
 
 from yuzu_cli.errors import UsageError
 from yuzu_cli.output.export import Exported, ExportOptions
-from yuzu_cli.output.export.files import NpzStream, check_space, replacing
+from yuzu_cli.output.export.files import NpzStream, check_space, new_hdf5, replacing
 from yuzu_cli.output.source import HAS_UNKNOWN, PADDED, Source
 
 _HALF_MAX = float(np.finfo(np.float16).max)
@@ -62,7 +62,7 @@ def chrombpnet(source: Source, out: Path, options: ExportOptions) -> Exported:
     bed = out.with_suffix(".bed")
     half = _Half()
     with replacing([bed, out], options.force) as (bed_path, h5_path):
-        with h5py.File(h5_path, "w") as file:
+        with new_hdf5(h5_path) as (file, check):
             raw = _dataset(file, "raw/seq", shape, np.int8)
             shap = _dataset(file, "shap/seq", shape, np.float16)
             projected = _dataset(file, "projected_shap/seq", shape, np.float16)
@@ -75,6 +75,7 @@ def chrombpnet(source: Source, out: Path, options: ExportOptions) -> Exported:
                 there = slice(done, done + len(one_hot))
                 raw[there], shap[there], projected[there] = one_hot, scores, scores * one_hot
                 done = there.stop
+                check()
         _write_peaks(source, keep, bed_path)
     notes = _notes(source, keep | padded) + half.notes()
     if padded.any():
@@ -99,7 +100,10 @@ def basenji(source: Source, out: Path, options: ExportOptions) -> Exported:
     path = out if out.suffix in (".h5", ".hdf5") else out / "scores.h5"
     n, half, where = int(keep.sum()), _Half(), source.regions
     check_space(path, n * source.length * (4 + len(targets)))
-    with replacing([path], options.force) as (temporary,), h5py.File(temporary, "w") as file:
+    with (
+        replacing([path], options.force) as (temporary,),
+        new_hdf5(temporary) as (file, check),
+    ):
         name = "sum" if statistic == "centered" else statistic
         seqs = _dataset(file, "seqs", (n, source.length, 4), np.bool_)
         shape = (n, source.length, 4, len(targets))
@@ -114,6 +118,7 @@ def basenji(source: Source, out: Path, options: ExportOptions) -> Exported:
             seqs[there] = one_hot.transpose(0, 2, 1)
             scores[there] = half(values).transpose(0, 3, 2, 1)
             done = there.stop
+            check()
         file["chr"] = where.chrom[keep].astype("S")
         file["start"], file["end"] = where.start[keep], where.end[keep]
         file["strand"] = np.where(where.minus[keep], b"-", b"+")

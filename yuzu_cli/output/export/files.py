@@ -11,15 +11,18 @@ import io
 import os
 import shutil
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
+import h5py
 import numpy as np
 from numpy.lib import format as npy
 
 from yuzu_cli.errors import OutputError
+from yuzu_cli.output.files import disk_errors, remove, token
+from yuzu_cli.output.sink import Sink
 
 
 @contextmanager
@@ -43,20 +46,18 @@ def replacing(paths: Sequence[Path], force: bool = False) -> Iterator[list[Path]
             raise OutputError(str(path), "is a folder", "name a file")
         if path.exists() and not force:
             raise OutputError(str(path), "exists already", "--force replaces it")
-    temporary = [path.with_name(f".{path.name}.{os.getpid()}.tmp") for path in paths]
+    temporary = [path.with_name(f".{path.name}.{token()}.tmp") for path in paths]
     try:
-        for path in paths:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        for source, path in zip(temporary, paths, strict=True):
-            _sync(source)
-            os.replace(source, path)
-    except OSError as error:
-        what = error.strerror or str(error)
-        raise OutputError(str(error.filename or paths[0]), what) from error
+        with disk_errors(paths[-1], "free some space, then run the same command"):
+            for path in paths:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            for source, path in zip(temporary, paths, strict=True):
+                _sync(source)
+                os.replace(source, path)
     finally:
         for source in temporary:
-            source.unlink(missing_ok=True)
+            remove(source)
 
 
 def _sync(path: Path) -> None:
@@ -65,6 +66,28 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+@contextmanager
+def new_hdf5(path: Path) -> Iterator[tuple[h5py.File, Callable[[], None]]]:
+    """An HDF5 file to write, and a function that raises what went wrong on the disk so far.
+
+    HDF5 itself never meets the disk's failures: it may crash the process over them. So the function
+    is to be called after every batch.
+    """
+    sink = Sink(path)
+
+    def check() -> None:
+        if sink.failure is not None:
+            raise sink.failure
+
+    try:
+        with h5py.File(sink, "w") as file:
+            yield file, check
+        check()
+        sink.sync()
+    finally:
+        sink.close()
 
 
 def check_space(path: Path, least: int) -> None:
@@ -82,7 +105,7 @@ def check_space(path: Path, least: int) -> None:
     if free < least:
         raise OutputError(
             str(path),
-            f"the disk has {free / 1e9:.2f} GB free and at least {least / 1e9:.2f} GB is needed",
+            f"the disk has {free / 1e6:,.1f} MB free, and at least {least / 1e6:,.1f} are needed",
             "free some space, or export fewer targets",
         )
 

@@ -6,6 +6,9 @@ width only. Values of minus-strand windows are turned round to the forward stran
 
 from __future__ import annotations
 
+import ctypes
+import errno
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +23,9 @@ from yuzu_cli.output.export.sweep import sweep
 from yuzu_cli.output.source import Source
 
 Run = tuple[str, int, np.ndarray]
+
+#: Bytes a base that the zoom levels of a bigWig, written at its end, may take; measured 1.4.
+_SUMMARY_BYTES = 4
 
 
 def bigwig(source: Source, out: Path, options: ExportOptions) -> Exported:
@@ -39,14 +45,38 @@ def bigwig(source: Source, out: Path, options: ExportOptions) -> Exported:
     _check_chromosomes(source, sizes)
     with replacing([out], options.force) as (path,):
         file = pyBigWig.open(str(path), "w")
-        # Browsers look chromosomes up by bisection, so the header is sorted by name.
-        file.addHeader(sorted(sizes.items()))
-        for chrom, start, values in runs(source, out, options, sizes):
-            for at in range(0, len(values), 1 << 16):
-                piece = values[at : at + (1 << 16)].tolist()
-                file.addEntries(chrom, start + at, values=piece, span=1, step=1)
+        try:
+            # Browsers look chromosomes up by bisection, so the header is sorted by name.
+            file.addHeader(sorted(sizes.items()))
+            bases = 0
+            for chrom, start, values in runs(source, out, options, sizes):
+                for at in range(0, len(values), 1 << 16):
+                    piece = values[at : at + (1 << 16)].tolist()
+                    file.addEntries(chrom, start + at, values=piece, span=1, step=1)
+                bases += len(values)
+            _reserve(path, _SUMMARY_BYTES * bases + (1 << 16))
+        except BaseException as error:
+            # pyBigWig crashes the process when it closes a file that it could not write.
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(file))
+            if isinstance(error, SystemError):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+            raise
         file.close()
     return Exported((out,), source.n)
+
+
+def _reserve(path: Path, size: int) -> None:
+    """Fail, while failing is safe, unless the disk has room for `size` bytes more."""
+    if not hasattr(os, "posix_fallocate"):  # not on macOS
+        check_space(path, size)
+        return
+    spare = path.with_name(f"{path.name}.room")
+    fd = os.open(spare, os.O_CREAT | os.O_RDWR | os.O_EXCL, 0o600)
+    try:
+        os.posix_fallocate(fd, 0, size)
+    finally:
+        os.close(fd)
+        os.unlink(spare)
 
 
 def bedgraph(source: Source, out: Path, options: ExportOptions) -> Exported:
