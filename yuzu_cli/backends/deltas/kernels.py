@@ -12,6 +12,10 @@ import torch
 from yuzu_cli.backends.deltas.states import Chunk, Frame, Win, overlap
 
 
+FEW_PRODUCT = 1 << 18
+"""Elements of one group of taps' product, see `convolve_to_few`."""
+
+
 def convolve(rows: torch.Tensor, taps: torch.Tensor, shift: int, gap: int, width: int) -> torch.Tensor:
     """Stride-1 convolution of windows as one matrix product per tap.
 
@@ -63,11 +67,16 @@ def convolve_to_few(
     w, between = rows.shape[0], rows.shape[1:-1]
     per_row = rows[0].numel() // n_in
     weight = taps.permute(0, 2, 1).reshape(kernel * n_out, n_in)
-    product = (weight @ rows.reshape(-1, n_in).t()).view(kernel, n_out, w, per_row)
+    columns = rows.reshape(-1, n_in).t()
     out = rows.new_zeros((n_out, width, per_row))
-    for k in range(kernel):
-        into, out_of = overlap(shift - k * gap, w, width)
-        out[:, into] += product[k][:, out_of]
+    # As many taps at a time as keep their product in a core's cache.
+    group = max(8, FEW_PRODUCT // max(1, n_out * columns.shape[1]))
+    for begin in range(0, kernel, group):
+        end = min(kernel, begin + group)
+        product = (weight[begin * n_out : end * n_out] @ columns).view(-1, n_out, w, per_row)
+        for k in range(begin, end):
+            into, out_of = overlap(shift - k * gap, w, width)
+            out[:, into] += product[k - begin][:, out_of]
     return out.permute(1, 2, 0).contiguous().view(width, *between, n_out)
 
 
