@@ -344,6 +344,8 @@ def test_a_backend_that_is_wrong_is_replaced(
     config = world.config(run__force=True, compute__backend="windowed")
     rows = world.table("chr1 32 T C,G", "chr1 35 C A", config=config)
     assert "naive is used instead" in caplog.text
+    variants(config, world.vcf("chr1 32 T C,G"), world.folder / "named.vcf")
+    assert 'Backend="naive"' in (world.folder / "named.vcf").read_text()
     np.testing.assert_allclose(np.array(rows[0][6:], float), expected(32, "T", "C"), atol=1e-6)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,8 @@ from yuzu_cli.variants.records import Record, Vcf
 from yuzu_cli.variants.write import kind_of, writer
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from yuzu_cli.config import RunConfig
     from yuzu_cli.variants.score import Effects
 
@@ -180,12 +182,13 @@ def _stream(
     from yuzu_cli.engine.device import describe_device
 
     summary.device = describe_device(effects.models[0].device)
-    facts = _facts(effects, judge)
-    header = records.header
+    scored = _scored(records, judge, effects)
+    # The first batch decides which backend is used, and the header names it.
+    first = next(scored, None)
+    header, facts = records.header, _facts(effects, judge)
     with writer(temporary, summary.path, header, effects.targets, facts) as lines:
-        for batch in _batches(records.records(), BATCH):
-            judged = [judge.judge(record) for record in batch]
-            for one, found in zip(judged, effects.score(judged, judge.position), strict=True):
+        for batch in chain([first] if first else [], scored):
+            for one, found in batch:
                 lines.record(one, found)
                 summary.count(one)
             if progress:
@@ -193,6 +196,14 @@ def _stream(
     summary.backend = effects.choice.name
     summary.verified = effects.measured.alleles
     summary.max_abs_error = effects.measured.max_abs_error
+
+
+def _scored(
+    records: Vcf, judge: Judge, effects: Effects
+) -> Iterator[list[tuple[Judged, list[np.ndarray | None]]]]:
+    for batch in _batches(records.records(), BATCH):
+        judged = [judge.judge(record) for record in batch]
+        yield list(zip(judged, effects.score(judged, judge.position), strict=True))
 
 
 def _batches(records: Iterator[Record], size: int) -> Iterator[list[Record]]:
