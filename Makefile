@@ -7,10 +7,11 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 OUT := out
 
-.PHONY: help venv example test check lint types soak clean
+.PHONY: help venv example bench test check lint types soak clean
 
 help:
 	@echo 'make example  install into .venv, run the example, show its result'
+	@echo 'make bench    the methods side by side, and the papers'\'' tables and figures, small; minutes'
 	@echo 'make test     the tests, under 10 minutes on 2 cores'
 	@echo 'make check    lint, format, types and tests: what CI runs'
 	@echo 'make soak     the tests that take longer'
@@ -31,6 +32,9 @@ example: venv
 	$(BIN)/yuzu info $(OUT)/example.h5
 	$(BIN)/yuzu plot $(OUT)/example.h5 --region SuHw_1 --target 3 -o $(OUT)/SuHw_1.png --force
 	@echo 'Look at $(OUT)/SuHw_1.png, and see README.md for what comes next.'
+
+bench: venv
+	$(BIN)/yuzu bench --suite all --seconds 3 -o $(OUT)/bench
 
 test: venv
 	$(BIN)/python -m pytest -m 'not slow'

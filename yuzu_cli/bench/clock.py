@@ -21,10 +21,19 @@ NAN = float("nan")
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One timed call: seconds on the clock, and of the processors (all threads together)."""
+    """One timed call.
+
+    Attributes
+    ----------
+    wall, cpu : float
+        Seconds on the clock, and of the processors (all threads together).
+    elsewhere : bool
+        Whether another process did the work and measured it; its memory is not known.
+    """
 
     wall: float
     cpu: float
+    elsewhere: bool = False
 
 
 @dataclass(slots=True)
@@ -114,7 +123,8 @@ def _take(call: Callable[[], object], device: torch.device, timing: Timing) -> N
         return
     with Gauge(device) as gauge:
         timing.samples.append(timed(call, device))
-    timing.host_peak, timing.device_peak = gauge.host, gauge.device
+    if not timing.samples[0].elsewhere:
+        timing.host_peak, timing.device_peak = gauge.host, gauge.device
 
 
 class Gauge:

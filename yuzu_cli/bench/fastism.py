@@ -75,14 +75,15 @@ class FastISM:
         }
         environment.pop("PYTHONPATH", None)
         try:
-            process = subprocess.Popen(
-                [str(self.python), str(WORKER), str(self.folder)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=(self.folder / "log").open("w"),
-                text=True,
-                env=environment,
-            )
+            with (self.folder / "log").open("w") as log:
+                process = subprocess.Popen(
+                    [str(self.python), "-I", str(WORKER), str(self.folder)],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    text=True,
+                    env=environment,
+                )
         except OSError as error:
             raise CannotRun(f"{self.python}: {error.strerror}") from error
         weakref.finalize(self, _end, process)
@@ -117,7 +118,7 @@ class FastISM:
         """Its deltas of the mutants of the truth."""
         truth, size = self.subject.truth, self.subject.model.alphabet_size
         length = self.subject.case.length
-        self._ask("save", len(truth.codes))
+        self.typical = self._ask("save", len(truth.codes))["wall"]
         delta = np.load(self.folder / "delta.npy")  # (A, N, L, T)
         index = truth.index.cpu().numpy()
         values = delta[index % size, index // (size * length), index // size % length]
@@ -125,15 +126,14 @@ class FastISM:
 
     def plan(self, seconds: float) -> float:
         """As many sequences as there is time for."""
-        self.count = 1
-        typical = self.run().wall
-        self.count = max(1, min(len(self.subject.codes), int(seconds / typical)))
+        wanted = int(seconds / max(self.typical, 1e-9))
+        self.count = max(1, min(len(self.subject.codes), wanted))
         return self.count / len(self.subject.codes)
 
     def run(self) -> Sample:
         """Time as the other process measured it."""
         answer = self._ask("run", self.count)
-        return Sample(answer["wall"], answer["cpu"])
+        return Sample(answer["wall"], answer["cpu"], elsewhere=True)
 
     def macs(self) -> float:
         """Unknown."""
@@ -174,12 +174,14 @@ def translate(module: nn.Module, length: int) -> tuple[list[dict[str, Any]], dic
         _convolution(put, module.first)
         put("relu")
         for layer in module.dilated:
+            assert isinstance(layer, nn.Conv1d)
             put("save")
             _convolution(put, layer)
             put("relu")
             put("add")
         _convolution(put, module.profile)
-        put("crop", amount=module.trim)
+        if module.trim:
+            put("crop", amount=module.trim)
         put("channels-first")
         return steps, arrays
     y = torch.zeros(2, 4, length)

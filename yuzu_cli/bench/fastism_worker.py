@@ -11,17 +11,18 @@ import json
 import os
 import sys
 import time
+import traceback
 from pathlib import Path
 
 
 def build(folder, length):
-    """The network in Keras, on (N, L, 4)."""
+    """The network in Keras, on (N, L, 4); and (positions, channels) of a profile it returns."""
     import numpy as np
     from tensorflow import keras
 
     weights = np.load(folder / "weights.npz")
     inputs = keras.Input((length, 4))
-    x, saved = inputs, None
+    x, saved, profile = inputs, None, None
     for step in json.loads((folder / "layers.json").read_text()):
         kind = step["kind"]
         arrays = [weights[name] for name in step["weights"]]
@@ -31,16 +32,17 @@ def build(folder, length):
         if kind == "add":
             x = keras.layers.Add()([saved, x])
             continue
+        if kind == "channels-first":  # put right in `save`; fastISM wants an end to its windows
+            profile = tuple(x.shape[1:])
         layer = make(keras, kind, step, arrays)
-        if layer is not None:
-            x = layer(x)
-            if arrays:
-                layer.set_weights(arrays)
-    return keras.Model(inputs, x)
+        x = layer(x)
+        if arrays:
+            layer.set_weights(arrays)
+    return keras.Model(inputs, x), profile
 
 
 def make(keras, kind, step, arrays):
-    """The Keras layer of one step; None where it is left to the end."""
+    """The Keras layer of one step."""
     layers = keras.layers
     if kind == "convolution":
         size, _, filters = arrays[0].shape
@@ -53,12 +55,10 @@ def make(keras, kind, step, arrays):
         return layers.Dense(arrays[0].shape[1])
     if kind in ("relu", "sigmoid"):
         return layers.Activation(kind)
-    if kind == "flatten":
+    if kind in ("flatten", "channels-first"):
         return layers.Flatten()
     if kind == "crop":
         return layers.Cropping1D(step["amount"])
-    if kind == "channels-first":
-        return None
     raise ValueError("no layer " + kind)
 
 
@@ -76,14 +76,14 @@ class Worker:
         self.tf, self.np, self.folder = tf, np, folder
         codes = np.load(folder / "codes.npy")
         self.x = np.eye(4, dtype=np.float32)[codes]
-        self.model = build(folder, codes.shape[1])
+        self.model, self.profile = build(folder, codes.shape[1])
         self.tool = FastISM(self.model, test_correctness=False)
         self.letters = np.eye(4, dtype=np.float32)
 
     def scores(self, count):
         """Outputs with each letter at each position, (4, N, L, ...)."""
         x = self.tf.constant(self.x[:count])
-        return [self.tool(x, replace_with=letter) for letter in self.letters]
+        return [self.tool(x, replace_with=letter.tolist()) for letter in self.letters]
 
     def run(self, count):
         """Seconds by the clock and of the processors."""
@@ -92,15 +92,24 @@ class Worker:
         return {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
 
     def save(self, count):
-        """Write deltas (4, N, L, T), outputs flattened channels first."""
+        """Write deltas (4, N, L, T), outputs flattened channels first; seconds of one sequence."""
+        began = time.perf_counter()
         mutants = self.np.asarray(self.scores(count))
+        wall = (time.perf_counter() - began) / count
         reference = self.model(self.tf.constant(self.x[:count])).numpy()
         delta = mutants - reference[None, :, None]
-        if delta.ndim == 5:  # (4, N, L, positions, channels)
-            delta = self.np.moveaxis(delta, 4, 3)
+        if self.profile is not None:
+            delta = delta.reshape(*delta.shape[:3], *self.profile).swapaxes(3, 4)
         delta = delta.reshape(*delta.shape[:3], -1)
         self.np.save(self.folder / "delta.npy", delta)
-        return {"shape": list(delta.shape)}
+        return {"wall": wall}
+
+
+def describe(error):
+    """An error in a line, with where it came from: fastISM's assertions have no text."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{Path(frame.filename).name}, line {frame.lineno}: {frame.line}"
+    return f"{type(error).__name__}: {error} ({where})".replace(":  (", " (")
 
 
 def main():
@@ -110,7 +119,7 @@ def main():
     try:
         worker = Worker(Path(sys.argv[1]))
     except Exception as error:
-        answers.write(json.dumps({"error": f"{type(error).__name__}: {error}"}) + "\n")
+        answers.write(json.dumps({"error": describe(error)}) + "\n")
         return
     answers.write(json.dumps({"ready": True}) + "\n")
     answers.flush()
@@ -119,7 +128,7 @@ def main():
         try:
             answer = getattr(worker, what)(int(count))
         except Exception as error:
-            answer = {"error": f"{type(error).__name__}: {error}"}
+            answer = {"error": describe(error)}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 

@@ -5,7 +5,11 @@ Backends are taken as they are in `BACKENDS`; what belongs to others is in `peer
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import os
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -14,9 +18,10 @@ import numpy as np
 import torch
 
 from yuzu_cli.backends import BACKENDS, get_backend
-from yuzu_cli.backends.base import Backend, Runner, Settings
+from yuzu_cli.backends.base import Backend, Runner
 from yuzu_cli.backends.naive import NaiveRunner, mutant_index
 from yuzu_cli.backends.passes import PassSize
+from yuzu_cli.backends.sensing import MATRICES, PUBLISHED
 from yuzu_cli.bench.clock import Sample, timed
 from yuzu_cli.bench.subject import Subject
 from yuzu_cli.engine.verify import sample
@@ -99,7 +104,8 @@ class BackendMethod:
         self.settings = dataclasses.replace(subject.settings, **self.changes)
         if reason := self.backend.unsupported(subject.model, self.settings):
             raise CannotRun(reason)
-        self.runner = self.backend.prepare(subject.model, self.settings)
+        with _empty_cache():
+            self.runner = self.backend.prepare(subject.model, self.settings)
         most = getattr(self.runner, "sequences", subject.batch)
         self.batch = max(1, min(subject.batch, most))
         self.sequences = len(subject.codes)
@@ -155,6 +161,20 @@ class BackendMethod:
         return float(getattr(plan, "macs", float("nan")))
 
 
+@contextlib.contextmanager
+def _empty_cache() -> Iterator[None]:
+    """Plans are made, not found: making them is part of what is measured."""
+    before = os.environ.get("XDG_CACHE_HOME")
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["XDG_CACHE_HOME"] = folder
+        try:
+            yield
+        finally:
+            del os.environ["XDG_CACHE_HOME"]
+            if before is not None:
+                os.environ["XDG_CACHE_HOME"] = before
+
+
 class NaiveMethod(BackendMethod):
     """Naive, at its best pass size, on as many positions as there is time for.
 
@@ -204,7 +224,7 @@ class NaiveMethod(BackendMethod):
         sizes = {usual}
         if low != high:
             most = min(high or len(index), len(index), 1 << 14)
-            sizes |= {min(most, max(low, 1, int(usual * f))) for f in (0.25, 0.5, 2, 4)}
+            sizes = {min(most, max(low, 1, int(usual * f))) for f in (0.25, 0.5, 1, 2, 4)}
         self.runner.reference(codes)
         for rows in sorted(sizes):
             self.runner.size = PassSize(rows, least=low)
@@ -234,19 +254,31 @@ def backend_method(name: str) -> BackendMethod:
     plain, _, matrix = name.partition(":")
     backend = get_backend(plain)
     changes: dict[str, Any] = {}
+    alpha = ""
     if matrix:
         matrix, _, alpha = matrix.partition("@")
-        changes = {"matrix": matrix} | ({"alpha": float(alpha)} if alpha else {})
-        known = {f.name for f in dataclasses.fields(Settings)}
-        if not set(changes) <= known or plain != "yuzu":
+        changes = {"matrix": matrix} | ({"alpha": _alpha(name, alpha)} if alpha else {})
+        if plain != "yuzu":
             raise UsageError("--backends", f"{name}: {plain} has no sensing matrix")
-    return BackendMethod(name, backend, changes)
+        if matrix not in MATRICES:
+            what = f"{name}: no sensing matrix {matrix!r}"
+            raise UsageError("--backends", what, "one of " + ", ".join(MATRICES))
+    method = BackendMethod(name, backend, changes)
+    if alpha:  # taken as it is asked for, accurate or not
+        method.claim = ESTIMATE
+    return method
+
+
+def _alpha(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError("--backends", f"{name}: {text!r} is not a number") from None
 
 
 def every_backend() -> list[str]:
-    """All backends; one that senses, once by each matrix it is used with."""
+    """All backends; the one that senses, once by each matrix that needs no search for alpha."""
     names = list(BACKENDS)
-    if "yuzu" in names and "matrix" in {f.name for f in dataclasses.fields(Settings)}:
-        at = names.index("yuzu")
-        names[at : at + 1] = ["yuzu:interleaved", "yuzu:orthogonal"]
+    at = names.index("yuzu")
+    names[at : at + 1] = [f"yuzu:{matrix}" for matrix in MATRICES if matrix not in PUBLISHED]
     return names

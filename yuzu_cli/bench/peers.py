@@ -7,9 +7,9 @@ imported before it is asked for. What one cannot do is said in its row, in its o
 from __future__ import annotations
 
 import copy
-import importlib
 import warnings
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from yuzu_cli.bench.chain import Rows, layers
 from yuzu_cli.bench.clock import NAN, timed
 from yuzu_cli.bench.machine import version_of
 from yuzu_cli.bench.methods import ESTIMATE, EXACT, OTHER, CannotRun, Found, Method
+from yuzu_cli.bench.report import size
 from yuzu_cli.bench.subject import Subject
 from yuzu_cli.errors import UsageError
 
@@ -39,7 +40,7 @@ def _import(module: str, package: str) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return importlib.import_module(module)
+            return import_module(module)
     except Exception as error:  # whatever it raises is its result
         raise CannotRun(f"{package} cannot be imported: {error}") from error
 
@@ -123,13 +124,13 @@ class Tangermeme(Peer):
 
     def check(self) -> Found:
         """Of as many positions as eight passes hold."""
-        truth, size = self.subject.truth, self.subject.model.alphabet_size
+        truth, letters = self.subject.truth, self.subject.model.alphabet_size
         length = self.subject.case.length
-        self.end = min(length, max(2, 8 * self.rows // size))
+        self.end = min(length, max(2, 8 * self.rows // letters))
         reference, mutants = self.compute(self.x[: len(truth.codes)])
-        letter = (truth.index % size).cpu()
-        position = (truth.index // size % length).cpu()
-        sequence = (truth.index // (size * length)).cpu()
+        letter = (truth.index % letters).cpu()
+        position = (truth.index // letters % length).cpu()
+        sequence = (truth.index // (letters * length)).cpu()
         seen = (position < self.end).numpy()
         if not seen.any():
             seen[0], position[0] = True, 0  # the first mutant is at position 0
@@ -187,11 +188,11 @@ class PublishedYuzu(Peer):
 
     def check(self) -> Found:
         """Its l2 scores of the mutants of the truth."""
-        truth, size = self.subject.truth, self.subject.model.alphabet_size
+        truth, letters = self.subject.truth, self.subject.model.alphabet_size
         length = self.subject.case.length
         table = self.compute(self.x[: len(truth.codes)])
         index = truth.index.cpu().numpy()
-        values = table[index // (size * length), index % size, index // size % length]
+        values = table[index // (letters * length), index % letters, index // letters % length]
         return Found("l2", values)
 
 
@@ -228,7 +229,7 @@ def _refuse_what_is_too_large(chain: list[nn.Module], length: int) -> None:
     free = _free_memory()
     if most > 0.6 * free:
         raise CannotRun(
-            f"its precomputation would take about {most / 1e9:.1f} GB of {free / 1e9:.1f} GB free"
+            f"its precomputation would take about {size(most)}, and {size(free)} are free"
         )
 
 
@@ -314,15 +315,15 @@ class CaptumAblation(Peer):
 
     def check(self) -> Found:
         """Effects on the sum of the outputs of one sequence."""
-        truth, size = self.subject.truth, self.subject.model.alphabet_size
+        truth, letters = self.subject.truth, self.subject.model.alphabet_size
         length = self.subject.case.length
         index = truth.index.cpu()
-        seen = index < size * length
+        seen = index < letters * length
         index = index[seen]
         table = self.compute(self.x[:1])[:, 0].cpu()
-        position = index // size % length
+        position = index // letters % length
         old = truth.codes[0].cpu().long()[position]
-        turn = (index % size - old) % size
+        turn = (index % letters - old) % letters
         return Found("sum", table[turn - 1, position].float().numpy(), seen.numpy())
 
 

@@ -116,7 +116,8 @@ def run(
 def _cases(suite: Suite, options: Options) -> list[Case]:
     if suite.name == "bench":
         return suite.cases(options.full)
-    return cases_of(suite, options.full, options.device, example_files())
+    device = str(resolve_device(options.device))
+    return cases_of(suite, options.full, device, example_files())
 
 
 def names_of(suite: Suite, options: Options) -> list[str]:

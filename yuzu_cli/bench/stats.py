@@ -13,6 +13,9 @@ import numpy as np
 MOST_RANKED = 200_000
 """Ranks are taken of at most this many values, evenly chosen: sorting more tells nothing new."""
 
+ZERO = 1e-6
+"""Effects smaller than this share of the largest are ranked as zero."""
+
 
 @dataclass(frozen=True, slots=True)
 class Spread:
@@ -119,9 +122,15 @@ def pearson(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def spearman(a: np.ndarray, b: np.ndarray) -> float:
-    """Correlation of the ranks of two vectors, ties sharing their mean rank."""
+    """Correlation of the ranks of two vectors, ties sharing their mean rank.
+
+    Values below a millionth of the largest of `b` count as zero: most effects on a profile are
+    zero, and rounding must not put them in an order.
+    """
     step = -(-a.size // MOST_RANKED)
-    return pearson(ranks(a[::step]), ranks(b[::step]))
+    least = ZERO * float(np.abs(b).max(initial=0.0))
+    x, y = (np.where(np.abs(v[::step]) < least, 0.0, v[::step]) for v in (a, b))
+    return pearson(ranks(x), ranks(y))
 
 
 def ranks(values: np.ndarray) -> np.ndarray:

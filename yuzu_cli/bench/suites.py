@@ -69,7 +69,7 @@ def _fig3(full: bool) -> list[Case]:
 def _fastism(full: bool) -> list[Case]:
     models = ("basset", "factorized-basset")
     if not full:
-        return [*_grid(models, (500,), (1,)), *_grid(("bpnet9",), (500,), (1,))]
+        return _grid((*models, "bpnet9"), (400,), (2,))
     return _grid((*models, "bpnet9"), (1000, 2000), (10,))
 
 
@@ -97,6 +97,10 @@ SUITES: dict[str, Suite] = {
             "After Schreiber et al., Bioinformatics 38(14), 2022: time of a sequence against the "
             "number of sequences. Random weights, random sequences.",
             _fig2,
+            backends=(
+                *("naive", "windowed", "yuzu:interleaved", "yuzu:orthogonal"),
+                *("yuzu:gaussian", "taylor"),
+            ),
             peers=("yuzu-ism", "tangermeme"),
             charts=("speed", "counts"),
         ),
@@ -214,7 +218,8 @@ def custom(grid: Grid) -> Suite:
             raise UsageError("--precision", f"no precision {name!r}", "one of " + ", ".join(DTYPES))
     cases = []
     for model in grid.models:
-        for length in grid.lengths or (_own_length(model),):
+        own = _own_length(model, bool(grid.lengths))
+        for length in grid.lengths or (own,):
             for rest in product(grid.counts, grid.batches, grid.precisions, grid.devices):
                 count, batch, precision, device = rest
                 kind = resolve_device(device)
@@ -232,14 +237,16 @@ def custom(grid: Grid) -> Suite:
     )
 
 
-def _own_length(model: str) -> int:
-    """The length that an architecture's paper gives it.
+def _own_length(model: str, given: bool) -> int:
+    """The length that an architecture's paper gives it; of no use where one is `given`.
 
     Raises
     ------
     UsageError
         The model is a file, or no architecture.
     """
+    if Case(model, 1).is_file and given:
+        return 0
     if Case(model, 1).is_file:
         raise UsageError("--length", f"is needed for {model}", "like -l 1000")
     if model not in ZOO:
