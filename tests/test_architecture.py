@@ -29,7 +29,6 @@ RANKS = {
     "backends": 9,
     "engine": 10,
     "api": 11,
-    "api": 11,
     "plot": 11,
     "report": 12,
     "variants": 12,

@@ -1,8 +1,9 @@
 """Exact deltas from windows: in every layer only what an edit reaches is computed.
 
-The captured graph is run once on the sequences themselves; then, for a chunk of mutants at a time, on
-windows of deltas as long as that is the cheaper way, and on whole tensors after that. What the plan has
-no window for is computed by the node's own call, so any model that can be captured is exact.
+The captured graph is run once on the sequences themselves; then, for a chunk of mutants at a
+time, on windows of deltas as long as that is the cheaper way, and on whole tensors after that.
+What the plan has no window for is computed by the node's own call, so any model that can be
+captured is exact.
 """
 
 from __future__ import annotations
@@ -184,6 +185,11 @@ class WindowedRunner:
             budget = min(budget, CPU_CHUNK_BYTES)
         return max(1, min(int(budget // (most * mutants)), 4096))
 
+    def chunk_bytes(self, batch: int) -> int:
+        """Bytes of one chunk's largest window tensor."""
+        mutants = self.positions_per_chunk(batch) * batch * (self.model.alphabet_size - 1)
+        return mutants * self._bytes_per_mutant()
+
     def _bytes_per_mutant(self) -> int:
         most = 0.0
         for node in [self.program.input, *self.nodes]:
@@ -229,8 +235,8 @@ class WindowedRunner:
 def squares(chunk: Chunk, win: Win) -> torch.Tensor:
     """Sum of squared deltas of every mutant, (E,), from its window alone.
 
-    For letters still in pairs this is a closed form: one sum of squares per pair of letters and part
-    of the window that lies in the tensor.
+    For letters still in pairs this is a closed form: one sum of squares per pair of letters and
+    part of the window that lies in the tensor.
     """
     if not win.pairs:
         return win.rows.float().square().sum((0, -1)).reshape(-1)

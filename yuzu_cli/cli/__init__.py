@@ -25,6 +25,7 @@ COMMANDS = {
     "run": "yuzu_cli.cli.run",
     "bench": "yuzu_cli.cli.bench",
     "precompute": "yuzu_cli.cli.precompute",
+    "explain": "yuzu_cli.cli.explain",
     "merge": "yuzu_cli.cli.merge",
     "info": "yuzu_cli.cli.info",
     "export": "yuzu_cli.cli.export",

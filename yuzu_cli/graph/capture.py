@@ -1,8 +1,9 @@
 """From a loaded model to a `Program`: the only file that touches private or unstable torch names.
 
-The model is run twice under torch's tracer, with 2 and with 3 sequences. The two traces hold the same
-calls; integers that differ between them are exactly those that depend on the batch, and are replaced by
-expressions of it. A model that decides something from the data cannot be traced and is refused here.
+The model is run twice under torch's tracer, with 2 and with 3 sequences. The two traces hold the
+same calls; integers that differ between them are exactly those that depend on the batch, and are
+replaced by expressions of it. A model that decides something from the data cannot be traced and
+is refused here.
 """
 
 from __future__ import annotations
@@ -178,7 +179,8 @@ def _spec(small: torch.Size, large: torch.Size, dtype: torch.dtype) -> TensorSpe
 def capture(
     model: torch.nn.Module, *, letters: int, length: int, device: torch.device, dtype: torch.dtype
 ) -> Program:
-    """Turn a model (N, A, L) -> (N, T) into a `Program`, batch norm folded, patterns made canonical.
+    """Turn a model (N, A, L) -> (N, T) into a `Program`, batch norm folded, patterns made
+    canonical.
 
     Raises
     ------
@@ -193,9 +195,7 @@ def capture(
     module = _free_batch(*traces)
     with torch.no_grad():
         specs = normalise(module, like)
-        program = Program(
-            module, specs, {k: v for k, v in constants_of(module).items()}, length, letters
-        )
+        program = Program(module, specs, constants_of(module), length, letters)
         _check_numbers(model, program, like)
     return program
 
@@ -208,4 +208,6 @@ def _check_numbers(model: torch.nn.Module, program: Program, like: torch.Tensor)
     error = float(((found - expected).abs().max() / scale).nan_to_num(nan=float("inf")))
     limit = 1e-4 if like.dtype in (torch.float32, torch.float64) else 5e-2
     if found.shape != expected.shape or not error <= limit:
-        raise CaptureError(f"the captured graph differs from the model by {error:.1e} of its output")
+        raise CaptureError(
+            f"the captured graph differs from the model by {error:.1e} of its output"
+        )

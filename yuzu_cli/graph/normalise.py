@@ -1,8 +1,8 @@
 """Rewrites of the captured graph into canonical form; each keeps the numbers, to rounding.
 
 Passes are small functions on one node, tried until none applies: folded constants, dropped no-ops,
-`linear` and pooling in one spelling, batch norm folded into the layer before it, and a maximum taken
-before a rising function instead of after it (fewer elements, same result).
+`linear` and pooling in one spelling, batch norm folded into the layer before it, and a maximum
+taken before a rising function instead of after it (fewer elements, same result).
 """
 
 from __future__ import annotations
@@ -98,9 +98,9 @@ def _drop_no_ops(r: _Rewriter, node: Node) -> bool:
         return same and r.replace(node, node.args[1])
     if node.target is _aten.slice_scatter.default:
         whole = isinstance(node.args[1], Node) and r.specs[node.args[1].name] == r.specs[node.name]
-        return whole and r.replace(node, node.args[1])  # type: ignore[arg-type]
+        return whole and r.replace(node, node.args[1])
     if node.target is _aten.permute.default:
-        axes = list(node.args[1])  # type: ignore[arg-type]
+        axes = list(node.args[1])
         return axes == sorted(axes) and r.replace(node, source)
     if node.target is _aten._to_copy.default and set(node.kwargs) - {"dtype"}:
         return False
@@ -114,8 +114,8 @@ def _drop_no_ops(r: _Rewriter, node: Node) -> bool:
 def _reads_any_layout(node: Node) -> bool:
     """Whether a call may be given other strides than it was captured with.
 
-    Some kernels (oneDNN's LSTM) read wrong numbers from tensors that are not contiguous, so the copy
-    that made them so stays unless the reader is known.
+    Some kernels (oneDNN's LSTM) read wrong numbers from tensors that are not contiguous, so the
+    copy that made them so stays unless the reader is known.
     """
     pointwise = torch.Tag.pointwise in getattr(node.target, "tags", ())
     return node.op == "output" or pointwise or node.target in _VIEWS | _COPIES | _MATRIX_PRODUCTS
@@ -142,7 +142,7 @@ def _splits(r: _Rewriter, node: Node) -> bool:
     size = r.specs[x.name].shape[axis]
     if source.target is _aten.split_with_sizes.default:
         sizes = source.args[1]
-        start, step = sum(sizes[:index]), sizes[index]  # type: ignore[index]
+        start, step = sum(sizes[:index]), sizes[index]
     elif source.target is _aten.split.Tensor and isinstance(source.args[1], int):
         start, step = index * source.args[1], source.args[1]
     else:
@@ -165,9 +165,7 @@ def _view_of_view(r: _Rewriter, node: Node) -> bool:
 
 def _peel(node: Any) -> Any:
     """The node behind views and expansions."""
-    while isinstance(node, Node) and (
-        node.target in _VIEWS or node.target is _aten.expand.default
-    ):
+    while isinstance(node, Node) and (node.target in _VIEWS or node.target is _aten.expand.default):
         node = node.args[0]
     return node
 
@@ -182,7 +180,9 @@ def _matrix_argument(r: _Rewriter, node: Any) -> tuple[Node, torch.Tensor] | Non
 
 
 def _linear(r: _Rewriter, node: Node) -> bool:
-    """addmm / mm / bmm with a constant matrix -> linear, on the tensor before leading axes were merged."""
+    """addmm / mm / bmm with a constant matrix -> linear, on the tensor before leading axes were
+    merged.
+    """
     if node.target is _aten.addmm.default and not node.kwargs:
         bias, x, weight = node.args
     elif node.target in (_aten.mm.default, _aten.bmm.default, _aten.matmul.default):
@@ -279,7 +279,7 @@ def _batch_norm(r: _Rewriter, node: Node, source: Node) -> bool:
     weight, bias, mean, variance = (r.constant(a) for a in source.args[1:5])
     if mean is None or variance is None:
         return False
-    eps = float(source.args[at])  # type: ignore[arg-type]
+    eps = float(source.args[at])
     scale = torch.rsqrt(variance.double() + eps)
     if weight is not None:
         scale = scale * weight.double()
@@ -296,7 +296,9 @@ def _batch_norm(r: _Rewriter, node: Node, source: Node) -> bool:
 
 
 def _fold_affine(r: _Rewriter, node: Node) -> bool:
-    """affine after a convolution or a linear layer that nothing else reads -> folded into its weights."""
+    """affine after a convolution or a linear layer that nothing else reads -> folded into its
+    weights.
+    """
     if node.target is not ops.affine:
         return False
     source = node.args[0]
@@ -321,11 +323,11 @@ def _fold_affine(r: _Rewriter, node: Node) -> bool:
     args = list(source.args)
     args[1] = r.add_constant(new_weight.to(dtype), node)
     args[2] = r.add_constant(new_bias.to(dtype), node)
-    return r.replace(node, r.insert(node, source.target, tuple(args)))  # type: ignore[arg-type]
+    return r.replace(node, r.insert(node, source.target, tuple(args)))
 
 
 def _plain_pools(r: _Rewriter, node: Node) -> bool:
-    """Average and adaptive pooling in one spelling; adaptive only where its windows are all alike."""
+    """Average and adaptive pooling in one spelling, where all windows are alike."""
     if node.target in (_aten.avg_pool2d.default, _aten.avg_pool1d.default):
         n = 2 if node.target is _aten.avg_pool2d.default else 1
         x, kernel, stride, padding, ceil, count, divisor = _defaults(
@@ -347,8 +349,8 @@ def _plain_pools(r: _Rewriter, node: Node) -> bool:
             kernel = _even_windows(r, x, sizes)
             if kernel is None:
                 return False
-            args = (x, kernel, kernel, [0, 0], [1, 1], False)
-            return r.replace(node, r.insert(node, ops.max_pool, args))
+            most = (x, kernel, kernel, [0, 0], [1, 1], False)
+            return r.replace(node, r.insert(node, ops.max_pool, most))
     return False
 
 
@@ -363,10 +365,12 @@ _DUMMIES = {_aten.unsqueeze.default, _aten.squeeze.dim, _aten.squeeze.dims}
 
 
 def _maximum_before_scaling(r: _Rewriter, node: Node) -> bool:
-    """max_pool(affine(relu(x))) -> affine(clamp(max_pool(x'))) with x' mirrored where the scale is negative.
+    """max_pool(affine(relu(x))) -> affine(clamp(max_pool(x'))) with x' mirrored where the scale
+    is negative.
 
     A negative scale turns the order of a channel's values around. With the sign moved ahead of the
-    relu, which becomes a minimum with zero there, every step after it rises and the pool can go first.
+    relu, which becomes a minimum with zero there, every step after it rises and the pool can go
+    first.
     """
     if node.target is not ops.max_pool:
         return False
@@ -378,8 +382,11 @@ def _maximum_before_scaling(r: _Rewriter, node: Node) -> bool:
     if not isinstance(relu, Node) or relu.target is not _aten.relu.default or scale is None:
         return False
     shape = r.specs[relu.name].shape
-    if len(relu.users) != 1 or shift is None or len(r.specs[node.name].shape) != len(shape) + sum(
-        n.target is _aten.unsqueeze.default for n in between
+    if (
+        len(relu.users) != 1
+        or shift is None
+        or len(r.specs[node.name].shape)
+        != len(shape) + sum(n.target is _aten.unsqueeze.default for n in between)
     ):
         return False
     x = relu.args[0]
@@ -402,7 +409,7 @@ def _maximum_before_scaling(r: _Rewriter, node: Node) -> bool:
 
 
 def _behind_dummies(node: Node) -> tuple[Node | None, list[Node]]:
-    """The argument of a pool behind unsqueezes that nothing else reads, and those, nearest first."""
+    """A pool's argument behind unsqueezes nothing else reads, and those, nearest first."""
     source, between = node.args[0], []
     while isinstance(source, Node) and source.target in _DUMMIES and len(source.users) == 1:
         between.append(source)
@@ -426,7 +433,7 @@ def _maximum_first(r: _Rewriter, node: Node) -> bool:
     if source is None or source.target not in _RISING or len(source.users) != 1:
         return False
     pooled = r.insert(node, ops.max_pool, (_through(between, source.args[0]), *node.args[1:]))
-    return r.replace(node, r.insert(node, source.target, (pooled,)))  # type: ignore[arg-type]
+    return r.replace(node, r.insert(node, source.target, (pooled,)))
 
 
 _PASSES: tuple[Callable[[_Rewriter, Node], bool], ...] = (

@@ -1,8 +1,8 @@
 """Canonical operators: the few spellings that the captured graph is rewritten to.
 
 One operation has many names in ATen (a linear layer is `addmm` between two views, or `bmm` with an
-expanded weight). `yuzu_cli.graph.normalise` replaces them by these, so that every later table needs one
-entry for each. All are plain functions of tensors and can be run as they are.
+expanded weight). `yuzu_cli.graph.normalise` replaces them by these, so that every later table
+needs one entry for each. All are plain functions of tensors and can be run as they are.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def avg_pool(
     count_padding: bool,
     divisor: int | None,
 ) -> torch.Tensor:
-    """Mean over windows of the last one or two axes, as `torch.nn.AvgPool2d` defines its options."""
+    """Mean over windows of the last one or two axes; options as `torch.nn.AvgPool2d`."""
     if len(kernel) == 1:
         return functional.avg_pool1d(
             x, list(kernel), list(stride), list(padding), ceil, count_padding

@@ -1,8 +1,9 @@
 """The captured model: one functional graph of ATen calls whose batch dimension is free.
 
-A `Program` is an fx graph with three kinds of node: `x` (the one-hot input), constants, and calls of
-functions on tensors. It holds the weights, so it belongs to one device and dtype. It knows nothing of
-mutations: what an edit reaches is `yuzu_cli.reach`, how that is computed is `yuzu_cli.plan`.
+A `Program` is an fx graph with three kinds of node: `x` (the one-hot input), constants, and
+calls of functions on tensors. It holds the weights, so it belongs to one device and dtype. It
+knows nothing of mutations: what an edit reaches is `yuzu_cli.reach`, how that is computed is
+`yuzu_cli.plan`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch.fx import GraphModule, Node
 
 
 class CaptureError(Exception):
-    """The model cannot be turned into one graph; the message says why, for `explain` and the log."""
+    """The model cannot be turned into one graph; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +29,8 @@ class TensorSpec:
     shape : tuple of int
         Sizes, the batch axis (if any) counted for one sequence.
     batch_axis : int or None
-        The axis whose size is proportional to the number of sequences; None when no axis is, -1 when
-        several are.
+        The axis whose size is proportional to the number of sequences; None when no axis is, -1
+        when several are.
     dtype : torch.dtype
     """
 

@@ -1,7 +1,7 @@
 """What a node costs per mutant, whole or on a window: multiply-adds and bytes moved.
 
-Only counting from shapes and reach; no tensor is made. Rates turn counts into comparable time, and are
-needed for choices between exact ways only, so rough ones do.
+Only counting from shapes and reach; no tensor is made. Rates turn counts into comparable time,
+and are needed for choices between exact ways only, so rough ones do.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ _aten = torch.ops.aten
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Multiply-adds and bytes a device gets through in a second, and seconds to start one operator."""
+    """Multiply-adds and bytes a device gets through in a second, and seconds to start one
+    operator.
+    """
 
     macs: float
     bytes: float
@@ -77,24 +79,24 @@ def whole_cost(node: Node, program: Program) -> Cost:
 def _macs_per_element(node: Node, program: Program) -> float:
     """Multiply-adds for one element of the value."""
     if node.target is _aten.convolution.default:
-        weight = program.specs[node.args[1].name].shape  # type: ignore[union-attr]
+        weight = program.specs[node.args[1].name].shape
         per_output = float(np.prod(weight[1:]))
         if not node.args[6]:
             return per_output
-        ratio = program.specs[node.args[0].name].numel / program.specs[node.name].numel  # type: ignore[union-attr]
+        ratio = program.specs[node.args[0].name].numel / program.specs[node.name].numel
         return ratio * float(np.prod(weight[1:]))
     if node.target is ops.linear:
-        return float(program.specs[node.args[1].name].shape[0])  # type: ignore[union-attr]
+        return float(program.specs[node.args[1].name].shape[0])
     if node.target in (_aten.bmm.default, _aten.mm.default, _aten.addmm.default):
         at = 1 if node.target is _aten.addmm.default else 0
-        return float(program.specs[node.args[at].name].shape[-1])  # type: ignore[union-attr]
+        return float(program.specs[node.args[at].name].shape[-1])
     return 0.0
 
 
 def window_cost(
     node: Node, strategy: str, program: Program, reaches: dict[str, AnyReach], first: bool
 ) -> Cost:
-    """The node on windows for one mutant; `first` for a convolution that letters are looked up in."""
+    """The node on windows for one mutant; `first`: letters are looked up, not multiplied."""
     spec = program.specs[node.name]
     item = spec.dtype.itemsize
     source = node.args[0]
@@ -103,12 +105,14 @@ def window_cost(
     before = reaches.get(source.name) if isinstance(source, Node) else None
     rows_in = mean_width(before) if isinstance(before, Reach) else 0.0
     if strategy == how.DENSE:
-        assert isinstance(before, Reach) and isinstance(source, Node)
+        assert isinstance(before, Reach)
+        assert isinstance(source, Node)
         share = rows_in / before.size
         inputs = program.specs[source.name].numel * share
         return Cost(inputs * spec.shape[-1], (2 * inputs + spec.shape[-1]) * item)
     if strategy in (how.TOTAL, how.EXTREME):
-        assert isinstance(before, Reach) and isinstance(source, Node)
+        assert isinstance(before, Reach)
+        assert isinstance(source, Node)
         return Cost(0, program.specs[source.name].numel / before.size * rows_in * item)
     reach = reaches[node.name]
     assert isinstance(reach, Reach)

@@ -1,11 +1,13 @@
 """Which positions of each tensor the output depends on at all: the walk against the arrows.
 
-A model that crops its profile never uses most of what an edit reaches in the layers before the crop;
-windows need not hold it. Operators this walk does not know need everything, as those without windows.
+A model that crops its profile never uses most of what an edit reaches in the layers before the
+crop; windows need not hold it. Operators this walk does not know need everything, as those
+without windows.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -43,8 +45,10 @@ def narrow(
         for source in node.all_input_nodes:
             reach = context.of(source)
             if isinstance(reach, Reach):
-                known = mine is not None and strategies[node.name] in _KNOWN
-                ask(source, _before(node, reach, mine, context) if known else (0, reach.size))  # type: ignore[arg-type]
+                read = (0, reach.size)
+                if mine is not None and strategies[node.name] in _KNOWN:
+                    read = _before(node, reach, mine, context)
+                ask(source, read)
     return {name: _with_need(reach, needs.get(name)) for name, reach in reaches.items()}
 
 
@@ -88,7 +92,7 @@ def _before(node: Node, source: Reach, mine: Interval, context: Context) -> Inte
         return (source.size - high, source.size - low) if mirrored else mine
     if target is _aten.reshape.default:
         after = context.spec(node).shape
-        before = context.spec(node.args[0]).shape if source.flat is None else (1, *source.flat)  # type: ignore[arg-type]
+        before = context.spec(node.args[0]).shape if source.flat is None else (1, *source.flat)
         found = keep_axis(before, after, source.axis)
         if found is None:
             return 0, source.size
@@ -105,7 +109,7 @@ def _before(node: Node, source: Reach, mine: Interval, context: Context) -> Inte
 def _window(node: Node, source: Reach, mine: Interval, context: Context) -> Interval:
     if node.target is _aten.convolution.default:
         _, weight, _, stride, padding, dilation, transposed, _, _ = node.args
-        kernel = context.spec(weight).shape[source.axis]  # type: ignore[arg-type]
+        kernel = context.spec(weight).shape[source.axis]
         s, p, d = (along(source, v, 0) for v in (stride, padding, dilation))
         if transposed:
             span = (kernel - 1) * d
@@ -113,10 +117,12 @@ def _window(node: Node, source: Reach, mine: Interval, context: Context) -> Inte
     else:
         kernels, strides, paddings = node.args[1:4]
         at = source.axis - len(context.spec(node).shape)
-        kernel, s, p = (
-            int(list(v)[at] if len(list(v)) > 1 else list(v)[0])  # type: ignore[arg-type]
-            for v in (kernels, strides, paddings)
-        )
+        kernel, s, p = (_entry(v, at) for v in (kernels, strides, paddings))
         dilations = node.args[4] if node.target is ops.max_pool else [1]
-        d = int(list(dilations)[at] if len(list(dilations)) > 1 else list(dilations)[0])  # type: ignore[arg-type]
+        d = _entry(dilations, at)
     return mine[0] * s - p, (mine[1] - 1) * s - p + (kernel - 1) * d + 1
+
+
+def _entry(values: Sequence[int], at: int) -> int:
+    """A pooling option's entry for an axis counted from the right."""
+    return values[at] if len(values) > 1 else values[0]

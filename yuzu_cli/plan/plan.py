@@ -1,8 +1,9 @@
-"""The plan: for every node of a program, how its value for the mutants is had. No weights, no sequence.
+"""The plan: for every node of a program, how its value for the mutants is had. No weights, no
+sequence.
 
 Each node gets the exact strategy that its operator allows. From some node on it can be cheaper to
-compute whole tensors (windows as wide as the sequence, many tiny ones): that node, the cut, is chosen by
-counted cost over all possible ones.
+compute whole tensors (windows as wide as the sequence, many tiny ones): that node, the cut, is
+chosen by counted cost over all possible ones.
 """
 
 from __future__ import annotations
@@ -140,9 +141,7 @@ def _draft(program: Program, reaches: dict[str, AnyReach]) -> list[Step]:
             letters.add(node.name)
         whole = whole_cost(node, program) if strategy != how.CONSTANT else Cost()
         planned = (
-            window_cost(node, strategy, program, reaches, first)
-            if strategy != how.WHOLE
-            else whole
+            window_cost(node, strategy, program, reaches, first) if strategy != how.WHOLE else whole
         )
         reach = reaches[node.name]
         width = mean_width(reach) if isinstance(reach, Reach) else float("nan")

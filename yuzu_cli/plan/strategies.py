@@ -1,7 +1,7 @@
 """Which exact way each operator can be computed on windows: one table from operator to strategy.
 
-A strategy is a name; the arithmetic behind it lives in `yuzu_cli.backends.deltas.steps`. An operator
-that is not here, or used in a way that is not, is computed whole for every mutant.
+A strategy is a name; the arithmetic behind it lives in `yuzu_cli.backends.deltas.steps`. An
+operator that is not here, or used in a way that is not, is computed whole for every mutant.
 """
 
 from __future__ import annotations
@@ -100,8 +100,9 @@ _POOLS = {ops.max_pool, ops.avg_pool}
 def feeds_sensitive(node: Node) -> bool:
     """Whether the value reaches, unmixed, a function that is steep or undefined near zero.
 
-    A sum kept as reference plus delta is exact to the rounding of the reference, not of the sum: it can
-    come out as -1e-9 where the truth is 0. Before a logarithm or a root it is summed from the values.
+    A sum kept as reference plus delta is exact to the rounding of the reference, not of the sum:
+    it can come out as -1e-9 where the truth is 0. Before a logarithm or a root it is summed from
+    the values.
     """
     seen, queue = {node}, list(node.users)
     while queue:
@@ -111,13 +112,18 @@ def feeds_sensitive(node: Node) -> bool:
         seen.add(user)
         if user.target in _SENSITIVE:
             return True
-        if torch.Tag.pointwise in getattr(user.target, "tags", ()) or user.target in _MOVES | _POOLS:
+        if (
+            torch.Tag.pointwise in getattr(user.target, "tags", ())
+            or user.target in _MOVES | _POOLS
+        ):
             queue.extend(user.users)
     return False
 
 
 def is_linear_map(node: Node, context: Context) -> bool:
-    """Whether deltas pass through the call as they are: sums of touched tensors, products with constants."""
+    """Whether deltas pass through the call as they are: sums of touched tensors, products with
+    constants.
+    """
     if node.target in _ADDITIVE:
         return not any(c.batch_axis is not None for c in _untouched_tensors(node, context))
     if node.target in (_aten.neg.default, ops.affine):
@@ -140,15 +146,15 @@ def _plain_second_axis(node: Node, context: Context) -> bool:
     """A 2-D convolution whose other axis is a dummy, or wholly under the kernel without padding."""
     reach = context.of(node.args[0])
     assert isinstance(reach, Reach)
-    shape = context.spec(node.args[0]).shape  # type: ignore[arg-type]
+    shape = context.spec(node.args[0]).shape
     if len(shape) == 3:
         return True
     if len(shape) != 4:
         return False
-    weight = context.spec(node.args[1]).shape  # type: ignore[arg-type]
+    weight = context.spec(node.args[1]).shape
     padding, transposed = node.args[4], node.args[6]
     other = 5 - reach.axis
-    pad = padding[other - 2] if len(padding) > 1 else padding[0]  # type: ignore[index,arg-type]
+    pad = padding[other - 2] if len(padding) > 1 else padding[0]
     whole = weight[other] == shape[other] and pad == 0 and node.args[8] == 1
     dummy = shape[other] == 1 and context.spec(node).shape[other] == 1
     return dummy or (whole and not transposed)
@@ -169,7 +175,9 @@ def _movable(node: Node, context: Context) -> bool:
 
 def _ending(node: Node, context: Context) -> str:
     """How a window can end: a value without positions, from deltas alone."""
-    source = context.of(node.args[0]) if node.args and isinstance(node.args[0], Node) else EVERYWHERE
+    source = (
+        context.of(node.args[0]) if node.args and isinstance(node.args[0], Node) else EVERYWHERE
+    )
     if not isinstance(source, Reach):
         return WHOLE
     if node.target is ops.linear and source.flat is not None:
@@ -178,7 +186,7 @@ def _ending(node: Node, context: Context) -> str:
         return WHOLE
     if node.target in (_aten.sum.dim_IntList, _aten.mean.dim, _aten.amax.default):
         axes = axes_of(node, context, 1)
-        shape = context.spec(node.args[0]).shape  # type: ignore[arg-type]
+        shape = context.spec(node.args[0]).shape
         if source.axis in axes and all(a == source.axis or shape[a] == 1 for a in axes):
             if node.target is _aten.amax.default:
                 return EXTREME

@@ -1,8 +1,9 @@
 """The reach of an edit in a tensor: which positions can differ from the reference.
 
-For every letter position p of the window, one half-open interval of a tensor's position axis. Intervals
-are kept unclipped (a convolution's may begin before 0), because then those of neighbouring positions
-are alike and mutants can be computed together; `clip` gives the part that exists. Plain arrays, no torch.
+For every letter position p of the window, one half-open interval of a tensor's position axis.
+Intervals are kept unclipped (a convolution's may begin before 0), because then those of
+neighbouring positions are alike and mutants can be computed together; `clip` gives the part that
+exists. Plain arrays, no torch.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ class Reach:
         return np.minimum(self.stop, self.size) <= np.maximum(self.start, 0)
 
     def clip(self) -> tuple[Ints, Ints]:
-        """Start and stop within what exists and is needed; start == stop where nothing is reached."""
+        """Start and stop within what exists and is needed; equal where nothing is."""
         low, high = (0, self.size) if self.need is None else self.need
         start = np.clip(self.start, low, high)
         return start, np.maximum(np.clip(self.stop, low, high), start)

@@ -1,8 +1,9 @@
 """How each operator passes an edit's reach on: one table, one rule for many spellings.
 
-A rule gets the node, its output spec and the reach of what it reads, and returns the reach of its value.
-An operator without a rule, or one used in a way its rule does not know, reaches everywhere: that may
-cost time, never correctness. Rules only speak of positions; what is computed there is none of theirs.
+A rule gets the node, its output spec and the reach of what it reads, and returns the reach of
+its value. An operator without a rule, or one used in a way its rule does not know, reaches
+everywhere: that may cost time, never correctness. Rules only speak of positions; what is
+computed there is none of theirs.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ def positive(axis: int, ndim: int) -> int:
 
 def axes_of(node: Node, context: Context, at: int) -> list[int]:
     """The dimensions argument of a reduction, as non-negative axes; all of them when left out."""
-    ndim = len(context.spec(node.args[0]).shape)  # type: ignore[arg-type]
+    ndim = len(context.spec(node.args[0]).shape)
     dims = node.args[at] if len(node.args) > at else node.kwargs.get("dim")
     if dims is None or dims == []:
         return list(range(ndim))
@@ -101,7 +102,11 @@ def pointwise(context: Context, node: Node) -> AnyReach:
             return EVERYWHERE
         touched.append(reach)
     hull = join(touched)
-    if isinstance(hull, Reach) and hull.flat is not None and len(node.all_input_nodes) > len(touched):
+    if (
+        isinstance(hull, Reach)
+        and hull.flat is not None
+        and len(node.all_input_nodes) > len(touched)
+    ):
         return EVERYWHERE
     return hull
 
@@ -144,7 +149,7 @@ def _layer_norm(context: Context, node: Node) -> AnyReach:
     if reach is None:
         return EVERYWHERE
     ndim = len(context.spec(node).shape)
-    return EVERYWHERE if reach.axis >= ndim - len(node.args[1]) else reach  # type: ignore[arg-type]
+    return EVERYWHERE if reach.axis >= ndim - len(node.args[1]) else reach
 
 
 @rule(ops.affine)
@@ -163,12 +168,12 @@ def _linear(context: Context, node: Node) -> AnyReach:
 @rule(_aten.glu.default)
 def _glu(context: Context, node: Node) -> AnyReach:
     reach = plain(context, node)
-    dim = int(node.args[1]) if len(node.args) > 1 else -1  # type: ignore[arg-type]
+    dim = int(node.args[1]) if len(node.args) > 1 else -1
     ndim = len(context.spec(node).shape)
     return EVERYWHERE if reach is None or positive(dim, ndim) == reach.axis else reach
 
 
-# --- windows ---------------------------------------------------------------------------------------
+# --- windows ------------------------------------------------------------------------------------
 
 
 def window(reach: Reach, kernel: int, stride: int, before: int, dilation: int, size: int) -> Reach:
@@ -200,7 +205,7 @@ def _convolution(context: Context, node: Node) -> AnyReach:
     if reach is None or reach.axis < 2:
         return EVERYWHERE
     _, weight, _, stride, padding, dilation, transposed, _, _ = node.args
-    shape = context.spec(weight).shape  # type: ignore[arg-type]
+    shape = context.spec(weight).shape
     kernel, n = shape[reach.axis], len(shape) - 2
     step, pad, gap = (along(reach, v, n) for v in (stride, padding, dilation))
     size = context.spec(node).shape[reach.axis]
@@ -226,11 +231,17 @@ def _avg_pool(context: Context, node: Node) -> AnyReach:
     if reach is None:
         return EVERYWHERE
     _, kernel, stride, padding, _, _, _ = node.args
-    return _pool(context, node, reach, kernel, stride, padding, [1] * len(list(kernel)))  # type: ignore[arg-type]
+    return _pool(context, node, reach, kernel, stride, padding, [1] * len(list(kernel)))
 
 
 def _pool(
-    context: Context, node: Node, reach: Reach, kernel: Any, stride: Any, padding: Any, dilation: Any
+    context: Context,
+    node: Node,
+    reach: Reach,
+    kernel: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
 ) -> AnyReach:
     n = len(kernel)
     if reach.axis < len(context.spec(node).shape) - n:
@@ -252,7 +263,7 @@ def _upsample(context: Context, node: Node) -> AnyReach:
     same = all(
         a == b
         for i, (a, b) in enumerate(
-            zip(context.spec(node).shape, context.spec(node.args[0]).shape, strict=True)  # type: ignore[arg-type]
+            zip(context.spec(node).shape, context.spec(node.args[0]).shape, strict=True)
         )
         if i != reach.axis
     )
@@ -261,20 +272,20 @@ def _upsample(context: Context, node: Node) -> AnyReach:
     return reach.moved(reach.start * factor, reach.stop * factor, size=size)
 
 
-# --- the same values elsewhere ---------------------------------------------------------------------
+# --- the same values elsewhere ------------------------------------------------------------------
 
 
 @rule(_aten.permute.default)
 def _permute(context: Context, node: Node) -> AnyReach:
     reach = plain(context, node)
-    axes = [positive(a, len(context.spec(node).shape)) for a in node.args[1]]  # type: ignore[union-attr]
+    axes = [positive(a, len(context.spec(node).shape)) for a in node.args[1]]
     return EVERYWHERE if reach is None or axes[0] != 0 else reach.moved(axis=axes.index(reach.axis))
 
 
 @rule(_aten.transpose.int)
 def _transpose(context: Context, node: Node) -> AnyReach:
     reach = plain(context, node)
-    a, b = (positive(int(d), len(context.spec(node).shape)) for d in node.args[1:3])  # type: ignore[arg-type]
+    a, b = (positive(int(d), len(context.spec(node).shape)) for d in node.args[1:3])
     if reach is None or (a != b and 0 in (a, b)):
         return EVERYWHERE
     return reach.moved(axis={a: b, b: a}.get(reach.axis, reach.axis))
@@ -283,7 +294,7 @@ def _transpose(context: Context, node: Node) -> AnyReach:
 @rule(_aten.unsqueeze.default)
 def _unsqueeze(context: Context, node: Node) -> AnyReach:
     reach = plain(context, node)
-    axis = positive(int(node.args[1]), len(context.spec(node).shape))  # type: ignore[arg-type]
+    axis = positive(int(node.args[1]), len(context.spec(node).shape))
     if reach is None or axis == 0:
         return EVERYWHERE
     return reach.moved(axis=reach.axis + (axis <= reach.axis))
@@ -294,7 +305,7 @@ def _squeeze(context: Context, node: Node) -> AnyReach:
     reach = plain(context, node)
     if reach is None:
         return EVERYWHERE
-    shape = context.spec(node.args[0]).shape  # type: ignore[arg-type]
+    shape = context.spec(node.args[0]).shape
     gone = [a for a in axes_of(node, context, 1) if shape[a] == 1]
     if reach.axis in gone or 0 in gone:
         return EVERYWHERE
@@ -304,7 +315,7 @@ def _squeeze(context: Context, node: Node) -> AnyReach:
 @rule(_aten.reshape.default)
 def _reshape(context: Context, node: Node) -> AnyReach:
     reach = single(context, node)
-    before, after = context.spec(node.args[0]), context.spec(node)  # type: ignore[arg-type]
+    before, after = context.spec(node.args[0]), context.spec(node)
     if reach is None or before.batch_axis != 0 or after.batch_axis != 0:
         return EVERYWHERE
     if before.shape[0] != 1 or after.shape[0] != 1:
@@ -322,9 +333,7 @@ def _reshape(context: Context, node: Node) -> AnyReach:
     return EVERYWHERE
 
 
-def keep_axis(
-    old: tuple[int, ...], new: tuple[int, ...], axis: int
-) -> tuple[int, int, int] | None:
+def keep_axis(old: tuple[int, ...], new: tuple[int, ...], axis: int) -> tuple[int, int, int] | None:
     """Where a reshape leaves the position axis: (new axis, block length, repeats), or None.
 
     The axis survives when as many elements precede it as before, and it is whole, cut into blocks
@@ -364,7 +373,7 @@ def slice_of(node: Node, context: Context) -> tuple[int, int, int]:
     """Axis, first index and step of a slice."""
     args: list[Any] = list(node.args) + [0, None, None, 1][len(node.args) - 1 :]
     axis = positive(args[1], len(context.spec(node).shape))
-    size = context.spec(node.args[0]).shape[axis]  # type: ignore[arg-type]
+    size = context.spec(node.args[0]).shape[axis]
     begin = 0 if args[2] is None else args[2]
     return axis, min(begin + size if begin < 0 else begin, size), args[4]
 
@@ -373,7 +382,7 @@ def slice_of(node: Node, context: Context) -> tuple[int, int, int]:
 def _select(context: Context, node: Node) -> AnyReach:
     reach = plain(context, node)
     ndim = len(context.spec(node).shape) + 1
-    axis = positive(int(node.args[1]), ndim)  # type: ignore[arg-type]
+    axis = positive(int(node.args[1]), ndim)
     if reach is None or axis in (0, reach.axis):
         return EVERYWHERE
     return reach.moved(axis=reach.axis - (axis < reach.axis))
@@ -382,7 +391,7 @@ def _select(context: Context, node: Node) -> AnyReach:
 @rule(_aten.index_select.default)
 def _index_select(context: Context, node: Node) -> AnyReach:
     reach = plain(context, node)
-    axis = positive(int(node.args[1]), len(context.spec(node).shape))  # type: ignore[arg-type]
+    axis = positive(int(node.args[1]), len(context.spec(node).shape))
     return EVERYWHERE if reach is None or axis in (0, reach.axis) else reach
 
 
@@ -413,7 +422,7 @@ def _pad(context: Context, node: Node) -> AnyReach:
 def pads_of(node: Node, context: Context) -> list[int]:
     """Elements put before each axis (negative: taken away)."""
     ndim = len(context.spec(node).shape)
-    pads = list(node.args[1])  # type: ignore[arg-type]
+    pads = list(node.args[1])
     before = [0] * ndim
     for i in range(len(pads) // 2):
         before[ndim - 1 - i] = pads[2 * i]
@@ -422,7 +431,7 @@ def pads_of(node: Node, context: Context) -> list[int]:
 
 @rule(_aten.cat.default)
 def _cat(context: Context, node: Node) -> AnyReach:
-    parts: list[Node] = list(node.args[0])  # type: ignore[arg-type]
+    parts: list[Node] = list(node.args[0])
     axis = cat_axis(node, context)
     touched, offset = [], 0
     for part in parts:
@@ -439,7 +448,7 @@ def _cat(context: Context, node: Node) -> AnyReach:
 
 
 def cat_axis(node: Node, context: Context) -> int:
-    axis = int(node.args[1]) if len(node.args) > 1 else int(node.kwargs.get("dim", 0))  # type: ignore[arg-type]
+    axis = int(node.args[1]) if len(node.args) > 1 else int(node.kwargs.get("dim", 0))
     return positive(axis, len(context.spec(node).shape))
 
 

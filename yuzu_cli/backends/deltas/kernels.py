@@ -11,12 +11,13 @@ import torch
 
 from yuzu_cli.backends.deltas.states import Chunk, Frame, Win, overlap
 
-
 FEW_PRODUCT = 1 << 18
 """Elements of one group of taps' product, see `convolve_to_few`."""
 
 
-def convolve(rows: torch.Tensor, taps: torch.Tensor, shift: int, gap: int, width: int) -> torch.Tensor:
+def convolve(
+    rows: torch.Tensor, taps: torch.Tensor, shift: int, gap: int, width: int
+) -> torch.Tensor:
     """Stride-1 convolution of windows as one matrix product per tap.
 
     Parameters
@@ -116,7 +117,9 @@ def multiply(x: torch.Tensor, tap: torch.Tensor, out: torch.Tensor, fresh: bool)
         out.add_(product)
 
 
-def strided_taps(rows: torch.Tensor, taps: torch.Tensor, stride: int, gap: int, width: int) -> torch.Tensor:
+def strided_taps(
+    rows: torch.Tensor, taps: torch.Tensor, stride: int, gap: int, width: int
+) -> torch.Tensor:
     """Convolution with a stride; output row o reads rows ``o * stride + k * gap`` of `rows`."""
     out = None
     for k in range(taps.shape[0]):
@@ -133,7 +136,9 @@ def strided_taps(rows: torch.Tensor, taps: torch.Tensor, stride: int, gap: int, 
 def transposed_taps(
     rows: torch.Tensor, taps: torch.Tensor, shift: int, stride: int, gap: int, width: int
 ) -> torch.Tensor:
-    """Transposed convolution: row r of the input reaches output rows ``shift + r * stride + k * gap``."""
+    """Transposed convolution: row r of the input reaches output rows ``shift + r * stride + k *
+    gap``.
+    """
     n_out = taps.shape[-1] if taps.dim() == 3 else taps.shape[1] * taps.shape[3]
     out = rows.new_zeros((width, *rows.shape[1:-1], n_out))
     product = rows.new_empty((*rows.shape[:-1], n_out))
@@ -167,14 +172,17 @@ def sum_rows(rows: torch.Tensor, kernel: int, stride: int, width: int) -> torch.
     return out
 
 
-def pooling_frame(frame: Frame, stride: int, before: int, kernel: int, gap: int, size: int) -> Frame:
+def pooling_frame(
+    frame: Frame, stride: int, before: int, kernel: int, gap: int, size: int
+) -> Frame:
     """The input rows that the pooled windows of `frame` read."""
     width = (frame.width - 1) * stride + (kernel - 1) * gap + 1
     return Frame(frame.start * stride - before, width, size)
 
 
 def dense(chunk: Chunk, win: Win, weight: torch.Tensor) -> torch.Tensor:
-    """Deltas of a linear layer over flattened windows: each window start meets its slice of the weight.
+    """Deltas of a linear layer over flattened windows: each window start meets its slice of the
+    weight.
 
     Parameters
     ----------

@@ -1,9 +1,10 @@
 """Values in flight: windows of what edits change, whole tensors, and the references beneath them.
 
-A chunk holds P positions, K = A - 1 letters at each and B sequences: E = P*K*B mutants. A window tensor is
-laid out position first, ``(w, P, K, B, C)``, where C is every other axis of the model's tensor flattened:
-then a tap of a convolution is one plain matrix product, a reference row is contiguous, and one gather
-serves all letters. A window holds deltas (mutant minus reference; zero outside the tensor) or values.
+A chunk holds P positions, K = A - 1 letters at each and B sequences: E = P*K*B mutants. A window
+tensor is laid out position first, ``(w, P, K, B, C)``, where C is every other axis of the
+model's tensor flattened: then a tap of a convolution is one plain matrix product, a reference
+row is contiguous, and one gather serves all letters. A window holds deltas (mutant minus
+reference; zero outside the tensor) or values.
 """
 
 from __future__ import annotations
@@ -95,8 +96,8 @@ class Win:
     is_delta : bool
         Deltas, zero outside the tensor; otherwise values, undefined outside it.
     pairs : bool
-        Rows for every (letter to, letter from) instead of every mutant: the same at each position, as
-        long as only linear maps lie between the input and here.
+        Rows for every (letter to, letter from) instead of every mutant: the same at each
+        position, as long as only linear maps lie between the input and here.
     owned : bool
         No other window points to these rows, so the last reader may overwrite them.
     axis, rest : int, tuple of int
@@ -196,7 +197,8 @@ class Chunk:
             return Frame(np.full_like(start, first), last - first, reach.size)
         return Frame(start, width, reach.size)
 
-    def index(self, values: Ints) -> torch.Tensor:
+    def index(self, values: np.ndarray) -> torch.Tensor:
+        """Integers or flags as a tensor on the device."""
         return torch.as_tensor(values, device=self.device)
 
     # --- references in windows --------------------------------------------------------------------
@@ -236,7 +238,9 @@ class Chunk:
         return win
 
     def as_delta(self, win: Win) -> Win:
-        """The window as deltas. Values are turned into deltas in place, for all who hold the window."""
+        """The window as deltas. Values are turned into deltas in place, for all who hold the
+        window.
+        """
         if not win.is_delta:
             win.rows.sub_(self.gather(win.name, win.axis, win.frame))
             win.is_delta = True
@@ -252,7 +256,7 @@ class Chunk:
         return Win(win.name, win.frame, rows, False, win.axis, win.rest)
 
     def reframe(self, win: Win, frame: Frame) -> Win:
-        """Deltas laid into other windows; rows that were in none are zero, rows in none are lost."""
+        """Deltas laid into other windows; rows that were in none are zero."""
         if frame.same(win.frame):
             return win
         win = self.expand(win)
@@ -283,7 +287,7 @@ class Chunk:
         return rows.view(frame.width, *win.rows.shape[1:])
 
     def values_in(self, win: Win, frame: Frame, fill: float) -> torch.Tensor:
-        """Values in other windows, the reference where no edit reaches, `fill` outside the tensor."""
+        """Values in other windows: the reference where no edit reaches, `fill` outside."""
         win = self.expand(win)
         reference = self.gather(win.name, win.axis, frame)
         parts = list(runs(win.frame.start - frame.start))

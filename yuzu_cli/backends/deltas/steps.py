@@ -1,8 +1,8 @@
 """From strategy to arithmetic: one prepared step per node of the windowed part of a graph.
 
-A step is made once per model (weights laid out as its kernel wants them) and run once per chunk. It reads
-the states of its arguments and returns its own. Steps that need no window do not appear here: the whole
-tensor is computed by the node's own call.
+A step is made once per model (weights laid out as its kernel wants them) and run once per chunk.
+It reads the states of its arguments and returns its own. Steps that need no window do not appear
+here: the whole tensor is computed by the node's own call.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Step: TypeAlias = Callable[[Chunk, dict[str, State]], State]
 
 
 class Prepared:
-    """What making a step may look at: the node, its place in the graph, and the model's constants."""
+    """What making a step may look at: the node, its place in the graph, the constants."""
 
     def __init__(self, node: Node, program: Program, reaches: dict[str, AnyReach]) -> None:
         self.node, self.program, self.context = node, program, Context(program, reaches)
@@ -77,17 +77,17 @@ def window_of(chunk: Chunk, states: dict[str, State], node: Node) -> Win:
     return state
 
 
-# --- convolution -----------------------------------------------------------------------------------
+# --- convolution --------------------------------------------------------------------------------
 
 
 def convolution(p: Prepared) -> Step:
     """Deltas convolved tap by tap; letters seen straight from the input as pairs."""
-    x, weight, _, stride, padding, dilation, transposed, _, groups = p.node.args
+    _, weight, _, stride, padding, dilation, transposed, _, groups = p.node.args
     reach, out_reach = p.reach_of(p.source), p.reach
     assert out_reach is not None
     n = len(p.spec.shape) - 2
     step, pad, gap = (along(reach, v, n) for v in (stride, padding, dilation))
-    taps = lay_out_taps(p, p.constant(weight), reach, padding, bool(transposed), int(groups))  # type: ignore[arg-type]
+    taps = lay_out_taps(p, p.constant(weight), reach, padding, bool(transposed), int(groups))
     kernel = taps.shape[0]
     span = (kernel - 1) * gap
 
@@ -99,7 +99,9 @@ def convolution(p: Prepared) -> Step:
             return p.win(frame, rows, True, pairs=True)
         win = chunk.expand(win)
         if not win.frame.common:
-            win = chunk.reframe(win, chunk.frame(reach))  # to one window for all, where that is near
+            win = chunk.reframe(
+                win, chunk.frame(reach)
+            )  # to one window for all, where that is near
         start, rows_in = win.frame.start, win.frame.width
         if win.frame.common or (step > 1 and not transposed):
             frame = chunk.frame(out_reach, win.frame)
@@ -115,7 +117,9 @@ def convolution(p: Prepared) -> Step:
             rows = kernels.convolve(win.rows, taps, shift, gap, frame.width)
         else:
             below = kernels.pooling_frame(frame, step, pad, kernel, gap, win.frame.size)
-            rows = kernels.strided_taps(chunk.reframe(win, below).rows, taps, step, gap, frame.width)
+            rows = kernels.strided_taps(
+                chunk.reframe(win, below).rows, taps, step, gap, frame.width
+            )
         return chunk.masked(p.win(frame, rows, True))
 
     return run
@@ -124,7 +128,9 @@ def convolution(p: Prepared) -> Step:
 def lay_out_taps(
     p: Prepared, weight: torch.Tensor, reach: Reach, padding: Any, transposed: bool, groups: int
 ) -> torch.Tensor:
-    """Weights as (kernel, I, O), or (kernel, G, I/G, O/G); I and O with any dummy axis flattened in."""
+    """Weights as (kernel, I, O), or (kernel, G, I/G, O/G); I and O with any dummy axis flattened
+    in.
+    """
     if weight.dim() == 4:
         other, pads = 5 - reach.axis, list(padding)
         if p.context.spec(p.source).shape[other] == 1:
@@ -143,7 +149,7 @@ def lay_out_taps(
     return (taps[:, 0] if groups == 1 else taps).contiguous()
 
 
-# --- pooling ---------------------------------------------------------------------------------------
+# --- pooling ------------------------------------------------------------------------------------
 
 
 def max_pool(p: Prepared) -> Step:
@@ -179,7 +185,7 @@ def avg_pool(p: Prepared) -> Step:
     counts = torch.nn.functional.avg_pool1d(ones, k, s, pad, bool(ceil), bool(count))[0, 0]
     begin = torch.arange(out_reach.size) * s - pad
     inside = (begin + k).clamp(max=reach.size) - begin.clamp(min=0)
-    divisors = inside / counts if divisor is None else torch.full_like(counts, float(divisor))  # type: ignore[arg-type]
+    divisors = inside / counts if divisor is None else torch.full_like(counts, float(divisor))
     weights = (1 / divisors).numpy()
     by_value = how.feeds_sensitive(p.node)
 
@@ -213,7 +219,7 @@ _IN_PLACE: dict[Any, Callable[[torch.Tensor], torch.Tensor]] = {
 """Functions of one tensor that may overwrite it when nobody else reads it."""
 
 
-# --- position by position --------------------------------------------------------------------------
+# --- position by position -----------------------------------------------------------------------
 
 
 def pointwise(p: Prepared) -> Step:
@@ -233,9 +239,11 @@ def pointwise(p: Prepared) -> Step:
             rows = value.rows if fresh else value.rows.clone()
             return p.win(frame, in_place(rows), False)
         values = {name: in_frame(chunk, w, frame) for name, w in wins.items()}
-        arguments = fill((p.node.args, p.node.kwargs), lambda n: argument(p, chunk, n, values, frame))
+        arguments = fill(
+            (p.node.args, p.node.kwargs), lambda n: argument(p, chunk, n, values, frame)
+        )
         args, kwargs = arguments
-        result = p.node.target(*args, **kwargs)  # type: ignore[operator]
+        result = p.node.target(*args, **kwargs)
         return p.win(frame, as_rows(chunk, result, reach, frame), False)
 
     return run
@@ -258,7 +266,9 @@ def in_frame(chunk: Chunk, win: Win, frame: Frame) -> Win:
 
 
 def argument(p: Prepared, chunk: Chunk, node: Node, values: dict[str, Win], frame: Frame) -> Any:
-    """One argument of the node's own call: a window, a constant, or a constant's rows in the window."""
+    """One argument of the node's own call: a window, a constant, or a constant's rows in the
+    window.
+    """
     if node.name in values:
         return values[node.name].logical()
     constant = p.constant(node)
@@ -307,7 +317,7 @@ def linear_map(p: Prepared) -> Step:
     assert reach is not None
     target, args = p.node.target, p.node.args
     if target in (_aten.add.Tensor, _aten.sub.Tensor):
-        alpha = float(p.node.kwargs.get("alpha", 1))  # type: ignore[arg-type]
+        alpha = float(p.node.kwargs.get("alpha", 1))
         factor = -alpha if target is _aten.sub.Tensor else alpha
         terms = [(a, f) for a, f in ((args[0], 1.0), (args[1], factor)) if a in p.touched]
         return sum_of_windows(p, reach, terms)
@@ -325,7 +335,7 @@ def linear_map(p: Prepared) -> Step:
                 argument(p, chunk, v, scaled, win.frame) if isinstance(v, Node) else v
                 for v in args[:2]
             )
-            result = target(a, b)  # type: ignore[operator]
+            result = target(a, b)
         rows = result.movedim(reach.axis, 0).reshape(win.rows.shape).contiguous()
         return p.win(win.frame, rows, True, win.pairs)
 
@@ -384,7 +394,7 @@ def add_into(into: Win, win: Win, factor: float) -> None:
             view.add_(piece.reshape(*shape, *win.rest), alpha=factor)
 
 
-# --- windows elsewhere -----------------------------------------------------------------------------
+# --- windows elsewhere --------------------------------------------------------------------------
 
 
 def move(p: Prepared) -> Step:
@@ -424,7 +434,10 @@ def shifted(p: Prepared, geometry: Callable[[Frame], Frame]) -> Step:
         win = chunk.as_delta(window_of(chunk, states, p.source))
         frame = geometry(win.frame)
         if frame.common and not frame.inside and not win.pairs:
-            low, high = max(int(frame.start[0]), 0), min(int(frame.start[0]) + frame.width, frame.size)
+            low, high = (
+                max(int(frame.start[0]), 0),
+                min(int(frame.start[0]) + frame.width, frame.size),
+            )
             moved = p.win(frame, win.rows, True)
             if high <= low:
                 low, high = 0, 1
@@ -460,7 +473,7 @@ def renamed(p: Prepared, repeat: int, mirror: bool) -> Step:
             return p.win(frame, rows, win.is_delta, win.pairs)
         if mirror:
             frame = Frame(reach.size - frame.start - frame.width, frame.width, reach.size)
-        result = p.node.target(win.logical(), *p.node.args[1:], **p.node.kwargs)  # type: ignore[operator]
+        result = p.node.target(win.logical(), *p.node.args[1:], **p.node.kwargs)
         rows = result.movedim(reach.axis, 0).reshape(*win.rows.shape[:-1], -1).contiguous()
         return p.win(frame, rows, win.is_delta, win.pairs, win.owned)
 
@@ -468,7 +481,7 @@ def renamed(p: Prepared, repeat: int, mirror: bool) -> Step:
 
 
 def shareable(chunk: Chunk, p: Prepared, win: Win) -> Win:
-    """A window whose rows a second window may point to: values belong to one only, deltas to many."""
+    """A window whose rows a second may point to: values belong to one, deltas to many."""
     if len(p.source.users) > 1:
         chunk.as_delta(win)
         win.owned = False
@@ -479,7 +492,7 @@ def padded_elsewhere(p: Prepared) -> Step:
     """Padding of other axes: zeros among the deltas."""
     reach = p.reach
     assert reach is not None
-    pads = list(p.node.args[1])  # type: ignore[arg-type]
+    pads = list(p.node.args[1])
     own = len(p.spec.shape) - 1 - reach.axis
     shift = 0
     if len(pads) > 2 * own:
@@ -502,7 +515,7 @@ def concatenation(p: Prepared) -> Step:
     """Channels side by side: deltas of the touched parts, zeros for the others."""
     reach = p.reach
     assert reach is not None
-    parts: list[Node] = list(p.node.args[0])  # type: ignore[arg-type]
+    parts: list[Node] = list(p.node.args[0])
     axis = p.node.args[1] if len(p.node.args) > 1 else p.node.kwargs.get("dim", 0)
     assert isinstance(axis, int)
     shapes = [
@@ -558,7 +571,9 @@ def reshape(p: Prepared) -> Step:
             frame = chunk.frame(reach, win.frame)
             below = Frame(frame.start * blocks, frame.width * blocks, old.size)
             rows = chunk.reframe(win, below).rows
-            rows = rows.view(frame.width, blocks, *chunk.shape, ahead, -1).permute(0, 2, 3, 4, 5, 1, 6)
+            rows = rows.view(frame.width, blocks, *chunk.shape, ahead, -1).permute(
+                0, 2, 3, 4, 5, 1, 6
+            )
         else:
             frame = Frame(win.frame.start * repeats, win.frame.width * repeats, reach.size)
             rows = win.rows.view(win.frame.width, *chunk.shape, ahead, repeats, -1)
@@ -578,7 +593,7 @@ def flattened(p: Prepared, make: Callable[[Chunk, dict[str, State]], Win]) -> St
     return run
 
 
-# --- endings ---------------------------------------------------------------------------------------
+# --- endings ------------------------------------------------------------------------------------
 
 
 def dense(p: Prepared) -> Step:
@@ -590,7 +605,9 @@ def dense(p: Prepared) -> Step:
     laid_out = shaped.reshape(reach.size, -1, weight.shape[1]).contiguous()
 
     def run(chunk: Chunk, states: dict[str, State]) -> Full:
-        return Full(p.name, kernels.dense(chunk, window_of(chunk, states, p.source), laid_out), True)
+        return Full(
+            p.name, kernels.dense(chunk, window_of(chunk, states, p.source), laid_out), True
+        )
 
     return run
 

@@ -1,4 +1,5 @@
-"""Whole tensors for every mutant of a chunk: each node's own call, on deltas where that is the same.
+"""Whole tensors for every mutant of a chunk: each node's own call, on deltas where that is the
+same.
 
 Also the place where windows end that no strategy continues: they are laid into the reference.
 """
@@ -50,8 +51,10 @@ class Scope:
         """The node's value for every mutant, into the states."""
         if node.target in _LINEAR and not how.feeds_sensitive(node) and self._on_deltas(node):
             return
-        read = self.value if torch.Tag.pointwise in getattr(node.target, "tags", ()) else self.packed
-        result = node.target(*fill(node.args, read), **fill(node.kwargs, read))  # type: ignore[operator]
+        read = (
+            self.value if torch.Tag.pointwise in getattr(node.target, "tags", ()) else self.packed
+        )
+        result = node.target(*fill(node.args, read), **fill(node.kwargs, read))
         if isinstance(result, torch.Tensor) and node.name in self.program.specs:
             self.states[node.name] = Full(node.name, result, False)
         else:
@@ -68,10 +71,10 @@ class Scope:
         assert isinstance(source, Node)
         data = self.chunk.whole(state) if isinstance(state, Win) else state.data
         if node.target is ops.linear:
-            result = ops.linear(data, self.program.constants[node.args[1].name], None)  # type: ignore[union-attr]
+            result = ops.linear(data, self.program.constants[node.args[1].name], None)
         else:
             rest = fill(node.args[1:], self.value)
-            result = node.target(data, *rest, **fill(node.kwargs, self.value))  # type: ignore[operator]
+            result = node.target(data, *rest, **fill(node.kwargs, self.value))
         self.states[node.name] = Full(node.name, result, True)
         return True
 
@@ -106,4 +109,4 @@ class Scope:
         if node.target is operator.mul and not node.kwargs:
             a, b = fill(node.args, self.value)
             return a * b
-        return node.target(*fill(node.args, self.value), **fill(node.kwargs, self.value))  # type: ignore[operator]
+        return node.target(*fill(node.args, self.value), **fill(node.kwargs, self.value))

@@ -1,0 +1,32 @@
+"""`yuzu explain`: what the tool understood of a model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from yuzu_cli.cli import _console
+from yuzu_cli.cli._options import config_options, read_config, verbosity_options
+
+
+@click.command("explain", short_help="How a model would be computed, and what that costs.")
+@config_options("model", "length", "device", "precision", "targets", "reduce", "mutate")
+@verbosity_options
+def command(**params: Any) -> None:
+    """Every operation of a model: its shape, what an edit reaches in it, how that is computed
+    exactly.
+
+    Multiply-adds and bytes are for one mutant, as planned and the naive way. An operation shown as
+    "whole tensor" is computed in full for every mutant; that costs time, never correctness.
+
+    \b
+    Example:
+      yuzu explain -m model.pt -l 1000
+    """
+    config = read_config(params)
+    with _console.messages(config.run.verbosity):
+        from yuzu_cli.engine.explain import explain
+
+        text = explain(config)
+    click.echo(text)

@@ -1,0 +1,80 @@
+"""What the tool understood of a model, as text. Runs no sequence of the user's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from yuzu_cli.alphabet import parse_alphabet
+from yuzu_cli.backends import BACKENDS, get_backend
+from yuzu_cli.backends.base import Settings
+from yuzu_cli.backends.windowed import WindowedRunner, understand
+from yuzu_cli.engine.device import DTYPES, computing, resolve_device
+from yuzu_cli.engine.limits import working_memory
+from yuzu_cli.engine.setup import load_models, mutated_positions
+from yuzu_cli.errors import UsageError
+from yuzu_cli.graph.program import CaptureError
+from yuzu_cli.model import Model
+from yuzu_cli.plan.describe import describe, short
+
+if TYPE_CHECKING:
+    from yuzu_cli.config import RunConfig
+
+
+def explain(config: RunConfig) -> str:
+    """Node by node: operation, shape, reach, strategy, cost; then what each backend makes of it.
+
+    Raises
+    ------
+    UsageError
+        The length is missing.
+    ModelError
+        A model cannot be used.
+    """
+    if config.input.length is None:
+        raise UsageError("input.length", "is needed to explain a model", "give --length")
+    alphabet = parse_alphabet(config.model.alphabet)
+    device = resolve_device(config.compute.device)
+    with computing(config.compute.precision, device):
+        settings = Settings(
+            length=config.input.length,
+            device=device,
+            dtype=DTYPES[config.compute.precision],
+            memory=working_memory(device),
+            seed=config.compute.seed,
+        )
+        models = load_models(config, alphabet.size, settings)
+        positions = len(mutated_positions(config.mutate, settings.length))
+        return "\n\n".join(_one(model, settings, positions) for model in models)
+
+
+def _one(model: Model, settings: Settings, positions: int) -> str:
+    head = (
+        f"{model.path}: {model.kind}, layout {model.layout}, {model.alphabet_size} letters x "
+        f"{settings.length} positions -> {model.n_targets} targets"
+    )
+    try:
+        found = understand(model, settings)
+    except CaptureError as error:
+        body = f"not captured as one graph: {error}\nnaive computes every mutant in full"
+        return f"{head}\n\n{body}\n\n{_backends(model, settings, positions)}"
+    table = describe(found.program, found.reaches, found.plan)
+    runner = WindowedRunner(model, settings)
+    count = runner.positions_per_chunk(1)
+    memory = runner.chunk_bytes(1)
+    chunk = f"windowed takes {count} positions at a time, about {short(memory)}B of window tensors"
+    return f"{head}\n\n{table}\n{chunk}\n\n{_backends(model, settings, positions)}"
+
+
+def _backends(model: Model, settings: Settings, positions: int) -> str:
+    """A line per backend: exact or not, and its work for one sequence, or why it is out."""
+    lines = []
+    for name in BACKENDS:
+        backend = get_backend(name)
+        kind = "exact" if backend.exact else "first order"
+        reason = backend.unsupported(model, settings)
+        if reason is None:
+            work = short(backend.cost(model, settings, positions))
+            lines.append(f"{name:<9} {kind}, work of {work} naive multiply-adds a sequence")
+        else:
+            lines.append(f"{name:<9} {kind}, out: {reason}")
+    return "\n".join(lines)
