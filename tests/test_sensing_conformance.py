@@ -48,18 +48,22 @@ def codes_of(model: Model, settings: Settings) -> dict[str, Code]:
     return make_design(model, settings, slack=math.inf).codes
 
 
-def check(subject: Subject, matrix: str, folder: Path) -> None:
-    runner = runner_of(subject, matrix, folder)
+def check(
+    subject: Subject, matrix: str, folder: Path, positions: range | None = None, **options: object
+) -> YuzuRunner:
+    runner = runner_of(subject, matrix, folder, **options)
     if not runner.probed:
         pytest.skip("no convolution acts on windows")
     if matrix in PUBLISHED:
-        exact = truth(subject, tuple(range(subject.length)))
-        found = scores(runner, subject.sequences(), range(subject.length), subject.letters)
+        where = positions or range(subject.length)
+        exact = truth(subject, tuple(where))
+        found = scores(runner, subject.sequences(), where, subject.letters)
         for one, (expected, naive32) in zip(found, exact, strict=True):
             oracle.assert_exact(one, expected, naive32, floor=PUBLISHED_ERROR, slack=1.5)
     else:
-        judge(subject, runner)
+        judge(subject, runner, positions)
     assert all(step.taken and not step.left for step in runner.probed.values())
+    return runner
 
 
 CAPTURED = [case.name for case in CASES if case.captured]
@@ -97,14 +101,13 @@ def test_reduced_zoo(name, matrix, folder):
     check(zoo_subject(name, REDUCED.get(name, 101), 0.08), matrix, folder)
 
 
-@pytest.mark.parametrize("matrix", USEFUL)
+@pytest.mark.parametrize("matrix", MATRICES)
 def test_little_memory_and_some_positions(matrix, folder):
     """Small chunks that begin anywhere use part of the slots."""
     subject = case_subject("dilated-residual-stack")
-    runner = runner_of(subject, matrix, folder, memory=1 << 17)
+    part = range(7, subject.length - 9, 2)
+    runner = check(subject, matrix, folder, part, memory=1 << 17)
     assert runner.positions_per_chunk(3) < subject.length // 4
-    judge(subject, runner)
-    judge(subject, runner, positions=range(7, subject.length - 9, 2))
 
 
 def test_the_default_takes_windows_where_they_are_cheaper(folder):

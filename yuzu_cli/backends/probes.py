@@ -25,6 +25,8 @@ from yuzu_cli.model import Model
 from yuzu_cli.plan import strategies as how
 from yuzu_cli.reach.domain import Ints, Reach
 
+MOST_PLANS = 256
+"""Geometries of chunks that are remembered."""
 SLACK = 1.5
 """Probes are taken where they cost at most so many times the multiply-adds of the windows."""
 
@@ -133,10 +135,17 @@ class Probed:
         self.plain: Step = STEPS[how.CONVOLUTION](p)
         self.weight = p.constant(p.node.args[1]).numel()
         self.taken = self.left = 0
+        self._plans: dict[tuple[bytes, bytes, int, bool], tuple[_Rows, _Rows] | None] = {}
 
     def __call__(self, chunk: Chunk, states: dict[str, State]) -> State:
         win = chunk.as_delta(window_of(chunk, states, self.p.source))
-        plan = self._plan(chunk, win)
+        frame = win.frame
+        key = (chunk.positions.tobytes(), frame.start.tobytes(), frame.width, win.pairs)
+        if key not in self._plans:  # chunks lie alike in every batch
+            if len(self._plans) >= MOST_PLANS:
+                self._plans.clear()
+            self._plans[key] = self._plan(chunk, win)
+        plan = self._plans[key]
         if plan is None:
             self.left += 1
             return self.plain(chunk, states)

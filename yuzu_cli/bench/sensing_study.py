@@ -211,7 +211,7 @@ def layer_table(
             parts = {part: seconds / rounds for part, seconds in split.seconds.items()}
             yield {
                 "filters": n, "kernel": kernel, "length": length, "matrix": matrix,
-                "alpha": design.alpha, "probes": step.code.probes,
+                "alpha": design.alpha, "count": step.code.probes,
                 "naive": naive * 3 * length / NAIVE_MUTANTS, **times, **parts,
             }  # fmt: skip
 
