@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from yuzu_cli.backends.base import Block, Settings
-from yuzu_cli.backends.passes import PassSize, one_hot, pass_rows, row_cost
+from yuzu_cli.backends.passes import LEAST_ROWS, PassSize, one_hot, pass_rows, row_cost
 from yuzu_cli.model import Model
 
 
@@ -80,7 +80,11 @@ class NaiveRunner:
         return Block(index, self._forward(x) - self.outputs[sequence])
 
     def _forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.model(x).float()
+        rows = len(x)
+        missing = min(self.size.rows, LEAST_ROWS) - rows
+        if missing > 0:
+            x = torch.cat([x, x[-1:].expand(missing, *x.shape[1:])])
+        return self.model(x)[:rows].float()
 
 
 def mutant_index(codes: torch.Tensor, positions: np.ndarray, size: int) -> torch.Tensor:

@@ -26,6 +26,13 @@ Measured on four nets: the best passes return 5 to 40 MB in all, more where ther
 as every pass reads them. Larger ones are never better, and slower where the caches are shared.
 """
 
+LEAST_ROWS = 4
+"""A pass of fewer rows takes other kernels, which round otherwise.
+
+What the rounding of a mutant and of its sequence have in common then no longer cancels: up to six
+times the error on a BPNet.
+"""
+
 GPU_PASS_ROWS = 4096
 """More rows than this fill no GPU better."""
 
@@ -81,7 +88,7 @@ def pass_rows(model: Model, settings: Settings, bytes_per_row: int) -> int:
     if settings.device.type == "cpu":
         weights = sum(p.numel() * p.element_size() for p in model.parameters())
         best = CPU_PASS_BYTES + min(weights, CPU_PASS_BYTES)
-        rows = min(rows, _power_of_two(best / bytes_per_row, round))
+        rows = min(rows, max(LEAST_ROWS, _power_of_two(best / bytes_per_row, round)))
     else:
         rows = min(rows, GPU_PASS_ROWS)
     low, high = model.batch_range
