@@ -141,6 +141,8 @@ def heading(row: Row) -> str:
         parts.append(f"{case.batch} at a time")
     if case.width != 1.0:
         parts.append(f"{case.width:g} of the channels")
+    if case.score != "auto":
+        parts.append(case.score)
     return ", ".join([*parts, case.precision, case.device])
 
 
@@ -156,6 +158,8 @@ def blocks(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
 def cells(rows: Sequence[Row]) -> list[list[str]]:
     """A table of text, header first, of the rows that have numbers; empty columns left out."""
     good = [row for row in rows if row.status == "ok"]
+    if not good:
+        return []
     columns = [
         (name, [column(row) for row in good])
         for name, column in COLUMNS
@@ -218,9 +222,9 @@ def as_markdown(section: Section) -> str:
     for title, rows in blocks(section.rows):
         table = cells(rows)
         lines += [f"**{title}**", ""]
-        lines.append("| " + " | ".join(table[0]) + " |")
-        lines.append("|" + "---|" * len(table[0]))
-        lines += ["| " + " | ".join(line) + " |" for line in table[1:]]
+        if table:
+            table.insert(1, ["---"] * len(table[0]))
+        lines += ["| " + " | ".join(line) + " |" for line in table]
         said = [*refusals(rows), *notes(rows)]
         lines += ["", *(f"- {line}" for line in said), ""] if said else [""]
     return "\n".join(lines).rstrip() + "\n"

@@ -54,6 +54,8 @@ class Case:
         Of the weights of an architecture, and of the sequences.
     fasta : str or None
         Where the sequences come from; random ones without it.
+    score : str
+        What backends return: `delta`, `l2`, or `auto` for deltas unless they are too large.
     """
 
     model: str
@@ -65,6 +67,7 @@ class Case:
     width: float = 1.0
     seed: int = 0
     fasta: str | None = None
+    score: str = "auto"
 
     @property
     def name(self) -> str:
@@ -183,9 +186,16 @@ def ready(case: Case) -> Iterator[Subject]:
             positions=np.arange(case.length, dtype=np.int64),
             settings=settings,
             batch=batch,
-            score="delta" if deltas <= DELTA_BYTES else "l2",
+            score=_score(case, deltas),
             truth=find_truth(path, model, settings, codes),
         )
+
+
+def _score(case: Case, deltas: int) -> str:
+    """What is returned, `deltas` bytes of them being had at a time."""
+    if case.score != "auto":
+        return case.score
+    return "delta" if deltas <= DELTA_BYTES else "l2"
 
 
 def _batch(case: Case, model: Model, settings: Settings) -> int:

@@ -48,10 +48,14 @@ class Suite:
 
 
 def _grid(
-    models: Sequence[str], lengths: Sequence[int], counts: Sequence[int], width: float = 1.0
+    models: Sequence[str],
+    lengths: Sequence[int],
+    counts: Sequence[int],
+    width: float = 1.0,
+    score: str = "auto",
 ) -> list[Case]:
     return [
-        Case(model, length, count, width=width)
+        Case(model, length, count, width=width, score=score)
         for model in models
         for length in lengths
         for count in counts
@@ -59,11 +63,13 @@ def _grid(
 
 
 def _fig2(full: bool) -> list[Case]:
-    return _grid(SIX, (1000,), (1, 4, 16, 64)) if full else _grid(SIX, (250,), (1, 4), 0.5)
+    if full:
+        return _grid(SIX, (1000,), (1, 4, 16, 64), score="l2")
+    return _grid(SIX, (250,), (1, 4), 0.5, "l2")
 
 
 def _fig3(full: bool) -> list[Case]:
-    return _grid(SIX, (1000,), (1,)) if full else _grid(SIX[:4], (150,), (1,), 0.25)
+    return _grid(SIX, (1000,), (1,)) if full else _grid(SIX, (200,), (1,), 0.25, "l2")
 
 
 def _fastism(full: bool) -> list[Case]:
@@ -95,7 +101,7 @@ SUITES: dict[str, Suite] = {
             "yuzu-fig2",
             "Yuzu, figure 2: six models, several sequences at once",
             "After Schreiber et al., Bioinformatics 38(14), 2022: time of a sequence against the "
-            "number of sequences. Random weights, random sequences.",
+            "number of sequences. The l2 score, as there. Random weights, random sequences.",
             _fig2,
             backends=(
                 *("naive", "windowed", "yuzu:interleaved", "yuzu:orthogonal"),
