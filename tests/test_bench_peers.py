@@ -13,12 +13,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from yuzu_cli.bench import peers, zoo
-from yuzu_cli.bench.chain import Rows, layers, leaves
-from yuzu_cli.bench.fastism import FastISM, translate
+from yuzu_cli.bench import zoo
 from yuzu_cli.bench.measure import Row, measure
 from yuzu_cli.bench.methods import CannotRun, backend_method
-from yuzu_cli.bench.peers import PEERS, Peer, peer_method
+from yuzu_cli.bench.peers import PEERS, base, peer_method, yuzu_ism
+from yuzu_cli.bench.peers.base import Peer
+from yuzu_cli.bench.peers.chain import Rows, layers, leaves
+from yuzu_cli.bench.peers.fastism import FastISM, translate
 from yuzu_cli.bench.subject import Case
 
 CHAINS = ("onelayer", "toynet", "deepsea", "basset", "factorized-basset", "aitac3", "aitac8")
@@ -68,7 +69,7 @@ class ByPosition(nn.Module):
 
 def test_dense_weights_follow_the_order_of_flattening() -> None:
     module = zoo.build("basset", 120, width=0.05)
-    model = peers._permuted(layers(module, 120), 120, ByPosition)
+    model = yuzu_ism._permuted(layers(module, 120), 120, ByPosition)
     x = onehot(2, 120)
     torch.testing.assert_close(model(x), module(x), rtol=1e-4, atol=1e-5)
     assert any(isinstance(layer, ByPosition) for layer in model)
@@ -76,11 +77,11 @@ def test_dense_weights_follow_the_order_of_flattening() -> None:
 
 def test_precomputation_that_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     chain = layers(zoo.build("toynet", 200, width=0.1), 200)
-    monkeypatch.setattr(peers, "_free_memory", lambda: 1e8)
-    peers._refuse_what_is_too_large(chain, 200)
-    monkeypatch.setattr(peers, "_free_memory", lambda: 1e7)
+    monkeypatch.setattr(yuzu_ism, "_free_memory", lambda: 1e8)
+    yuzu_ism._refuse_what_is_too_large(chain, 200)
+    monkeypatch.setattr(yuzu_ism, "_free_memory", lambda: 1e7)
     with pytest.raises(CannotRun, match=r"would take about .* MB, and 10 MB are free"):
-        peers._refuse_what_is_too_large(chain, 200)
+        yuzu_ism._refuse_what_is_too_large(chain, 200)
 
 
 def rows_of(case: Case, *names: str, python: str | None = None) -> dict[str, Row]:
@@ -91,7 +92,7 @@ def rows_of(case: Case, *names: str, python: str | None = None) -> dict[str, Row
 
 
 def test_what_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(peers, "version_of", lambda package: None)
+    monkeypatch.setattr(base, "version_of", lambda package: None)
     rows = rows_of(Case("toynet", 30, width=0.1), *PEERS, "fastism")
     assert rows.pop("naive").status == "ok"
     assert rows.pop("fastism").error.startswith("needs an environment of its own")
@@ -104,8 +105,8 @@ def test_what_breaks_on_import_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(name: str) -> None:
         raise AttributeError("numpy has no attribute float")
 
-    monkeypatch.setattr(peers, "version_of", lambda package: "1.0")
-    monkeypatch.setattr(peers, "import_module", broken)
+    monkeypatch.setattr(base, "version_of", lambda package: "1.0")
+    monkeypatch.setattr(base, "import_module", broken)
     row = rows_of(Case("toynet", 30, width=0.1), "tangermeme")["tangermeme"]
     assert row.error == "tangermeme cannot be imported: numpy has no attribute float"
 

@@ -4,7 +4,7 @@
 
 reads `bench.json` of the folder. What stands between `<!-- bench NAME -->` and `<!-- end -->` is
 replaced: for `machine` by the machine and the command, for a suite by its tables and pictures,
-which are copied to `pictures/` beside the page. Marks of suites that the folder has not are left alone.
+which are copied to `pictures/` beside the page. Marks of suites not in the folder are left alone.
 """
 
 from __future__ import annotations

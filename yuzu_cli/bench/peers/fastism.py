@@ -20,9 +20,9 @@ import torch
 from torch import nn
 
 from yuzu_cli.bench.architectures import BPNet
-from yuzu_cli.bench.chain import layers
 from yuzu_cli.bench.clock import NAN, Sample
 from yuzu_cli.bench.methods import EXACT, CannotRun, Found
+from yuzu_cli.bench.peers.chain import layers
 from yuzu_cli.bench.subject import Subject
 
 WORKER = Path(__file__).parent / "fastism_worker.py"

@@ -1,4 +1,4 @@
-"""Runs fastISM in its own environment, for `yuzu_cli.bench.fastism`; imports none of this package.
+"""Runs fastISM in its own environment, for the `fastism` beside it; imports none of this package.
 
     python fastism_worker.py FOLDER
 

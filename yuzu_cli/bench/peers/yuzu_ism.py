@@ -1,0 +1,109 @@
+"""The published Yuzu beside this tool, on networks that are lists of layers."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from yuzu_cli.bench.methods import ESTIMATE, CannotRun, Found
+from yuzu_cli.bench.peers.base import Peer, import_peer
+from yuzu_cli.bench.peers.chain import layers
+from yuzu_cli.bench.report import size
+from yuzu_cli.bench.subject import Subject
+
+
+class PublishedYuzu(Peer):
+    """`yuzu-ism`: compressed sensing, with its own search for alpha; returns the l2 score."""
+
+    name = "yuzu-ism"
+    claim = ESTIMATE
+    kept: tuple[tuple[Any, ...], Any] | None = None  # its precomputation takes minutes
+
+    def prepare(self, subject: Subject) -> None:
+        """Make the list of layers it wants, and precompute unless that was just done."""
+        super().prepare(subject)
+        tool = import_peer("yuzu", "yuzu-ism")
+        models = import_peer("yuzu.models", "yuzu-ism")
+        if subject.module is None:
+            raise CannotRun("a model file has no list of layers")
+        length = subject.case.length
+        chain = layers(subject.module, length, subject.model.alphabet_size)
+        _refuse_what_is_too_large(chain, length)
+        self.tool = tool
+        self.model = _permuted(chain, length, models.Flatten).to(subject.device)
+        case = subject.case
+        key = (case.model, length, case.width, case.seed, str(subject.device))
+        if PublishedYuzu.kept is None or PublishedYuzu.kept[0] != key:
+            PublishedYuzu.kept = None
+            torch.manual_seed(case.seed)
+            made = tool.precompute(
+                self.model, length, device=subject.device.type, random_state=case.seed
+            )
+            PublishedYuzu.kept = (key, made)
+        self.made = PublishedYuzu.kept[1]
+
+    def compute(self, x: torch.Tensor) -> np.ndarray:
+        """The l2 score (N, A, L)."""
+        rows = x.float().cpu().numpy()
+        return self.tool.yuzu_ism(self.model, rows, self.made, device=self.subject.device.type)
+
+    def check(self) -> Found:
+        """Its l2 scores of the mutants of the truth."""
+        truth, letters = self.subject.truth, self.subject.model.alphabet_size
+        length = self.subject.case.length
+        table = self.compute(self.x[: len(truth.codes)])
+        index = truth.index.cpu().numpy()
+        values = table[index // (letters * length), index % letters, index // letters % length]
+        return Found("l2", values)
+
+
+def _permuted(chain: list[nn.Module], length: int, flatten: type[nn.Module]) -> nn.Sequential:
+    """Copies of the layers, flattened position by position, dense weights in that order."""
+    made: list[nn.Module] = []
+    y = torch.zeros(2, 4, length)
+    shape: tuple[int, int] | None = None
+    for layer in chain:
+        if isinstance(layer, nn.Flatten):
+            shape = (y.shape[1], y.shape[2])
+            made.append(flatten())
+        else:
+            made.append(copy.deepcopy(layer))
+            if isinstance(layer, nn.Linear) and shape:
+                weight = layer.weight.data.unflatten(1, shape).transpose(1, 2).flatten(1)
+                made[-1].weight = nn.Parameter(weight.contiguous(), requires_grad=False)
+                shape = None
+        y = layer(y)
+    return nn.Sequential(*made).eval()
+
+
+def _refuse_what_is_too_large(chain: list[nn.Module], length: int) -> None:
+    """Its decoders grow as positions times the square of mutants at a position."""
+    seen, stride, most, y = 1, 1, 0.0, torch.zeros(2, 4, length)
+    for layer in chain:
+        y = layer(y)
+        if isinstance(layer, nn.Conv1d):
+            seen += (layer.kernel_size[0] - 1) * layer.dilation[0] * stride  # type: ignore[operator]
+            most += 4 * 4.0 * y.shape[2] * (3 * min(seen, length)) ** 2
+        elif isinstance(layer, (nn.MaxPool1d, nn.AvgPool1d)):
+            kernel = layer.kernel_size
+            stride *= kernel if isinstance(kernel, int) else kernel[0]
+    free = _free_memory()
+    if most > 0.6 * free:
+        raise CannotRun(
+            f"its precomputation would take about {size(most)}, and {size(free)} are free"
+        )
+
+
+def _free_memory() -> float:
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable"):
+                return float(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return float("inf")
