@@ -13,6 +13,7 @@ import warnings
 from typing import Any
 
 import torch
+from torch._guards import TracingContext, tracing
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx import Graph, GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
@@ -22,6 +23,9 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from yuzu_cli.graph.program import CaptureError, Program, TensorSpec, batch_size, evaluate
 
 _BATCHES = (2, 3)
+MOST_CALLS = 4000
+"""A graph of more calls (a recurrent layer unrolled) would take long to make and gain nothing."""
+
 _aten = torch.ops.aten
 
 
@@ -34,6 +38,7 @@ class _PlainNumbers(TorchDispatchMode):
 
     def __init__(self, x: torch.Tensor) -> None:
         super().__init__()
+        self.calls = 0
         self.data = WeakTensorKeyDictionary()  # everything computed from x
         self.data[x] = True
 
@@ -41,6 +46,9 @@ class _PlainNumbers(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
+        self.calls += 1
+        if self.calls > MOST_CALLS:
+            raise RuntimeError(f"more than {MOST_CALLS} calls in one pass, as of an unrolled loop")
         numbers = [a for a in args if isinstance(a, torch.Tensor)]
         slots = [
             i
@@ -75,14 +83,17 @@ def _trace(model: torch.nn.Module, x: torch.Tensor) -> GraphModule:
             return model(x)
 
     try:
-        with torch.no_grad(), warnings.catch_warnings():
+        # One fake mode for the trace: the tracer would make one per call, each with a stack trace.
+        context = TracingContext(FakeTensorMode(allow_fallback_kernels=True))
+        with torch.no_grad(), tracing(context), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             # Twice: kernels that copy into views do so below the first functionalisation.
             graph = make_fx(call)(x)
             graph = make_fx(torch.func.functionalize(graph))(x)
     except Exception as error:  # torch raises what it likes here; the plain way remains
-        reason = str(error).strip().splitlines()
-        raise CaptureError(reason[-1][:200] if reason else type(error).__name__) from error
+        lines = [line for line in str(error).strip().splitlines() if line.strip(" ~^<-HER")]
+        reason = lines[-1].strip()[:200] if lines else type(error).__name__
+        raise CaptureError(reason) from error
     graph.graph.eliminate_dead_code()
     if any(n.target is _aten.as_strided.default for n in graph.graph.nodes):
         raise CaptureError("the model reads memory by strides (as_strided)")

@@ -71,11 +71,14 @@ class Reach:
         """Positions whose edits change nothing that exists."""
         return np.minimum(self.stop, self.size) <= np.maximum(self.start, 0)
 
-    def clip(self) -> tuple[Ints, Ints]:
-        """Start and stop within what exists and is needed; equal where nothing is."""
+    def clip(self, positions: Ints | slice = slice(None)) -> tuple[Ints, Ints]:
+        """Start and stop within what exists and is needed; equal where nothing is.
+
+        `positions` picks the edits to ask for: all L of them unless said otherwise.
+        """
         low, high = (0, self.size) if self.need is None else self.need
-        start = np.clip(self.start, low, high)
-        return start, np.maximum(np.clip(self.stop, low, high), start)
+        start = np.clip(self.start[positions], low, high)
+        return start, np.maximum(np.clip(self.stop[positions], low, high), start)
 
 
 class _Untouched:

@@ -188,7 +188,7 @@ class Chunk:
         """
         start, stop = reach.start[self.positions], reach.stop[self.positions]
         width = max(1, int((stop - start).max()))
-        low, high = (a[self.positions] for a in reach.clip())
+        low, high = reach.clip(self.positions)
         touched = high > low
         if not touched.any():
             return Frame(np.zeros_like(start), 1, reach.size)
