@@ -192,7 +192,7 @@ class WindowedRunner:
 
     def _bytes_per_mutant(self) -> int:
         most = 0.0
-        for node in [self.program.input, *self.nodes]:
+        for node in self.nodes:
             spec = self.program.specs.get(node.name)
             if spec is None or spec.batch_axis is None:
                 continue
