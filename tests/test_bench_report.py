@@ -104,6 +104,9 @@ def test_text() -> None:
     assert lines[2][:4] == ["windowed", "125 ms", "±10 % n=2", "16x"]
     assert "  other: failed: ValueError: a | b" in first
     assert "  naive was run on 25 % of the work; its time is scaled linearly." in first
+    row = a_row(Case("basset", 9), "lossy", 1.0, verdict="wrong")
+    row.agreement = Agreement(math.nan, 0.5, math.nan, math.nan, math.nan, 100, 7)
+    assert report.notes([row]) == ["lossy is wrong: 7 of 100 numbers are missing or NaN."]
     assert text.startswith("Abacus 3000; 2 processors, 1 threads, load 0.5 at the start; torch 2.0")
 
 

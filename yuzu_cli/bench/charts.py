@@ -33,7 +33,21 @@ STYLE: Any = {
     "ytick.major.width": 0.6,
     "axes.axisbelow": True,
 }
-COLORS = ("#4d4d4d", "#c44e52", "#4c72b0", "#55a868", "#8172b2", "#ccb974", "#64b5cd", "#e08214")
+COLORS = (
+    *("#4d4d4d", "#c44e52", "#4c72b0", "#55a868", "#8172b2", "#ccb974", "#64b5cd", "#e08214"),
+    *("#8c564b", "#e377c2", "#a6cee3", "#b2df8a", "#999999"),
+)
+KNOWN = dict(
+    zip(
+        (
+            *("naive", "windowed", "yuzu:interleaved", "yuzu:orthogonal", "yuzu:gaussian"),
+            *("taylor", "yuzu-ism", "tangermeme", "fastism"),
+        ),
+        COLORS,
+        strict=False,
+    )
+)
+"""The same color in every picture."""
 GREY = "#888888"
 
 
@@ -43,7 +57,9 @@ def _good(section: Section) -> list[Row]:
 
 def _palette(rows: Sequence[Row]) -> dict[str, str]:
     names = list(dict.fromkeys(row.method for row in rows))
-    return {name: COLORS[i % len(COLORS)] for i, name in enumerate(names)}
+    free = [color for color in COLORS if color not in [KNOWN.get(name) for name in names]]
+    others = iter(free * len(names))
+    return {name: KNOWN.get(name) or next(others) for name in names}
 
 
 def _save(figure: Figure, path: Path) -> bool:
@@ -58,39 +74,74 @@ def _case_name(row: Row) -> str:
     return name + ("" if row.case.precision == "float32" else f"\n{row.case.precision}")
 
 
+def _legend(figure: Figure, handles: dict[str, Any]) -> None:
+    """Below everything, in as many columns as there is room for."""
+    longest = max(len(name) for name in handles)
+    columns = int((figure.get_figwidth() - 0.3) / (0.55 + 0.058 * longest))
+    figure.legend(
+        handles.values(),
+        handles.keys(),
+        loc="outside lower center",
+        ncols=max(1, min(columns, len(handles))),
+    )
+
+
+def _decades(ax: Axes, values: Sequence[float], more: float = 1.0) -> None:
+    """A logarithmic axis from a whole power of ten to another, the upper one times `more`."""
+    good = [value for value in values if value > 0 and np.isfinite(value)]
+    low, high = np.floor(np.log10(min(good)) - 0.05), np.ceil(np.log10(max(good) * more))
+    ax.set_yscale("log")
+    ax.set_ylim(10.0**low, 10.0 ** max(high, low + 1))
+
+
 def speed(section: Section, path: Path) -> bool:
     """Time of a sequence, a bar a method, cases side by side; speed-up written on the bars."""
     rows = _good(section)
     if not rows:
         return False
     colors, places = _palette(rows), list(dict.fromkeys(map(_case_name, rows)))
+    per_line = max(1, min(len(places), round(36 / len(colors))))
+    lines = [places[i : i + per_line] for i in range(0, len(places), per_line)]
     with mpl.rc_context(STYLE):
-        wide = max(4.5, 0.9 + len(places) * (0.2 + 0.24 * len(colors)))
-        figure = Figure(figsize=(min(20.0, wide), 3.4), layout="constrained")
-        ax = figure.subplots()
-        step = 0.84 / len(colors)
-        for i, (method, color) in enumerate(colors.items()):
-            mine = [row for row in rows if row.method == method]
-            at = np.array([places.index(_case_name(row)) for row in mine]) - 0.42 + (i + 0.5) * step
-            height = np.array([row.per_sequence for row in mine])
-            low = [(row.seconds - row.seconds_low) / row.case.sequences for row in mine]
-            high = [(row.seconds_high - row.seconds) / row.case.sequences for row in mine]
-            style = {"ecolor": "black", "elinewidth": 0.6, "capsize": 1.5, "capthick": 0.6}
-            errors = np.nan_to_num(np.array([low, high]))
-            ax.bar(at, height, step * 0.92, color=color, label=method, yerr=errors, error_kw=style)
-            for x, row, top in zip(at, mine, height + errors[1], strict=True):
-                if np.isfinite(row.speedup) and method != "naive":
-                    text = _brief(row.speedup)
-                    ax.text(x, top * 1.06, text, fontsize=6, rotation=90, va="bottom", ha="center")
-        ax.set_yscale("log")
-        low_end, high_end = ax.get_ylim()
-        ax.set_ylim(low_end / 1.3, high_end * (high_end / low_end) ** 0.15)
-        ax.set_xticks(range(len(places)), places)
-        ax.tick_params(axis="x", length=0)
-        ax.set_ylabel("seconds per sequence")
-        ax.set_title(f"{section.title}\n(on the bars: times as fast as naive)", loc="left")
-        figure.legend(loc="outside lower center", ncols=min(8, len(colors)))
+        wide = max(5.0, 0.9 + per_line * (0.2 + 0.22 * len(colors)))
+        figure = Figure(figsize=(wide, 2.2 * len(lines) + 1.0), layout="constrained")
+        handles: dict[str, Any] = {}
+        grid = figure.subplots(len(lines), 1, squeeze=False, sharey=True)
+        for ax, line in zip(grid[:, 0], lines, strict=True):
+            handles |= _bars(ax, [r for r in rows if _case_name(r) in line], line, colors)
+            ax.set_xlim(-0.55, per_line - 0.45)
+        _decades(ax, [row.per_sequence for row in rows], more=2.5)
+        figure.supylabel("seconds per sequence", fontsize=8)
+        title = f"{section.title}\n(on the bars: times as fast as naive)"
+        grid[0, 0].set_title(title, loc="left")
+        _legend(figure, {name: handles[name] for name in colors})
         return _save(figure, path)
+
+
+def _bars(
+    ax: Axes, rows: Sequence[Row], places: Sequence[str], colors: dict[str, str]
+) -> dict[str, Any]:
+    """The bars of some cases; what the legend needs."""
+    handles: dict[str, Any] = {}
+    step = 0.84 / len(colors)
+    for i, (method, color) in enumerate(colors.items()):
+        mine = [row for row in rows if row.method == method]
+        at = np.array([places.index(_case_name(row)) for row in mine]) - 0.42 + (i + 0.5) * step
+        height = np.array([row.per_sequence for row in mine])
+        low = [(row.seconds - row.seconds_low) / row.case.sequences for row in mine]
+        high = [(row.seconds_high - row.seconds) / row.case.sequences for row in mine]
+        errors = np.nan_to_num(np.array([low, high]))
+        style = {"ecolor": "black", "elinewidth": 0.6, "capsize": 1.5, "capthick": 0.6}
+        handles[method] = ax.bar(
+            at, height, step * 0.92, color=color, yerr=errors if len(mine) else None, error_kw=style
+        )
+        for x, row, top in zip(at, mine, height + errors[1], strict=True):
+            if np.isfinite(row.speedup) and method != "naive":
+                text = _brief(row.speedup)
+                ax.text(x, top * 1.2, text, fontsize=6, rotation=90, va="bottom", ha="center")
+    ax.set_xticks(range(len(places)), places)
+    ax.tick_params(axis="x", length=0)
+    return handles
 
 
 def _brief(value: float) -> str:
@@ -119,22 +170,21 @@ def _lines(section: Section, path: Path, axis: str, label: str) -> bool:
                     y = [row.per_sequence for row in mine]
                     (handles[method],) = ax.plot(x, y, "o-", color=color, ms=3, lw=1.1)
             _log_panel(ax, model)
+            _decades(ax, [row.per_sequence for row in rows if row.case.name == model])
             values = sorted({getattr(row.case, axis) for row in rows})
             ax.set_xticks(values, [str(v) for v in values])
             ax.minorticks_off()
         for ax in grid.flat[len(models) :]:
             ax.set_visible(False)
-        figure.supxlabel(label, fontsize=8)
+        for ax in grid[-1]:
+            ax.set_xlabel(label)
         figure.supylabel("seconds per sequence", fontsize=8)
-        figure.legend(
-            handles.values(), handles.keys(), loc="outside lower center", ncols=min(6, len(handles))
-        )
+        _legend(figure, handles)
         return _save(figure, path)
 
 
 def _log_panel(ax: Axes, title: str) -> None:
     ax.set_xscale("log")
-    ax.set_yscale("log")
     ax.set_title(title, loc="left")
     ax.grid(axis="y", lw=0.3, color="#cccccc")
 

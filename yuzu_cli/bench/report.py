@@ -182,7 +182,10 @@ def notes(rows: Sequence[Row]) -> list[str]:
                 f"{row.method} was run on {percent(row.share)} of the work; its time is scaled "
                 "linearly."
             )
-        if row.verdict == "wrong":
+        if row.agreement is not None and row.agreement.missing:
+            missing, count = row.agreement.missing, row.agreement.count
+            lines.append(f"{row.method} is wrong: {missing} of {count} numbers are missing or NaN.")
+        elif row.verdict == "wrong":
             lines.append(f"{row.method} is wrong: it claims to be exact and is not.")
     return lines
 

@@ -81,12 +81,12 @@ def _fastism(full: bool) -> list[Case]:
 
 def _tism1(full: bool) -> list[Case]:
     counts = (1, 10, 100, 1000) if full else (1, 8)
-    return _grid(("aitac3", "aitac8"), (251,), counts)
+    return _grid(("aitac3", "aitac8"), (251,), counts, 1.0 if full else 0.5)
 
 
 def _tism2(full: bool) -> list[Case]:
     lengths = (251, 500, 1000, 2000) if full else (251, 502)
-    return _grid(("aitac3", "aitac8"), lengths, (10 if full else 1,))
+    return _grid(("aitac3", "aitac8"), lengths, (10 if full else 1,), 1.0 if full else 0.5)
 
 
 def _tism_fig2(full: bool) -> list[Case]:
