@@ -16,9 +16,8 @@ from yuzu_cli.bench.peers.chain import layers
 from yuzu_cli.bench.report import size
 from yuzu_cli.bench.subject import Subject
 
-
 ALPHAS = (1.0, 1.02, 1.05, 1.1, 1.2, 1.5)
-"""What it tries until one satisfies it. Its own default is fifty, tried in vain where it gets NaN."""
+"""What it tries until one satisfies it; of its own fifty, all are tried where it gets NaN."""
 
 
 class PublishedYuzu(Peer):
