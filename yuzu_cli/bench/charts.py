@@ -253,6 +253,7 @@ def concordance(section: Section, path: Path) -> bool:
                 right.axvline(np.median(values), color="black", lw=0.8)
                 right.set_title(f"median {np.median(values):.2f}, n = {len(values)}", loc="left")
             right.set_xlim(-1, 1)
+            right.set_xticks([-1, -0.5, 0, 0.5, 1])
             right.set_xlabel("Pearson correlation")
             right.set_ylabel("sequences x targets")
         return _save(figure, path)

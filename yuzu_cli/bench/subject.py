@@ -72,7 +72,7 @@ class Case:
     @property
     def name(self) -> str:
         """The model, for tables."""
-        return Path(self.model).stem if self.is_file else self.model
+        return Path(self.model).name if self.is_file else self.model
 
     @property
     def is_file(self) -> bool:
