@@ -27,7 +27,7 @@ MOVE = "moved windows"
 MATRIX = "matrix per position"
 DENSE = "dense on the slice that changed"
 TOTAL = "sum of deltas"
-EXTREME = "from the reference's running maxima"
+EXTREME = "from the reference before and after the window"
 WHOLE = "whole tensor"
 CONSTANT = "constant"
 
@@ -173,6 +173,14 @@ def _movable(node: Node, context: Context) -> bool:
     return True
 
 
+_ALONG_POSITIONS = {
+    _aten.sum.dim_IntList,
+    _aten.mean.dim,
+    _aten.amax.default,
+    _aten.logsumexp.default,
+}
+
+
 def _ending(node: Node, context: Context) -> str:
     """How a window can end: a value without positions, from deltas alone."""
     source = (
@@ -184,11 +192,11 @@ def _ending(node: Node, context: Context) -> str:
         return DENSE
     if source.flat is not None:
         return WHOLE
-    if node.target in (_aten.sum.dim_IntList, _aten.mean.dim, _aten.amax.default):
+    if node.target in _ALONG_POSITIONS:
         axes = axes_of(node, context, 1)
         shape = context.spec(node.args[0]).shape
         if source.axis in axes and all(a == source.axis or shape[a] == 1 for a in axes):
-            if node.target is _aten.amax.default:
+            if node.target in (_aten.amax.default, _aten.logsumexp.default):
                 return EXTREME
             return WHOLE if feeds_sensitive(node) else TOTAL
     return WHOLE

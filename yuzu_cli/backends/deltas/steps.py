@@ -626,27 +626,33 @@ def total(p: Prepared) -> Step:
 
 
 def extreme(p: Prepared) -> Step:
-    """Maximum over positions: of the window, and of the reference before and after it."""
+    """Maximum or log-sum-exp over positions: of the window and the reference around it."""
     source = p.source.name
     axis = p.reach_of(p.source).axis
+    maximum = p.node.target is _aten.amax.default
+    join: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    join = torch.maximum if maximum else torch.logaddexp
+
+    def running(rows: torch.Tensor) -> torch.Tensor:
+        return rows.cummax(0).values if maximum else rows.logcumsumexp(0)
 
     def bounds(chunk: Chunk) -> torch.Tensor:
         rows = chunk.references.rows(source, axis)
         edge = rows.new_full((1, *rows.shape[1:]), float("-inf"))
-        ahead = torch.cat([edge, rows.cummax(0).values])
-        behind = torch.cat([rows.flip(0).cummax(0).values.flip(0), edge])
+        ahead = torch.cat([edge, running(rows)])
+        behind = torch.cat([running(rows.flip(0)).flip(0), edge])
         return torch.stack([ahead, behind])
 
     def run(chunk: Chunk, states: dict[str, State]) -> Full:
         win = chunk.as_value(window_of(chunk, states, p.source))
-        ahead, behind = chunk.references.derived(source, "maxima", lambda: bounds(chunk))
+        ahead, behind = chunk.references.derived(source, p.name, lambda: bounds(chunk))
         outside = chunk.outside(win.frame)
         rows = win.rows if outside is None else win.rows.masked_fill(outside, float("-inf"))
         first = chunk.index(win.frame.start.clip(0, win.frame.size))
         last = chunk.index((win.frame.start + win.frame.width).clip(0, win.frame.size))
-        best = rows.amax(0)
-        best = torch.maximum(best, ahead.index_select(0, first)[:, None])
-        best = torch.maximum(best, behind.index_select(0, last)[:, None])
+        best = rows.amax(0) if maximum else rows.logsumexp(0)
+        best = join(best, ahead.index_select(0, first)[:, None])
+        best = join(best, behind.index_select(0, last)[:, None])
         return Full(p.name, best.reshape(chunk.mutants, *p.spec.shape[1:]), False)
 
     return run
