@@ -253,6 +253,9 @@ def _first_output(r: _Rewriter, node: Node) -> bool:
         )
         args = (x, kernel, stride or kernel, padding, dilation, ceil)
         return r.replace(node, r.insert(node, ops.max_pool, args))
+    if source.target is _aten.max.dim:  # values of a maximum with indices
+        x, dim, keep = _defaults(source, (None, None, False))
+        return r.replace(node, r.insert(node, _aten.amax.default, (x, [dim], keep)))
     if source.target is _aten.native_layer_norm.default:
         return r.replace(node, r.insert(node, ops.layer_norm, tuple(source.args)))
     return _batch_norm(r, node, source)
