@@ -34,7 +34,7 @@ example: venv
 	@echo 'Look at $(OUT)/SuHw_1.png, and see README.md for what comes next.'
 
 bench: venv
-	$(BIN)/yuzu bench --suite all --seconds 2 -o $(OUT)/bench
+	$(BIN)/yuzu bench --suite all --seconds 1 -o $(OUT)/bench
 
 test: venv
 	$(BIN)/python -m pytest -m 'not slow'

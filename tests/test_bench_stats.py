@@ -167,10 +167,11 @@ def test_methods_take_turns() -> None:
     assert [len(timings[name].samples) for name in "abc"] == [3, 3, 3]
 
 
-def test_slow_methods_sit_out_after_one_round() -> None:
-    jobs = {"slow": lambda: Sample(6.0, 6.0), "quick": lambda: Sample(1.0, 1.0)}
+def test_slow_methods_sit_out_the_later_rounds() -> None:
+    seconds = {"slowest": 11.0, "slow": 6.0, "quick": 1.0}
+    jobs = {name: (lambda s=s: Sample(s, s)) for name, s in seconds.items()}
     timings = alternate(jobs, CPU, rounds=4, seconds=10)
-    assert [len(t.samples) for t in timings.values()] == [1, 4]
+    assert [len(t.samples) for t in timings.values()] == [1, 2, 4]
 
 
 def test_a_method_that_raises_is_not_asked_again() -> None:

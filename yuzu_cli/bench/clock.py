@@ -106,8 +106,7 @@ def alternate(
             note(name)
             timing = timings[name]
             spent = sum(sample.wall for sample in timing.samples)
-            typical = spent / len(timing.samples) if timing.samples else 0.0
-            if timing.error or spent + typical > seconds:
+            if timing.error or spent > seconds:
                 continue
             try:
                 _take(jobs[name], device, timing)
