@@ -36,6 +36,8 @@ example: venv
 bench: venv
 	$(BIN)/yuzu bench --suite all --seconds 1 -o $(OUT)/bench
 
+# The nets of the tests are small: a second thread would mostly wait, at full load.
+test: export OMP_NUM_THREADS := 1
 test: venv
 	$(BIN)/python -m pytest -m 'not slow'
 
