@@ -17,8 +17,10 @@ import numpy as np
 import torch
 
 from yuzu_cli.backends.base import Settings
-from yuzu_cli.backends.deltas.states import Chunk, Frame, Win
-from yuzu_cli.backends.deltas.steps import STEPS, Prepared, State, Step, window_of
+from yuzu_cli.backends.deltas.frames import Frame
+from yuzu_cli.backends.deltas.prepared import Prepared, State, Step, window_of
+from yuzu_cli.backends.deltas.states import Chunk, Win
+from yuzu_cli.backends.deltas.steps import STEPS
 from yuzu_cli.backends.sensing import PUBLISHED, Code
 from yuzu_cli.backends.windowed import WindowedRunner
 from yuzu_cli.model import Model

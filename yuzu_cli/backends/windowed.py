@@ -18,8 +18,10 @@ from torch.fx import Node
 
 from yuzu_cli.backends.base import Block, Settings
 from yuzu_cli.backends.deltas import whole
-from yuzu_cli.backends.deltas.states import Chunk, Frame, Full, References, Win
-from yuzu_cli.backends.deltas.steps import STEPS, Prepared, State, Step
+from yuzu_cli.backends.deltas.frames import Frame
+from yuzu_cli.backends.deltas.prepared import Prepared, State, Step
+from yuzu_cli.backends.deltas.states import Chunk, Full, References, Win
+from yuzu_cli.backends.deltas.steps import STEPS
 from yuzu_cli.backends.passes import one_hot, row_cost
 from yuzu_cli.graph.capture import capture
 from yuzu_cli.graph.program import CaptureError, Program, run_program

@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from yuzu_cli.backends.deltas.states import Chunk, Frame, Win, overlap
+from yuzu_cli.backends.deltas.frames import Frame, overlap
+from yuzu_cli.backends.deltas.states import Chunk, Win
 
 FEW_PRODUCT = 1 << 18
 """Elements of one group of taps' product, see `convolve_to_few`."""

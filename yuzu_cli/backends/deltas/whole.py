@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch.fx import Node
 
+from yuzu_cli.backends.deltas.prepared import State
 from yuzu_cli.backends.deltas.states import Chunk, Full, Win
-from yuzu_cli.backends.deltas.steps import State
 from yuzu_cli.graph import ops
 from yuzu_cli.graph.program import Program, batch_size, fill
 from yuzu_cli.plan import strategies as how

@@ -1,0 +1,155 @@
+"""Linear layers and batch norm: one spelling each, folded into the layer before them."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import torch
+from torch.fx import Node
+
+from yuzu_cli.graph import ops
+from yuzu_cli.graph.program import TensorSpec
+from yuzu_cli.graph.rewrites.rewriter import VIEWS, Rewriter
+
+_aten = torch.ops.aten
+
+
+def _peel(node: Any) -> Any:
+    """The node behind views and expansions."""
+    while isinstance(node, Node) and (node.target in VIEWS or node.target is _aten.expand.default):
+        node = node.args[0]
+    return node
+
+
+def _matrix_argument(r: Rewriter, node: Any) -> tuple[Node, torch.Tensor] | None:
+    """A constant (I, O), maybe expanded over the batch: the weight of a linear layer."""
+    root = _peel(node)
+    value = r.constant(root)
+    if value is None or value.dim() != 2 or not isinstance(node, Node):
+        return None
+    return (root, value) if r.specs[node.name].shape[-2:] == value.shape else None
+
+
+def linear(r: Rewriter, node: Node) -> bool:
+    """addmm / mm / bmm with a constant matrix -> linear, on the tensor before leading axes were
+    merged.
+    """
+    if node.target is _aten.addmm.default and not node.kwargs:
+        bias, x, weight = node.args
+    elif node.target in (_aten.mm.default, _aten.bmm.default, _aten.matmul.default):
+        bias, (x, weight) = None, node.args
+    else:
+        return False
+    matrix = _matrix_argument(r, weight)
+    if matrix is None or not isinstance(x, Node) or (bias is not None and r.constant(bias) is None):
+        return False
+    inner = x
+    while inner.target in VIEWS and isinstance(inner.args[0], Node):
+        source = inner.args[0]
+        if r.specs[source.name].shape[-1:] != matrix[1].shape[:1]:
+            break
+        inner = source
+    new = r.insert(node, ops.linear, (inner, matrix[0], bias))
+    if inner is not x:
+        shape = _batched_shape(r, r.specs[node.name], node)
+        if shape is None:
+            return False
+        new = r.insert(node, _aten.reshape.default, (new, shape))
+    return r.replace(node, new)
+
+
+def _batched_shape(r: Rewriter, spec: TensorSpec, before: Node) -> list[Any] | None:
+    """`spec.shape` with its batch axis as an expression, for a view."""
+    shape: list[Any] = list(spec.shape)
+    if spec.batch_axis is None:
+        return shape
+    if spec.batch_axis < 0:
+        return None
+    batch = next(n for n in r.graph.nodes if n.op == "call_function")
+    factor = shape[spec.batch_axis]
+    shape[spec.batch_axis] = (
+        batch if factor == 1 else r.insert(before, operator.mul, (batch, factor))
+    )
+    return shape
+
+
+def add_after_linear(r: Rewriter, node: Node) -> bool:
+    """linear without bias, then a constant vector added -> linear with bias."""
+    if node.target is not _aten.add.Tensor or node.kwargs:
+        return False
+    for x, other in (node.args, node.args[::-1]):
+        bias = r.constant(other)
+        if (
+            isinstance(x, Node)
+            and x.target is ops.linear
+            and x.args[2] is None
+            and len(x.users) == 1
+            and bias is not None
+            and bias.shape == r.specs[x.name].shape[-1:]
+        ):
+            return r.replace(node, r.insert(node, ops.linear, (x.args[0], x.args[1], other)))
+    return False
+
+
+_FIXED_NORMS = {
+    _aten._native_batch_norm_legit_no_training.default: 6,
+    _aten.native_batch_norm.default: 7,
+    _aten.cudnn_batch_norm.default: 7,
+    _aten._native_batch_norm_legit.default: 7,
+}
+
+
+def batch_norm(r: Rewriter, node: Node, source: Node) -> bool:
+    """Batch norm in evaluation mode -> affine with constants."""
+    at = _FIXED_NORMS.get(source.target)
+    if at is None or (at == 7 and source.args[5] is not False):
+        return False
+    weight, bias, mean, variance = (r.constant(a) for a in source.args[1:5])
+    if mean is None or variance is None:
+        return False
+    eps = float(source.args[at])
+    scale = torch.rsqrt(variance.double() + eps)
+    if weight is not None:
+        scale = scale * weight.double()
+    shift = -mean.double() * scale
+    if bias is not None:
+        shift = shift + bias.double()
+    dtype = r.like.dtype
+    args = (
+        source.args[0],
+        r.add_constant(scale.to(dtype), node),
+        r.add_constant(shift.to(dtype), node),
+    )
+    return r.replace(node, r.insert(node, ops.affine, args))
+
+
+def fold_affine(r: Rewriter, node: Node) -> bool:
+    """affine after a convolution or a linear layer that nothing else reads -> folded into its
+    weights.
+    """
+    if node.target is not ops.affine:
+        return False
+    source = node.args[0]
+    scale, shift = r.constant(node.args[1]), r.constant(node.args[2])
+    if not isinstance(source, Node) or len(source.users) != 1 or scale is None or shift is None:
+        return False
+    scale64, shift64 = scale.double(), shift.double()
+    if source.target is _aten.convolution.default and not source.args[6]:
+        weight, bias = r.constant(source.args[1]), r.constant(source.args[2])
+        if weight is None or (bias is None and source.args[2] is not None):
+            return False
+        new_weight = weight.double() * scale64.view(-1, *(1,) * (weight.dim() - 1))
+    elif source.target is ops.linear and len(r.specs[source.name].shape) == 2:
+        weight, bias = r.constant(source.args[1]), r.constant(source.args[2])
+        if weight is None:
+            return False
+        new_weight = weight.double() * scale64
+    else:
+        return False
+    new_bias = shift64 if bias is None else bias.double() * scale64 + shift64
+    dtype = weight.dtype
+    args = list(source.args)
+    args[1] = r.add_constant(new_weight.to(dtype), node)
+    args[2] = r.add_constant(new_bias.to(dtype), node)
+    return r.replace(node, r.insert(node, source.target, tuple(args)))

@@ -1,0 +1,148 @@
+"""Pools in one spelling, and maxima taken before rising functions instead of after them."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import torch
+from torch.fx import Node
+
+from yuzu_cli.graph import ops
+from yuzu_cli.graph.rewrites.matrices import batch_norm
+from yuzu_cli.graph.rewrites.rewriter import Rewriter, defaults
+
+_aten = torch.ops.aten
+
+_RISING = {_aten.relu.default, _aten.exp.default, _aten.sigmoid.default, _aten.tanh.default}
+
+
+def first_output(r: Rewriter, node: Node) -> bool:
+    """The first output of an operator with several -> the canonical operator with one."""
+    if node.target is not operator.getitem or node.args[1] != 0:
+        return False
+    source = node.args[0]
+    if not isinstance(source, Node):
+        return False
+    if source.target is _aten.max_pool2d_with_indices.default:
+        x, kernel, stride, padding, dilation, ceil = defaults(
+            source, (None, None, [], [0, 0], [1, 1], False)
+        )
+        args = (x, kernel, stride or kernel, padding, dilation, ceil)
+        return r.replace(node, r.insert(node, ops.max_pool, args))
+    if source.target is _aten.max.dim:  # values of a maximum with indices
+        x, dim, keep = defaults(source, (None, None, False))
+        return r.replace(node, r.insert(node, _aten.amax.default, (x, [dim], keep)))
+    if source.target is _aten.native_layer_norm.default:
+        return r.replace(node, r.insert(node, ops.layer_norm, tuple(source.args)))
+    return batch_norm(r, node, source)
+
+
+def plain_pools(r: Rewriter, node: Node) -> bool:
+    """Average and adaptive pooling in one spelling, where all windows are alike."""
+    if node.target in (_aten.avg_pool2d.default, _aten.avg_pool1d.default):
+        n = 2 if node.target is _aten.avg_pool2d.default else 1
+        x, kernel, stride, padding, ceil, count, divisor = defaults(
+            node, (None, None, [], [0] * n, False, True, None)
+        )
+        args = (x, kernel, stride or kernel, padding, ceil, count, divisor)
+        return r.replace(node, r.insert(node, ops.avg_pool, args))
+    if node.target is _aten._adaptive_avg_pool2d.default:
+        x, sizes = node.args
+        kernel = _even_windows(r, x, sizes)
+        if kernel is None:
+            return False
+        args = (x, kernel, kernel, [0, 0], False, True, None)
+        return r.replace(node, r.insert(node, ops.avg_pool, args))
+    if node.target is operator.getitem and node.args[1] == 0:
+        source = node.args[0]
+        if isinstance(source, Node) and source.target is _aten.adaptive_max_pool2d.default:
+            x, sizes = source.args
+            kernel = _even_windows(r, x, sizes)
+            if kernel is None:
+                return False
+            most = (x, kernel, kernel, [0, 0], [1, 1], False)
+            return r.replace(node, r.insert(node, ops.max_pool, most))
+    return False
+
+
+def _even_windows(r: Rewriter, x: Any, sizes: Any) -> list[int] | None:
+    shape = r.specs[x.name].shape[-2:]
+    if any(not isinstance(o, int) or size % o for size, o in zip(shape, sizes, strict=True)):
+        return None
+    return [size // o for size, o in zip(shape, sizes, strict=True)]
+
+
+_DUMMIES = {_aten.unsqueeze.default, _aten.squeeze.dim, _aten.squeeze.dims}
+
+
+def maximum_before_scaling(r: Rewriter, node: Node) -> bool:
+    """max_pool(affine(relu(x))) -> affine(clamp(max_pool(x'))) with x' mirrored where the scale
+    is negative.
+
+    A negative scale turns the order of a channel's values around. With the sign moved ahead of the
+    relu, which becomes a minimum with zero there, every step after it rises and the pool can go
+    first.
+    """
+    if node.target is not ops.max_pool:
+        return False
+    scaled, between = _behind_dummies(node)
+    if scaled is None or scaled.target is not ops.affine or len(scaled.users) != 1:
+        return False
+    relu = scaled.args[0]
+    scale, shift = r.constant(scaled.args[1]), r.constant(scaled.args[2])
+    if not isinstance(relu, Node) or relu.target is not _aten.relu.default or scale is None:
+        return False
+    shape = r.specs[relu.name].shape
+    if (
+        len(relu.users) != 1
+        or shift is None
+        or len(r.specs[node.name].shape)
+        != len(shape) + sum(n.target is _aten.unsqueeze.default for n in between)
+    ):
+        return False
+    x = relu.args[0]
+    tail = (1,) * (len(r.specs[node.name].shape) - 2)
+    if bool((scale < 0).any()):
+        sign = torch.where(scale < 0, -1.0, 1.0).to(scale)
+        zero = r.add_constant(torch.zeros_like(sign), relu)
+        x = r.insert(relu, ops.affine, (x, r.add_constant(sign, relu), zero))
+        infinite = torch.full_like(scale, float("inf"))
+        low = torch.where(scale < 0, -infinite, 0.0).view(-1, *tail)
+        high = torch.where(scale < 0, 0.0, infinite).view(-1, *tail)
+    pooled = r.insert(node, ops.max_pool, (_through(between, x), *node.args[1:]))
+    if bool((scale < 0).any()):
+        bounds = (r.add_constant(low, node), r.add_constant(high, node))
+        rising = r.insert(node, _aten.clamp.Tensor, (pooled, *bounds))
+    else:
+        rising = r.insert(node, _aten.relu.default, (pooled,))
+    args = (rising, r.add_constant(scale.abs(), node), scaled.args[2])
+    return r.replace(node, r.insert(node, ops.affine, args))
+
+
+def _behind_dummies(node: Node) -> tuple[Node | None, list[Node]]:
+    """A pool's argument behind unsqueezes nothing else reads, and those, nearest first."""
+    source, between = node.args[0], []
+    while isinstance(source, Node) and source.target in _DUMMIES and len(source.users) == 1:
+        between.append(source)
+        source = source.args[0]
+    return (source if isinstance(source, Node) else None), between
+
+
+def _through(between: list[Node], x: Any) -> Any:
+    """x as the unsqueezes now read it."""
+    if not between:
+        return x
+    between[-1].args = (x, *between[-1].args[1:])
+    return between[0]
+
+
+def maximum_first(r: Rewriter, node: Node) -> bool:
+    """max_pool(f(x)) -> f(max_pool(x)) for f that never falls: fewer elements, the same result."""
+    if node.target is not ops.max_pool:
+        return False
+    source, between = _behind_dummies(node)
+    if source is None or source.target not in _RISING or len(source.users) != 1:
+        return False
+    pooled = r.insert(node, ops.max_pool, (_through(between, source.args[0]), *node.args[1:]))
+    return r.replace(node, r.insert(node, source.target, (pooled,)))

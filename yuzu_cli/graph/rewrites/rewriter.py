@@ -1,0 +1,57 @@
+"""The graph under rewriting, and what every pass asks of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.fx import GraphModule, Node
+
+from yuzu_cli.graph.capture import constants_of, specs_of
+from yuzu_cli.graph.program import TensorSpec
+
+_aten = torch.ops.aten
+
+VIEWS = {_aten.view.default, _aten._unsafe_view.default, _aten.reshape.default}
+
+
+class Rewriter:
+    """The graph under rewriting, with what is known of its values."""
+
+    def __init__(self, module: GraphModule, like: torch.Tensor) -> None:
+        self.module, self.graph, self.like = module, module.graph, like
+        self.refresh()
+
+    def refresh(self) -> None:
+        self.graph.eliminate_dead_code()
+        self.module.recompile()
+        self.constants: dict[str, Any] = constants_of(self.module)
+        self.specs: dict[str, TensorSpec] = specs_of(self.module, self.like)
+
+    def constant(self, node: Any) -> torch.Tensor | None:
+        """The value of a node that is the same for every batch; None when it is not."""
+        value = self.constants.get(node.name) if isinstance(node, Node) else None
+        return value if isinstance(value, torch.Tensor) else None
+
+    def add_constant(self, value: torch.Tensor, before: Node) -> Node:
+        number = sum(name.startswith("_folded") for name in self.module.__dict__["_buffers"])
+        name = f"_folded{number}"
+        self.module.register_buffer(name, value.contiguous(), persistent=False)
+        with self.graph.inserting_before(before):
+            node = self.graph.get_attr(name)
+        self.constants[node.name] = value
+        return node
+
+    def insert(self, before: Node, function: Callable[..., Any], args: tuple[Any, ...]) -> Node:
+        with self.graph.inserting_before(before):
+            return self.graph.call_function(function, args)
+
+    def replace(self, node: Node, by: Node) -> bool:
+        node.replace_all_uses_with(by)
+        return True
+
+
+def defaults(node: Node, defaults: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A call's positional arguments with the operator's defaults for those left out."""
+    return (*node.args, *defaults[len(node.args) :])
