@@ -282,22 +282,32 @@ def test_devices_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "environ", "index"),
+    ("name", "environ", "count", "index"),
     [
-        ("auto", {}, 0),
-        ("cuda", {"LOCAL_RANK": "2"}, 2),
-        ("cuda", {"SLURM_LOCALID": "5"}, 1),
-        ("cuda:3", {"LOCAL_RANK": "2"}, 3),
+        ("auto", {}, 4, 0),
+        ("cuda", {}, 4, 0),
+        ("cuda", {"LOCAL_RANK": "2"}, 4, 2),
+        ("auto", {"LOCAL_RANK": "2"}, 4, 2),
+        ("cuda", {"SLURM_LOCALID": "3"}, 4, 3),
+        ("cuda", {"SLURM_LOCALID": "5"}, 4, 1),
+        # torchrun inside of srun: the launcher that is nearer tells.
+        ("cuda", {"LOCAL_RANK": "1", "SLURM_LOCALID": "0"}, 4, 1),
+        # One device left by CUDA_VISIBLE_DEVICES, as --gpus-per-task=1 sets it: its number is 0.
+        ("cuda", {"SLURM_LOCALID": "3"}, 1, 0),
+        ("cuda", {"SLURM_LOCALID": ""}, 4, 0),
+        ("cuda:3", {"LOCAL_RANK": "2"}, 4, 3),
+        ("cuda:0", {"SLURM_LOCALID": "2"}, 4, 0),
     ],
 )
 def test_each_task_takes_its_own_gpu(
-    monkeypatch: pytest.MonkeyPatch, name: str, environ: dict[str, str], index: int
+    monkeypatch: pytest.MonkeyPatch, name: str, environ: dict[str, str], count: int, index: int
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
     assert resolve_device(name, environ) == torch.device("cuda", index)
-    with pytest.raises(UsageError, match="there are 4"):
+    with pytest.raises(UsageError, match=f"there are {count}"):
         resolve_device("cuda:4", environ)
+    assert resolve_device("cpu", environ) == CPU
 
 
 @pytest.mark.parametrize("precision", ["float32", "tf32", "bfloat16", "float16"])

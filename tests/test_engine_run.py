@@ -148,7 +148,7 @@ def test_mutated_range(tmp_path: Path, keys: dict[str, int], positions: range) -
         )
 
 
-@pytest.mark.parametrize("backend", ["naive", "auto"])
+@pytest.mark.parametrize("backend", ["auto", "naive", "windowed", "yuzu"])
 @pytest.mark.parametrize("save", [["delta"], ["l2"]], ids="+".join)
 @pytest.mark.parametrize(
     ("models", "reverse", "shifts"),

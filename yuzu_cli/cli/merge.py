@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from yuzu_cli.cli import _console
+
 
 @click.command("merge", short_help="Join the outputs of `run --shard`.")
 @click.argument("shards", metavar="SHARD...", nargs=-1, required=True)
@@ -22,5 +24,6 @@ def command(shards: tuple[str, ...], output: str, link: bool, force: bool, debug
     """
     from yuzu_cli.output.merge import merge
 
-    path = merge(shards, output, force=force, link=link)
+    with _console.messages(0):
+        path = merge(shards, output, force=force, link=link)
     click.echo(f"{path}: {len(shards)} shards joined", err=True)

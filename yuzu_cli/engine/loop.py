@@ -7,9 +7,6 @@ written in another. May not: hold more than a few batches, whatever the number o
 from __future__ import annotations
 
 import logging
-import os
-import shlex
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -19,20 +16,26 @@ import numpy as np
 import torch
 
 from yuzu_cli.engine.choose import Choice, choose
-from yuzu_cli.engine.device import describe_device
 from yuzu_cli.engine.estimate import estimate
+from yuzu_cli.engine.facts import (
+    check_output,
+    in_a_job,
+    input_files,
+    make_info,
+    may_be_done,
+    warn_of_disk,
+)
 from yuzu_cli.engine.feed import Feed, region_rows
-from yuzu_cli.engine.limits import batch_size, shard_range
 from yuzu_cli.engine.scoring import Scorer, Stopped
 from yuzu_cli.engine.setup import Setup, first_codes, prepared
 from yuzu_cli.engine.summary import Estimate, RunSummary
 from yuzu_cli.engine.verify import SEQUENCES, Check, check
-from yuzu_cli.scores import score_shapes
 
 if TYPE_CHECKING:
     from yuzu_cli.config import RunConfig
     from yuzu_cli.inputs.stream import Window
-    from yuzu_cli.output.writer import OutputRun, RunInfo
+    from yuzu_cli.output.run_info import RunInfo
+    from yuzu_cli.output.writer import OutputRun
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +79,8 @@ def run(
         Something in the config, the input, a model or the output is at fault.
     """
     clock = Clock()
+    if not config.run.dry_run:
+        check_output(config)
     with prepared(config) as setup:
         choice = choose(config.compute.backend, setup.models, setup.settings, len(setup.positions))
         if config.run.dry_run:
@@ -83,6 +88,7 @@ def run(
             return estimate(setup, choice, info)
         choice, verified = verify(setup, choice)
         info = make_info(setup, choice, verified)
+        warn_of_disk(config, info)
         return _write_all(setup, choice, verified, info, clock, progress, should_stop)
 
 
@@ -116,53 +122,6 @@ def verify(setup: Setup, choice: Choice) -> tuple[Choice, Check]:
     return choice, worst
 
 
-def make_info(setup: Setup, choice: Choice, verified: Check) -> RunInfo:
-    """The facts of a run, as its output records them."""
-    from yuzu_cli.output.writer import RunInfo
-
-    config, stream = setup.config, setup.stream
-    shard = config.shard()
-    m, t, a = len(setup.positions), len(setup.targets), setup.alphabet.size
-    shapes = score_shapes(1, t, a, m)
-    width = 2 if config.score.dtype == "float16" else 4
-    members = len(setup.members(choice)) // len(choice.runners)
-    size = batch_size(
-        asked=config.compute.batch_size,
-        host_bytes=sum(int(np.prod(shapes[name])) for name in config.score.save) * width,
-        work=choice.cost * members,
-        device=setup.settings.device,
-        n_records=stream.n_records,
-        shards=shard[1] if shard else 1,
-    )
-    start, stop = shard_range(stream.n_records, size, shard)
-    return RunInfo(
-        config=config.to_yaml(),
-        model_sha256=setup.model_sha256,
-        input_sha256=stream.sha256,
-        alphabet=setup.alphabet.letters,
-        backend=choice.name,
-        device=describe_device(setup.settings.device),
-        precision=config.compute.precision,
-        length=stream.length,
-        mutate_start=int(setup.positions[0]),
-        mutate_end=int(setup.positions[-1]) + 1,
-        targets=setup.targets,
-        save=tuple(config.score.save),
-        batch_size=size,
-        n_records=stream.n_records,
-        record_start=start,
-        record_stop=stop,
-        shard_index=shard[0] if shard else None,
-        shard_count=shard[1] if shard else None,
-        dtype=config.score.dtype,
-        compression=config.output.compression,
-        verify_max_abs_error=verified.max_abs_error,
-        verify_max_rel_error=verified.max_rel_error,
-        command=shlex.join([os.path.basename(sys.argv[0]), *sys.argv[1:]]),
-        torch_version=str(torch.__version__),
-    )
-
-
 def _write_all(
     setup: Setup,
     choice: Choice,
@@ -175,8 +134,6 @@ def _write_all(
     from yuzu_cli.output.writer import OutputRun
 
     config = setup.config
-    source = config.input
-    inputs = [p for p in (*config.model.path, source.fasta, source.bed, source.genome) if p]
     stop = should_stop or (lambda: False)
     scorer = Scorer(
         setup.members(choice),
@@ -189,19 +146,30 @@ def _write_all(
         at_once=choice.at_once,
         should_stop=stop,
     )
-    options = {"resume": config.run.resume, "force": config.run.force}
-    with OutputRun.open(config.output.path, info, inputs=inputs, **options) as output:
+    opened = OutputRun.open(
+        config.output.path,
+        info,
+        resume=config.run.resume,
+        force=config.run.force,
+        inputs=input_files(config),
+        accept=may_be_done(config),
+        wait=in_a_job(),
+    )
+    with opened as output:
+        finished, info = output.finished, output.info
+        _tell_batch_size(config, info)
         pending = list(output.pending())
         records = info.record_stop - info.record_start
         before = records - sum(last - first for _, first, last in pending)
         clock.first_batch = time.monotonic()
         regions, complete = _batches(setup, scorer, output, pending, clock, progress, stop)
-        path = output.finish() if complete else output.path
+        path = output.finish(stop) if complete else output.path
         return RunSummary(
             path=path,
-            complete=complete,
+            complete=output.finished,
             records=records,
             records_before=before,
+            finished_before=finished,
             regions=regions,
             mutants=regions * len(setup.positions) * (setup.alphabet.size - 1),
             seconds=time.monotonic() - clock.began,
@@ -211,10 +179,20 @@ def _write_all(
             write_seconds=clock.write,
             backend=choice.name,
             device=info.device,
-            batch_size=output.batch_size,
+            batch_size=info.batch_size,
             verified=verified.mutants,
             max_abs_error=verified.max_abs_error,
             max_rel_error=verified.max_rel_error,
+        )
+
+
+def _tell_batch_size(config: RunConfig, info: RunInfo) -> None:
+    asked = config.compute.batch_size
+    if asked not in ("auto", info.batch_size):
+        logger.warning(
+            "compute.batch_size: this output was begun with %d, which goes on, not %s; "
+            "--no-resume starts over",
+            *(info.batch_size, asked),
         )
 
 

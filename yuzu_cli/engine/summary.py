@@ -18,6 +18,8 @@ class RunSummary:
         False when the run was asked to stop; the same command continues it.
     records, records_before : int
         Input records this run answers for, and those an earlier run had already done.
+    finished_before : bool
+        The output was there already, by the same settings.
     regions, mutants : int
         Rows and mutants computed now.
     seconds, setup_seconds : float
@@ -36,6 +38,7 @@ class RunSummary:
     complete: bool
     records: int
     records_before: int = 0
+    finished_before: bool = False
     regions: int = 0
     mutants: int = 0
     seconds: float = 0.0
@@ -52,6 +55,9 @@ class RunSummary:
 
     def describe(self) -> str:
         """Two lines for the end of a run."""
+        if self.finished_before:
+            what = f"{self.records} records, finished before by the same settings"
+            return f"{self.path}: {what}; --force computes them again"
         busy = max(self.seconds - self.setup_seconds, 1e-9)
         text = (
             f"{self.path}: {self.regions} regions, {self.mutants} mutants in "

@@ -5,6 +5,8 @@ May not: call models.
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import numpy as np
 import torch
 
 from yuzu_cli.errors import ModelError, UsageError
-from yuzu_cli.model.files import LoadedFile, short
+from yuzu_cli.model.files import LoadedFile, sha256_of, short
 from yuzu_cli.model.probe import Probe
 from yuzu_cli.model.wrap import Extra
 
@@ -42,6 +44,16 @@ def match_inputs(
         what = f"input {names[gap[0]]} comes before another that is given"
         raise UsageError("model.extra_inputs", what, "give it too")
     return free[0], slots
+
+
+def sha256_with(path: str | os.PathLike[str], extra_inputs: Mapping[str | int, Any]) -> str:
+    """Hash of a model's file; where inputs come from files, of its hash and of theirs by name."""
+    files = {str(k): v for k, v in extra_inputs.items() if isinstance(v, (str, Path))}
+    own = sha256_of(path)
+    if not files:
+        return own
+    lines = [own, *(f"{key} {sha256_of(file)}" for key, file in sorted(files.items()))]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def forms(value: Any, slot: int, file: LoadedFile, probe: Probe) -> list[Extra]:

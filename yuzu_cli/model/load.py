@@ -16,7 +16,8 @@ import torch
 from yuzu_cli.errors import UsageError
 from yuzu_cli.model.calls import find_call
 from yuzu_cli.model.checks import check_finite, check_rows
-from yuzu_cli.model.files import open_model, sha256_of
+from yuzu_cli.model.extras import sha256_with
+from yuzu_cli.model.files import open_model
 from yuzu_cli.model.heads import REDUCTIONS, TRANSFORMS, Head, outputs_of, parse_targets
 from yuzu_cli.model.layouts import CHANNELS_LAST, LAYOUTS
 from yuzu_cli.model.probe import PROBE_ROWS, RUN_ERRORS, Probe
@@ -74,7 +75,7 @@ def load_model(
     maker = Probe(str(path), alphabet_size, length, device, dtype)
     with torch.no_grad():
         model = find_call(file, maker, layout, extra_inputs or {}, output)
-        model.path, model.sha256 = str(path), sha256_of(path)
+        model.path, model.sha256 = str(path), sha256_with(path, extra_inputs or {})
         model.length, model.alphabet_size = length, alphabet_size
         model.device, model.dtype = device, dtype
         check_rows(model, maker)

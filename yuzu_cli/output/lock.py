@@ -14,6 +14,7 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ LOCK = "lock"
 HEARTBEAT = 10.0
 TIMEOUT = 60.0
 
-_log = logging.getLogger("yuzu")
+_log = logging.getLogger(__name__)
 
 
 def _read_text(path: str) -> str:
@@ -73,6 +74,9 @@ class Lock:
         Where the lock file goes.
     heartbeat, timeout : float
         Seconds.
+    held : function of an OutputError, optional
+        Called when a live run holds the lock. It raises the error, as it does by default, or sleeps
+        a little and returns: then the lock is asked for again.
 
     Raises
     ------
@@ -81,19 +85,25 @@ class Lock:
     """
 
     def __init__(
-        self, folder: Path, heartbeat: float | None = None, timeout: float | None = None
+        self,
+        folder: Path,
+        heartbeat: float | None = None,
+        timeout: float | None = None,
+        held: Callable[[OutputError], None] | None = None,
     ) -> None:
         self._path = folder / LOCK
         self._heartbeat = HEARTBEAT if heartbeat is None else heartbeat
         self._timeout = TIMEOUT if timeout is None else timeout
+        self._held = held or _refuse
         self._token = token()
         self._stop = threading.Event()
         self._lost = threading.Event()
         with disk_errors(self._path):
             while not self._create():
                 self._wait_until_stale()
-                # The run before may have removed the folder with its lock.
-                folder.mkdir(exist_ok=True)
+                # The run before may have removed the folder with its lock, or be just about to.
+                with suppress(FileExistsError):
+                    os.mkdir(folder)
         self._thread = threading.Thread(target=self._beat, name="yuzu-lock", daemon=True)
         self._thread.start()
 
@@ -154,7 +164,7 @@ class Lock:
         return True
 
     def _wait_until_stale(self) -> None:
-        """Return when the lock is free to be taken; raise when its owner shows itself alive."""
+        """Return when it is time to ask for the lock again; `held` is told of a live owner."""
         first = self._read()
         if first is None:
             return
@@ -162,8 +172,9 @@ class Lock:
         owner = _owner(first)
         if owner.get("machine") == _machine():
             if _started(owner["pid"]) == owner["started"]:
-                raise self._held(owner)
-            self._break(first)
+                self._held(self._by(owner))
+            else:
+                self._break(first)
             return
         _log.info("%s: waiting to see whether the run on %s is alive", self._path, owner["host"])
         while time.monotonic() < deadline:
@@ -172,10 +183,11 @@ class Lock:
             if now is None:
                 return
             if now != first:
-                raise self._held(_owner(now))
+                self._held(self._by(_owner(now)))
+                return
         self._break(first)
 
-    def _held(self, owner: dict[str, Any]) -> OutputError:
+    def _by(self, owner: dict[str, Any]) -> OutputError:
         what = f"another run writes here (process {owner['pid']} on {owner['host']})"
         hint = "wait for it, stop it, or take another output"
         return OutputError(os.fspath(self._path.parent), what, hint)
@@ -210,6 +222,10 @@ class Lock:
                 os.fsync(self._fd)
             if not self.still_ours():
                 return
+
+
+def _refuse(error: OutputError) -> None:
+    raise error
 
 
 def _counter(count: int) -> bytes:

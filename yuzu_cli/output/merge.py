@@ -6,6 +6,7 @@ and answer for every record of the input exactly once. Chunks are copied as they
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import shlex
@@ -27,9 +28,11 @@ from yuzu_cli.output.opening import damage
 from yuzu_cli.output.part import PartFolder, check_room, check_target, publish
 from yuzu_cli.output.reader import Result, open_result
 from yuzu_cli.output.schema import TEXT, Dataset, datasets_for, numpy_dtype, row_shape
-from yuzu_cli.output.shards import Shard, check_shards, look
+from yuzu_cli.output.shards import Shard, check_shards, look, unlike
 
 _ROWS = 4096
+
+_log = logging.getLogger(__name__)
 
 
 def merge(
@@ -70,6 +73,8 @@ def merge(
         raise UsageError("merge", "no shards are given")
     target = Path(os.path.realpath(out))
     ordered = check_shards([look(path) for path in shards])
+    for sentence in unlike(ordered):
+        _log.warning("%s", sentence)
     part = PartFolder.make(target)
     lock = Lock(part.path)
     try:

@@ -1,29 +1,32 @@
 """`OUT.h5.part/`, the folder beside an output: who may use it, what is in it, how it goes.
 
-Also the two questions about the path itself: may a file be put there, and is what stands there
-ours. Deletes only files that this tool named, so that a folder of somebody else's survives a
-mistake.
+Also whether a file may be put at the path itself. Deletes only files that this tool named, so that
+a folder of somebody else's survives a mistake.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-import h5py
-
 from yuzu_cli.errors import OutputError
 from yuzu_cli.output.files import disk_errors, remove, size_text, sync_folder, token
+from yuzu_cli.output.finished import finished_by, is_output, may_be_of
 from yuzu_cli.output.lock import LOCK
 from yuzu_cli.output.manifest import MANIFEST, Manifest, differences, identity
 from yuzu_cli.output.run_info import RunInfo
-from yuzu_cli.output.schema import FORMAT
 from yuzu_cli.output.segments import log_files
 
 SUFFIX = ".part"
+#: Seconds between two looks at a run that is waited for.
+WAIT = 1.0
+
+_log = logging.getLogger(__name__)
 
 
 class PartFolder:
@@ -48,10 +51,14 @@ class PartFolder:
                 os.fspath(target.parent), what, "create it, or mend the output's path"
             )
         part = cls(target.with_name(target.name + SUFFIX))
+        names: list[str] = []
         with disk_errors(part.path):
-            part.path.mkdir(exist_ok=True)
+            with suppress(FileExistsError):
+                os.mkdir(part.path)
             sync_folder(target.parent)
-        strange = [p.name for p in part.path.iterdir() if not _is_ours(p.name)]
+            with suppress(FileNotFoundError):  # a run that ends just now has removed it
+                names = os.listdir(part.path)
+        strange = [name for name in names if not _is_ours(name)]
         if strange:
             what = f"holds files that are not yuzu's ({strange[0]})"
             raise OutputError(os.fspath(part.path), what, "move it away")
@@ -65,6 +72,22 @@ class PartFolder:
             if tolerant:
                 return None
             raise
+
+    def patience(self, info: RunInfo) -> Callable[[OutputError], None]:
+        """For `Lock`: wait while the run that holds it does just what `info` asks for."""
+        told = False
+
+        def held(error: OutputError) -> None:
+            nonlocal told
+            found = self.manifest(tolerant=True)
+            if found is not None and differences(identity(info), identity(found.info)):
+                raise error
+            if not told:
+                _log.warning("%s: %s; waiting for it to end", error.where, error.what)
+                told = True
+            time.sleep(WAIT)
+
+        return held
 
     def take_over(
         self, found: Manifest | None, info: RunInfo, *, resume: bool, force: bool
@@ -119,28 +142,6 @@ def _is_ours(name: str) -> bool:
     return name in (MANIFEST, LOCK) or name.endswith(".tmp") or name.startswith("batches-")
 
 
-def is_output(path: Path) -> bool:
-    """Whether a file is a finished output of this tool, of whatever version."""
-    try:
-        with h5py.File(path, "r", locking=False) as file:
-            return file.attrs.get("format") == FORMAT and "regions" in file
-    except (OSError, RuntimeError):
-        return False
-
-
-def finished_by(path: Path, info: RunInfo) -> bool:
-    """Whether the file at `path` was finished by this very run: a kill may come just after."""
-    try:
-        with h5py.File(path, "r", locking=False) as file:
-            return (
-                file.attrs.get("created") == info.created
-                and file.attrs.get("model_sha256") == info.model_sha256
-                and file.attrs.get("input_sha256") == info.input_sha256
-            )
-    except (OSError, RuntimeError):
-        return False
-
-
 def check_target(path: Path, force: bool, inputs: Sequence[str | os.PathLike[str]] = ()) -> None:
     """Whether a file may be put at `path`.
 
@@ -169,8 +170,18 @@ def preflight(
     *,
     force: bool = False,
     inputs: Sequence[str | os.PathLike[str]] = (),
+    accept: str | None = None,
 ) -> None:
     """Whether a run to `path` could begin, asked before long work; `OutputRun.open` asks again.
+
+    Parameters
+    ----------
+    path : path
+    force : bool
+    inputs : sequence of paths
+        As `OutputRun.open` takes them.
+    accept : str, optional
+        Settings as YAML. A finished output that may be of these is no obstacle.
 
     Raises
     ------
@@ -181,7 +192,9 @@ def preflight(
     _check_folder(target.parent)
     part = PartFolder(target.with_name(target.name + SUFFIX))
     found = part.manifest(tolerant=True)
-    if found is None or not finished_by(target, found.info):
+    if found is not None and finished_by(target, found.info):
+        return
+    if accept is None or not may_be_of(target, accept):
         check_target(target, force, inputs)
 
 
@@ -206,6 +219,23 @@ def check_room(path: Path, needed: int) -> None:
         what = f"the finished file needs {size_text(needed)} more, {size_text(free)} are free"
         hint = "free some space, then run the same command to continue"
         raise OutputError(os.fspath(path), what, hint)
+
+
+def shortage(path: str | os.PathLike[str], info: RunInfo) -> str:
+    """What to tell a user whose disk may be too small for a run; empty when it is not.
+
+    At the end the finished batches and the file made of them are both there.
+    """
+    target = Path(os.path.realpath(path))
+    free, needed = shutil.disk_usage(target.parent).free, 2 * info.disk_bytes()
+    there = sum(p.stat().st_size for p in log_files(target.with_name(target.name + SUFFIX)))
+    if needed - there <= free:
+        return ""
+    return (
+        f"{target.parent}: the run needs up to {size_text(needed)} before it ends (the result of "
+        f"{size_text(info.disk_bytes())} is written twice; compression makes it less), and "
+        f"{size_text(free)} are free"
+    )
 
 
 def publish(temporary: Path, path: Path, force: bool) -> None:

@@ -143,7 +143,11 @@ ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute("created", "str", "when the run was first started, ISO 8601, UTC"),
     Attribute("command", "str", "the command line that started it"),
     Attribute("config", "str", "every setting, as resolved, YAML"),
-    Attribute("model_sha256", "str", "of the model file, or of all of an ensemble"),
+    Attribute(
+        "model_sha256",
+        "str",
+        "of the model file, or of all of an ensemble, and of `.npy` extra inputs",
+    ),
     Attribute("input_sha256", "str", "of the sequences or the regions with their genome"),
     Attribute("alphabet", "str", "the letters, in the order of the A axis"),
     Attribute("backend", "str", "the one that was used, never `auto`"),

@@ -131,13 +131,48 @@ def check_shards(shards: Sequence[Shard]) -> list[Shard]:
     for shard in ordered:
         if shard.attributes["record_start"] != expected:
             what = f"begins at record {shard.attributes['record_start']}, not at {expected}"
-            raise OutputError(os.fspath(shard.path), what, "compute this shard again")
+            raise OutputError(os.fspath(shard.path), what, _again(shard, ordered))
         expected = shard.attributes["record_stop"]
     total = ordered[0].attributes["n_records"]
     if expected != total:
         what = f"the shards end at record {expected} of {total}"
-        raise OutputError(os.fspath(ordered[-1].path), what, "compute this shard again")
+        raise OutputError(os.fspath(ordered[-1].path), what, _again(ordered[-1], ordered))
     return ordered
+
+
+def _again(shard: Shard, shards: Sequence[Shard]) -> str:
+    """What to do about a shard that does not fit: shards are cut at whole batches."""
+    sizes = Counter(int(other.attributes["batch_size"]) for other in shards)
+    if len(sizes) == 1:
+        return "compute this shard again"
+    found = ", ".join(map(str, sorted(sizes)))
+    usual = sizes.most_common(1)[0][0]
+    return (
+        f"the shards' batch sizes are {found}, and shards are cut at whole batches: compute those "
+        f"again that do not have --batch-size {usual}"
+    )
+
+
+def unlike(shards: Sequence[Shard]) -> list[str]:
+    """In what shards of one run differ that may move their numbers within rounding; as sentences.
+
+    A merge of them is right, but not bit for bit what one machine would have written.
+    """
+    found = []
+    for name, shown in (("device", "devices"), ("batch_size", "batch sizes")):
+        values = {_card(str(shard.attributes[name])): shard for shard in shards}
+        if len(values) > 1:
+            found.append(
+                f"the shards have different {shown} ({', '.join(sorted(values))}): their numbers "
+                "agree to rounding, not bit for bit"
+            )
+    return found
+
+
+def _card(device: str) -> str:
+    """A device without its number: two cards of a kind compute the same."""
+    kind, _, name = device.partition(" ")
+    return f"{kind.partition(':')[0]} {name}".strip()
 
 
 def _check_one_run(shards: Sequence[Shard]) -> None:

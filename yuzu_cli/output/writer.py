@@ -20,16 +20,10 @@ from yuzu_cli.errors import OutputError
 from yuzu_cli.output.batches import Rows, assemble, check_rows, encode_batch
 from yuzu_cli.output.chunks import Codec
 from yuzu_cli.output.files import token
+from yuzu_cli.output.finished import finished_by, same_run
 from yuzu_cli.output.lock import Lock
 from yuzu_cli.output.manifest import Manifest
-from yuzu_cli.output.part import (
-    PartFolder,
-    check_room,
-    check_target,
-    finished_by,
-    preflight,
-    publish,
-)
+from yuzu_cli.output.part import PartFolder, check_room, check_target, preflight, publish
 from yuzu_cli.output.run_info import RunInfo
 from yuzu_cli.output.segments import Entry, SegmentWriter, scan
 
@@ -85,6 +79,8 @@ class OutputRun:
         resume: bool = True,
         force: bool = False,
         inputs: Sequence[str | os.PathLike[str]] = (),
+        accept: bool = False,
+        wait: bool = False,
     ) -> OutputRun:
         """Begin a run, or continue the same run after it was interrupted.
 
@@ -100,6 +96,10 @@ class OutputRun:
             settings.
         inputs : sequence of paths
             Files that must never be replaced.
+        accept : bool
+            A finished output of the same settings is this run's own, with nothing left to do.
+        wait : bool
+            Wait for a live run of the same settings to end, rather than be refused.
 
         Raises
         ------
@@ -109,9 +109,12 @@ class OutputRun:
         """
         target = Path(os.path.realpath(path))
         part = PartFolder.make(target)
-        lock = Lock(part.path)
+        lock = Lock(part.path, held=part.patience(info) if wait else None)
         try:
             found = part.manifest(tolerant=not resume or force)
+            if found is None and accept and resume and not force:
+                same = same_run(target, info)
+                found = Manifest(token(), same) if same else None
             if found is not None and finished_by(target, found.info):
                 part.clear()
                 run = cls(target, part, lock, found)
