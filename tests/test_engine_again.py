@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 import threading
 import time
@@ -14,7 +13,6 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-import torch
 from torch import Tensor, nn
 
 from tests.cli_cases import contents
@@ -23,7 +21,6 @@ from tests.output_cases import make_info, write_all
 from tests.test_engine_run import config, done, fasta, sequences
 from yuzu_cli import engine
 from yuzu_cli.backends import BACKENDS
-from yuzu_cli.engine.setup import load_models
 from yuzu_cli.errors import OutputError
 from yuzu_cli.inputs.stream import WindowStream
 from yuzu_cli.output import part as part_module
@@ -194,7 +191,7 @@ def test_another_array_of_the_same_name_is_another_model(tmp_path: Path) -> None
         shard(1)
     shutil.rmtree(tmp_path / "2.h5.part")
     done(shard(2))
-    with pytest.raises(OutputError, match="is of another run than .*: model is"):
+    with pytest.raises(OutputError, match=r"is of another run than .*: model is"):
         merge([tmp_path / "1.h5", tmp_path / "2.h5"], tmp_path / "out.h5")
 
 
@@ -228,7 +225,7 @@ def test_shards_of_other_batches_are_told_apart(
         where = {"output__path": str(shards[number - 1]), "run__shard": f"{number}/2"}
         done(engine.run(config(tmp_path, [model], **keys, **where)))
     if sizes == (2, 3):
-        with pytest.raises(OutputError, match="batch sizes are 2, 3, .* --batch-size 2"):
+        with pytest.raises(OutputError, match=r"batch sizes are 2, 3, .* --batch-size 2"):
             merge(shards, tmp_path / "out.h5")
         return
     merge(shards, tmp_path / "out.h5")
@@ -316,9 +313,3 @@ def test_every_sequence_is_read_once_whatever_is_averaged(
     }
     assert done(engine.run(config(tmp_path, models, **keys))).regions == 6
     assert read == Counter(range(6))
-
-
-def test_load_models_is_what_a_run_calls() -> None:
-    """Else the test of the order above would test nothing."""
-    assert engine.setup.load_models is load_models
-    assert torch.get_num_threads() >= 1
