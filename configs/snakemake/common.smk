@@ -1,5 +1,7 @@
 # Reads and checks the settings; no rules here. The config of `yuzu run` is only looked into for the files
 # it names and the method: `yuzu run` itself checks it, in the rule `regions`.
+import difflib
+import sys
 from pathlib import Path
 
 import jsonschema
@@ -18,46 +20,65 @@ FILES = {
 
 
 def refuse(lines):
-    raise WorkflowError("\n".join(["the settings of the workflow are wrong", *lines]))
+    """Say what is wrong and stop. Snakemake would add where in this file it was found out."""
+    sys.exit("\n".join(f"error: {line}" for line in lines))
+
+
+def fault(error):
+    """One fault that the schema found, as lines that begin with the path of the key."""
+    place = [str(part) for part in error.absolute_path]
+    if error.validator != "additionalProperties":
+        yield f"{'.'.join(place)}: {error.message}"
+        return
+    for key in error.instance.keys() - error.schema["properties"].keys():
+        near = difflib.get_close_matches(str(key), error.schema["properties"], 1)
+        hint = f"did you mean {near[0]}?" if near else "see configs/snakemake/config.yaml"
+        yield f"{'.'.join([*place, str(key)])}: unknown key; {hint}"
+
+
+def plain(settings):
+    """The settings with short spellings written out; `--config report=true` arrives as text."""
+    words = {"true": True, "false": False}
+    settings = {k: words.get(v, v) if isinstance(v, str) else v for k, v in settings.items()}
+    if isinstance(settings.get("exports"), list):
+        settings["exports"] = [{"to": e} if isinstance(e, str) else e for e in settings["exports"]]
+    return settings
 
 
 def checked(settings):
-    """The settings, with every export spelled out; all faults are told at once, each with its path."""
-    settings = dict(settings)
-    exports = settings.get("exports")
-    if isinstance(exports, list):
-        settings["exports"] = [{"to": e} if isinstance(e, str) else e for e in exports]
+    """The settings as rules use them; all faults are told at once, each with its path."""
+    settings = plain(settings)
     schema = yaml.safe_load(Path(workflow.basedir, "schema.yaml").read_text())
-    errors = sorted(jsonschema.Draft202012Validator(schema).iter_errors(settings), key=str)
-    if errors:
-        refuse(f"error: {'.'.join(map(str, e.absolute_path)) or 'config'}: {e.message}" for e in errors)
+    errors = jsonschema.Draft202012Validator(schema).iter_errors(settings)
+    if faults := sorted(line for error in errors for line in fault(error)):
+        refuse(faults)
     for export in settings["exports"]:
         target = export.get("target")
         export.setdefault("name", export["to"] if target is None else f"{export['to']}-{target}")
     names = [export["name"] for export in settings["exports"]]
     if double := {name for name in names if names.count(name) > 1}:
-        refuse([f"error: exports: {min(double)!r} is there twice; give each another name"])
+        refuse([f"exports: {min(double)} is there twice; give each a name of its own"])
     if settings["link"] and not settings["keep_shards"]:
-        refuse(["error: keep_shards: must be true with link, which refers to the shards"])
+        refuse(["keep_shards: must be true with link, which refers to the shards"])
     return settings
 
 
 def run_settings(path):
     """The config of `yuzu run`, as it stands; without sequences and model there is nothing to do."""
     if not Path(path).is_file():
-        refuse([f"error: run_config: there is no file {path}; it is relative to {Path.cwd()}"])
+        refuse([f"run_config: there is no file {path}; it is relative to {Path.cwd()}"])
     try:
         tree = yaml.safe_load(Path(path).read_text()) or {}
         source = tree.get("input") or {}
         model = (tree.get("model") or {}).get("path") or []
     except (yaml.YAMLError, AttributeError) as error:
-        refuse([f"error: {path}: is not a config of yuzu run ({' '.join(str(error).split())})"])
+        refuse([f"{path}: is not a config of yuzu run ({' '.join(str(error).split())})"])
     if not model:
-        refuse([f"error: {path}: model.path is not set; jobs know only this file"])
+        refuse([f"{path}: model.path is not set; jobs know only this file"])
     if not (source.get("fasta") or source.get("bed")):
-        refuse([f"error: {path}: neither input.fasta nor input.bed is set; jobs know only this file"])
+        refuse([f"{path}: neither input.fasta nor input.bed is set; jobs know only this file"])
     if source.get("fasta") == "-":
-        refuse([f"error: {path}: input.fasta is standard input, which several jobs cannot read"])
+        refuse([f"{path}: input.fasta is standard input, which several jobs cannot read"])
     return tree
 
 
