@@ -177,6 +177,42 @@ class Blocks(nn.Module):
         return (values * logits.softmax(dim=3)).sum(dim=3)
 
 
+class Weigh(nn.Module):
+    """Pooling by attention over all positions, as published models and their wrappers spell it."""
+
+    def __init__(self, kind: str, channels: int) -> None:
+        super().__init__()
+        self.kind = kind
+        self.logits = nn.Conv1d(channels, 1, 3, padding=1)
+        self.project = nn.Linear(channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.kind == "product":
+            return (torch.softmax(4.0 * self.logits(x), dim=-1) * x).sum(dim=-1)
+        if self.kind == "own":
+            return (x * torch.softmax(x, dim=2)).sum(dim=2, keepdim=True)
+        if self.kind == "masked":
+            logits = self.logits(x).masked_fill(x[:, :1] < 0.1, -1e9)
+            return (torch.softmax(logits, dim=-1) * x).sum(dim=-1)
+        if self.kind == "matrix":
+            x = x.transpose(1, 2)
+            weights = torch.softmax(self.project(x), dim=1)
+            return torch.matmul(weights.transpose(1, 2), x).squeeze(1)
+        if self.kind == "einsum":
+            weights = torch.softmax(3.0 * self.project(x.transpose(1, 2)).squeeze(2), dim=-1)
+            return torch.einsum("bl,bcl->bc", weights, x)
+        if self.kind == "log":
+            weights = torch.log_softmax(self.logits(x), dim=-1)
+            return torch.log((torch.exp(weights) * torch.relu(x)).sum(dim=-1) + 0.1)
+        if self.kind == "profile":
+            x = x - x.mean(dim=-1, keepdim=True)
+            return (x * torch.softmax(x.detach(), dim=-1)).sum(dim=-1)
+        assert self.kind == "strands", self.kind
+        x = x.reshape(x.shape[0], -1)
+        x = x - torch.mean(x, dim=-1, keepdim=True)
+        return (x * torch.softmax(x.detach(), dim=-1)).sum(dim=-1, keepdim=True)
+
+
 class Excite(nn.Module):
     """Squeeze and excitation: channels scaled by a function of their means over positions."""
 

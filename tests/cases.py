@@ -33,6 +33,7 @@ from tests.blocks import (
     Squeeze,
     Strands,
     Unsqueeze,
+    Weigh,
     settle,
 )
 
@@ -353,6 +354,8 @@ POINTS = ("exp", "log", "log1p", "power", "clamp", "where", "normalise", "softma
 MIXES = ("cumsum", "cummax", "roll", "gram", "pairs", "depth", "shuffle", "unfold", "halves")
 MIXES += ("rewrite", "fourier", "sort", "differences", "outside", "ramp", "repeat")
 
+WEIGHS = ("product", "own", "masked", "matrix", "einsum", "log", "profile", "strands")
+
 CASES: list[Case] = [
     # Convolutions.
     Case("conv-valid-odd-length", lambda n: flat(n, nn.Conv1d(4, 6, 5), nn.ReLU()), 41),
@@ -494,6 +497,21 @@ CASES: list[Case] = [
         31,
     ),
     Case("flatten-position-major", lambda n: flat(n, stem(), nn.MaxPool1d(3), Permute(0, 2, 1))),
+    Case(
+        "flatten-then-relu",
+        lambda n: seq(stem(), nn.MaxPool1d(2), nn.Flatten(), nn.ReLU(), nn.Linear(6 * (n // 2), 3)),
+    ),
+    Case(
+        "flatten-then-gelu-and-norm",
+        lambda n: seq(
+            flat(n, stem(), nn.MaxPool1d(3), nn.Flatten(), nn.GELU(), nn.BatchNorm1d(6 * (n // 3))),
+            nn.Sigmoid(),
+        ),
+    ),
+    Case(
+        "flatten-then-view-back",
+        lambda n: seq(stem(), nn.Flatten(), nn.ELU(), nn.Unflatten(1, (6, n)), nn.Conv1d(6, 2, 3)),
+    ),
     # Norms.
     Case(
         "batch-norms",
@@ -619,6 +637,10 @@ CASES: list[Case] = [
             37,
         )
         for kind in GLOBAL
+    ),
+    *(
+        Case(f"weigh-{kind}", lambda n, kind=kind: seq(stem(), conv(6, 5), Weigh(kind, 5)), 39)
+        for kind in WEIGHS
     ),
     Case(
         "global-in-the-middle",

@@ -121,8 +121,7 @@ class WindowedRunner:
 
     @property
     def _windows(self) -> set[str]:
-        ends = (how.WHOLE, how.CONSTANT, how.DENSE, how.TOTAL, how.EXTREME)
-        return {n for n, s in self.strategies.items() if s not in ends}
+        return {n for n, s in self.strategies.items() if s not in how.ENDINGS}
 
     def _kept(self) -> set[str]:
         """Nodes whose reference values the chunks may ask for."""
@@ -136,7 +135,7 @@ class WindowedRunner:
         """Outputs for the sequences themselves, float32 (B, T)."""
         x = one_hot(codes, self.model, self.settings)
         values = run_program(self.program, x, self._kept())
-        self.references = References(self.program, values)
+        self.references = References(values, self.reaches)
         self.outputs = values[self.program.output.name]
         return self.outputs.float()
 

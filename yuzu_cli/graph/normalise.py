@@ -28,6 +28,7 @@ from yuzu_cli.graph.rewrites.pools import (
     plain_pools,
 )
 from yuzu_cli.graph.rewrites.rewriter import VIEWS, Rewriter
+from yuzu_cli.graph.rewrites.softmax import shared_shift, softmax_of_log, softmax_sums
 
 _aten = torch.ops.aten
 
@@ -39,7 +40,12 @@ _PASSES: tuple[Callable[[Rewriter, Node], bool], ...] = (
     first_output,
     plain_pools,
     linear,
+    view_of_view,  # those that linear layers leave behind
+    drop_no_ops,
     add_after_linear,
+    softmax_of_log,
+    softmax_sums,
+    shared_shift,
     maximum_before_scaling,
     maximum_first,
     fold_affine,

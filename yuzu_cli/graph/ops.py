@@ -67,3 +67,13 @@ def layer_norm(
 ) -> torch.Tensor:
     """Normalise over the trailing axes of the given shape."""
     return functional.layer_norm(x, list(shape), weight, bias, eps)
+
+
+def softmax_sum(
+    logits: torch.Tensor, values: torch.Tensor, axis: int, keepdim: bool
+) -> torch.Tensor:
+    """Sum of the values along an axis, weighted by the softmax of the logits along it.
+
+    Pooling by attention. Logits and values broadcast against each other.
+    """
+    return (torch.softmax(logits, axis) * values).sum(axis, keepdim=keepdim)

@@ -110,10 +110,12 @@ def window_cost(
         share = rows_in / before.size
         inputs = program.specs[source.name].numel * share
         return Cost(inputs * spec.shape[-1], (2 * inputs + spec.shape[-1]) * item)
-    if strategy in (how.TOTAL, how.EXTREME):
+    if strategy in (how.TOTAL, how.EXTREME, how.ATTENTION):
         assert isinstance(before, Reach)
         assert isinstance(source, Node)
-        return Cost(0, program.specs[source.name].numel / before.size * rows_in * item)
+        again = {how.TOTAL: 1, how.EXTREME: 4, how.ATTENTION: 12}[strategy]
+        elements = max(program.specs[n.name].numel for n in node.all_input_nodes) / before.size
+        return Cost(0, again * elements * rows_in * item)
     reach = reaches[node.name]
     assert isinstance(reach, Reach)
     rows = mean_width(reach)

@@ -162,8 +162,7 @@ def _settle(steps: list[Step]) -> list[Step]:
     for step in steps:
         if step.strategy != how.CONSTANT and any(r in whole for r in step.reads):
             step = _whole(step)
-        ends = step.strategy in (how.WHOLE, how.DENSE, how.TOTAL, how.EXTREME)
-        if ends:
+        if step.strategy in how.ENDINGS - {how.CONSTANT}:
             whole.add(step.node)
         settled.append(step)
     return settled
@@ -171,11 +170,7 @@ def _settle(steps: list[Step]) -> list[Step]:
 
 def _boundary(program: Program, steps: tuple[Step, ...] | list[Step], rates: Rates) -> float:
     """Time of laying windows into whole tensors, per mutant."""
-    window = {
-        s.node
-        for s in steps
-        if s.strategy not in (how.WHOLE, how.CONSTANT, how.DENSE, how.TOTAL, how.EXTREME)
-    } | {program.input.name}
+    window = {s.node for s in steps if s.strategy not in how.ENDINGS} | {program.input.name}
     laid = {r for s in steps if s.strategy == how.WHOLE for r in s.reads if r in window}
     return sum(materialise_cost(r, program).seconds(rates) for r in laid if r in program.specs)
 

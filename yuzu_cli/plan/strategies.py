@@ -28,8 +28,12 @@ MATRIX = "matrix per position"
 DENSE = "dense on the slice that changed"
 TOTAL = "sum of deltas"
 EXTREME = "from the reference before and after the window"
+ATTENTION = "softmax from the reference before and after the window"
 WHOLE = "whole tensor"
 CONSTANT = "constant"
+
+ENDINGS = {WHOLE, CONSTANT, DENSE, TOTAL, EXTREME, ATTENTION}
+"""Strategies whose result is no window."""
 
 _MOVES = {
     _aten.permute.default,
@@ -183,6 +187,8 @@ _ALONG_POSITIONS = {
 
 def _ending(node: Node, context: Context) -> str:
     """How a window can end: a value without positions, from deltas alone."""
+    if node.target is ops.softmax_sum:
+        return _weighted(node, context)
     source = (
         context.of(node.args[0]) if node.args and isinstance(node.args[0], Node) else EVERYWHERE
     )
@@ -190,13 +196,26 @@ def _ending(node: Node, context: Context) -> str:
         return WHOLE
     if node.target is ops.linear and source.flat is not None:
         return DENSE
-    if source.flat is not None:
-        return WHOLE
-    if node.target in _ALONG_POSITIONS:
-        axes = axes_of(node, context, 1)
-        shape = context.spec(node.args[0]).shape
-        if source.axis in axes and all(a == source.axis or shape[a] == 1 for a in axes):
-            if node.target in (_aten.amax.default, _aten.logsumexp.default):
-                return EXTREME
-            return WHOLE if feeds_sensitive(node) else TOTAL
+    if node.target in _ALONG_POSITIONS and _over_positions(node, source, context):
+        if node.target in (_aten.amax.default, _aten.logsumexp.default):
+            return WHOLE if source.flat is not None else EXTREME
+        return WHOLE if feeds_sensitive(node) else TOTAL
     return WHOLE
+
+
+def _over_positions(node: Node, source: Reach, context: Context) -> bool:
+    """Whether a reduction takes the positions, and nothing else that is longer than one."""
+    axes = axes_of(node, context, 1)
+    shape = context.spec(node.args[0]).shape
+    axis = source.axis if source.flat is None else 1
+    return axis in axes and all(a == axis or shape[a] == 1 for a in axes)
+
+
+def _weighted(node: Node, context: Context) -> str:
+    """A softmax over positions of windows, summing windows over the same."""
+    first, second = (context.of(a) for a in node.args[:2])
+    if not isinstance(first, Reach) or not isinstance(second, Reach):
+        return WHOLE
+    same = (first.axis, first.size, first.flat) == (second.axis, second.size, second.flat)
+    axis = first.axis if first.flat is None else 1
+    return ATTENTION if same and axis == node.args[2] else WHOLE

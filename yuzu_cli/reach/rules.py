@@ -143,6 +143,16 @@ def _softmax(context: Context, node: Node) -> AnyReach:
     return EVERYWHERE if reach is None else across(axes_of(node, context, 1), True, reach, 0)
 
 
+@rule(ops.softmax_sum)
+def _softmax_sum(context: Context, node: Node) -> AnyReach:
+    touched = [r for r in (context.of(a) for a in node.args[:2]) if r is not UNTOUCHED]
+    intervals = [r for r in touched if isinstance(r, Reach) and r.flat is None]
+    if len(intervals) < len(touched):
+        return EVERYWHERE
+    hull = join(intervals)
+    return across([node.args[2]], node.args[3], hull, 0) if isinstance(hull, Reach) else EVERYWHERE
+
+
 @rule(ops.layer_norm)
 def _layer_norm(context: Context, node: Node) -> AnyReach:
     reach = plain(context, node)
@@ -340,11 +350,12 @@ def keep_axis(old: tuple[int, ...], new: tuple[int, ...], axis: int) -> tuple[in
     (``L -> L/k, k``) or joined with the axis after it (``L, k -> L*k``).
     """
     size, ahead = old[axis], int(np.prod(old[:axis]))
-    for j, length in enumerate(new):
-        if int(np.prod(new[:j])) != ahead or j == 0:
-            continue
-        if length == size:
+    places = [j for j in range(1, len(new)) if int(np.prod(new[:j])) == ahead]
+    for j in places:  # first: axes of one may have been put before it
+        if new[j] == size:
             return j, 1, 1
+    for j in places:
+        length = new[j]
         behind = new[j + 1] if j + 1 < len(new) else 1
         if length < size and length * behind == size:
             return j, behind, 1

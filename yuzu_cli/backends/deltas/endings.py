@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
+from torch.fx import Node
 
 from yuzu_cli.backends.deltas import kernels
-from yuzu_cli.backends.deltas.prepared import Prepared, State, Step, window_of
-from yuzu_cli.backends.deltas.states import Chunk, Full
+from yuzu_cli.backends.deltas.frames import Frame
+from yuzu_cli.backends.deltas.prepared import (
+    Prepared,
+    State,
+    Step,
+    common_frame,
+    in_frame,
+    window_of,
+)
+from yuzu_cli.backends.deltas.states import Chunk, Full, Win
+from yuzu_cli.plan import strategies as how
+from yuzu_cli.reach.domain import Reach, join
 
 _aten = torch.ops.aten
 
@@ -32,11 +41,13 @@ def dense(p: Prepared) -> Step:
 def total(p: Prepared) -> Step:
     """Sum or mean over positions: of the deltas alone."""
     reach = p.reach_of(p.source)
-    factor = 1.0 if p.node.target is _aten.sum.dim_IntList else 1.0 / reach.size
+    summed = (0,) if reach.flat is None else (0, -1)
+    count = reach.size if reach.flat is None else p.context.spec(p.source).numel
+    factor = 1.0 if p.node.target is _aten.sum.dim_IntList else 1.0 / count
 
     def run(chunk: Chunk, states: dict[str, State]) -> Full:
         win = chunk.expand(chunk.as_delta(window_of(chunk, states, p.source)))
-        data = win.rows.sum(0) * factor
+        data = win.rows.sum(summed) * factor
         return Full(p.name, data.reshape(chunk.mutants, *p.spec.shape[1:]), True)
 
     return run
@@ -44,32 +55,149 @@ def total(p: Prepared) -> Step:
 
 def extreme(p: Prepared) -> Step:
     """Maximum or log-sum-exp over positions: of the window and the reference around it."""
+    return maximum(p) if p.node.target is _aten.amax.default else log_sum_exp(p)
+
+
+def maximum(p: Prepared) -> Step:
+    """The largest of the window's values and the reference's running maxima on its sides."""
     source = p.source.name
     axis = p.reach_of(p.source).axis
-    maximum = p.node.target is _aten.amax.default
-    join: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-    join = torch.maximum if maximum else torch.logaddexp
-
-    def running(rows: torch.Tensor) -> torch.Tensor:
-        return rows.cummax(0).values if maximum else rows.logcumsumexp(0)
 
     def bounds(chunk: Chunk) -> torch.Tensor:
         rows = chunk.references.rows(source, axis)
         edge = rows.new_full((1, *rows.shape[1:]), float("-inf"))
-        ahead = torch.cat([edge, running(rows)])
-        behind = torch.cat([running(rows.flip(0)).flip(0), edge])
+        ahead = torch.cat([edge, rows.cummax(0).values])
+        behind = torch.cat([rows.flip(0).cummax(0).values.flip(0), edge])
         return torch.stack([ahead, behind])
 
     def run(chunk: Chunk, states: dict[str, State]) -> Full:
         win = chunk.as_value(window_of(chunk, states, p.source))
-        ahead, behind = chunk.references.derived(source, p.name, lambda: bounds(chunk))
+        sides = chunk.references.derived(source, p.name, lambda: bounds(chunk))
         outside = chunk.outside(win.frame)
         rows = win.rows if outside is None else win.rows.masked_fill(outside, float("-inf"))
-        first = chunk.index(win.frame.start.clip(0, win.frame.size))
-        last = chunk.index((win.frame.start + win.frame.width).clip(0, win.frame.size))
-        best = rows.amax(0) if maximum else rows.logsumexp(0)
-        best = join(best, ahead.index_select(0, first)[:, None])
-        best = join(best, behind.index_select(0, last)[:, None])
+        best = rows.amax(0)
+        for side in beside(chunk, win.frame, sides, best):
+            best = torch.maximum(best, side)
         return Full(p.name, best.reshape(chunk.mutants, *p.spec.shape[1:]), False)
+
+    return run
+
+
+def beside(
+    chunk: Chunk, frame: Frame, sides: torch.Tensor, like: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Running results of the reference before and after every window.
+
+    Parameters
+    ----------
+    sides : Tensor (2, size + 1, B, ...)
+        Of the rows before each, and of the rows from each on.
+    like : Tensor (P, K, B, ...)
+
+    Returns
+    -------
+    two Tensors of the shape of `like`
+    """
+    first = chunk.index(frame.start.clip(0, frame.size))
+    last = chunk.index((frame.start + frame.width).clip(0, frame.size))
+    ahead, behind = sides[0].index_select(0, first), sides[1].index_select(0, last)
+    return ahead[:, None].expand_as(like), behind[:, None].expand_as(like)
+
+
+# Sums of exponentials are kept in double precision: their effects are differences of numbers near
+# each other, and running sums in single precision would lose what one pass over the row keeps.
+
+
+def log_sum_exp(p: Prepared) -> Step:
+    """Log-sum-exp over positions, less the reference's own."""
+    source = p.source.name
+    axis = p.reach_of(p.source).axis
+
+    def bounds(chunk: Chunk) -> torch.Tensor:
+        return both_ways(chunk.references.rows(source, axis).double())
+
+    def run(chunk: Chunk, states: dict[str, State]) -> Full:
+        win = chunk.expand(window_of(chunk, states, p.source))
+        sides = chunk.references.derived(source, p.name, lambda: bounds(chunk))
+        inner = exact_values(chunk, win, float("-inf")).logsumexp(0)
+        parts = torch.stack([inner, *beside(chunk, win.frame, sides, inner)])
+        delta = (parts.logsumexp(0) - sides[0, -1]).to(win.rows.dtype)
+        return Full(p.name, delta.reshape(chunk.mutants, *p.spec.shape[1:]), True)
+
+    return run
+
+
+def both_ways(rows: torch.Tensor) -> torch.Tensor:
+    """Running log-sum-exp of (size, ...) from the start and from the end, (2, size + 1, ...)."""
+    edge = rows.new_full((1, *rows.shape[1:]), float("-inf"))
+    ahead = torch.cat([edge, rows.logcumsumexp(0)])
+    behind = torch.cat([rows.flip(0).logcumsumexp(0).flip(0), edge])
+    return torch.stack([ahead, behind])
+
+
+def exact_values(chunk: Chunk, win: Win, fill: float) -> torch.Tensor:
+    """The window's values in double precision, `fill` outside the tensor: (w, P, K, B, C)."""
+    rows = win.rows.double()
+    if win.is_delta:
+        rows += chunk.gather(win.name, win.axis, win.frame)
+    outside = chunk.outside(win.frame)
+    return rows if outside is None else rows.masked_fill(outside, fill)
+
+
+def share_of(part: torch.Tensor, total: torch.Tensor) -> torch.Tensor:
+    """exp(part - total), 0 for a part without terms."""
+    return torch.where(part == float("-inf"), 0.0, (part - total).exp())
+
+
+def attention(p: Prepared) -> Step:
+    """A sum over positions weighted by a softmax over them, less the reference's own.
+
+    Three parts are weighed against each other: the window, and the reference before and after it.
+    Each is known by the log-sum-exp of its logits and the weighted mean of its values.
+    """
+    nodes: list[Node] = list(p.node.args[:2])
+    reaches = [p.reach_of(n) for n in nodes]
+    hull = join(reaches)
+    assert isinstance(hull, Reach)
+    flat, axis = hull.flat is not None, hull.axis
+    rests = [
+        tuple(s for i, s in enumerate(p.context.spec(n).shape) if i not in (0, axis)) for n in nodes
+    ]
+    by_value = how.feeds_sensitive(p.node)
+
+    def split(logits: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(..., C) in the model's other axes; where these are summed too, each position's first."""
+        if not flat:
+            both = zip((logits, values), rests, strict=True)
+            logits, values = (x.reshape(*x.shape[:-1], *rest) for x, rest in both)
+            return logits, values
+        total = logits.logsumexp(-1, True)
+        return total, (share_of(logits, total) * values).sum(-1, True)
+
+    def sides(chunk: Chunk) -> tuple[torch.Tensor, torch.Tensor]:
+        rows = (chunk.references.rows(n.name, axis).double() for n in nodes)
+        logits, values = torch.broadcast_tensors(*split(*rows))
+        total = both_ways(logits)
+        # Logarithms of the positive and of the negative terms: no exponential can overflow.
+        signed = [both_ways(logits + (sign * values).clamp(min=0).log()) for sign in (1, -1)]
+        return total, share_of(signed[0], total) - share_of(signed[1], total)
+
+    def run(chunk: Chunk, states: dict[str, State]) -> Full:
+        wins = [chunk.expand(window_of(chunk, states, n)) for n in nodes]
+        frame = common_frame(chunk, wins, hull)
+        wins = [w if w.frame.same(frame) else in_frame(chunk, w, frame) for w in wins]
+        totals, means = chunk.references.derived(nodes[0].name, p.name, lambda: sides(chunk))
+        logits = exact_values(chunk, wins[0], float("-inf"))
+        logits, values = split(logits, exact_values(chunk, wins[1], 0.0))
+        inner = logits.logsumexp(0)
+        mean = (share_of(logits, inner) * values).sum(0)
+        parts = torch.stack([inner.expand_as(mean), *beside(chunk, frame, totals, mean)])
+        total = parts.logsumexp(0)
+        shares = share_of(parts, total) * torch.stack([mean, *beside(chunk, frame, means, mean)])
+        result = shares.sum(0).masked_fill(total == float("-inf"), float("nan"))
+        if not by_value:
+            result = result - means[0, -1]
+        data = result.to(wins[0].rows.dtype).reshape(chunk.mutants, *p.spec.shape[1:])
+        return Full(p.name, data, not by_value)
 
     return run

@@ -9,14 +9,15 @@ reference; zero outside the tensor) or values.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
 from yuzu_cli.backends.deltas.frames import Frame, overlap, runs, straight
-from yuzu_cli.graph.program import Program
-from yuzu_cli.reach.domain import Ints, Reach
+from yuzu_cli.reach.domain import AnyReach, Ints, Reach
 
 
 @dataclass
@@ -65,12 +66,19 @@ class Full:
 
 
 class References:
-    """Values of the sequences themselves, in the layouts that windows need."""
+    """Values of the sequences themselves, in the layouts that windows need.
 
-    def __init__(self, program: Program, values: dict[str, torch.Tensor]) -> None:
-        self.program, self.values = program, values
+    Parameters
+    ----------
+    values : dict of node name -> Tensor (B, ...)
+    reaches : dict of node name -> reach
+        Say which tensors were flattened, and from which shape.
+    """
+
+    def __init__(self, values: dict[str, torch.Tensor], reaches: dict[str, AnyReach]) -> None:
+        self.values, self.reaches = values, reaches
         self._rows: dict[tuple[str, int], torch.Tensor] = {}
-        self._derived: dict[tuple[str, str], torch.Tensor] = {}
+        self._derived: dict[tuple[str, str], Any] = {}
 
     def whole(self, name: str) -> torch.Tensor:
         """The model's tensor, (B, ...)."""
@@ -80,16 +88,17 @@ class References:
         """Position first and every other axis flattened: (size, B, C), contiguous."""
         key = (name, axis)
         if key not in self._rows:
-            value = self.values[name]
+            value, reach = self.values[name], self.reaches[name]
+            if isinstance(reach, Reach) and reach.flat is not None:
+                value = value.reshape(value.shape[0], *reach.flat)
             rows = value.movedim(axis, 0)
             self._rows[key] = rows.reshape(rows.shape[0], value.shape[0], -1).contiguous()
         return self._rows[key]
 
-    def derived(self, name: str, what: str, make: object) -> torch.Tensor:
+    def derived(self, name: str, what: str, make: Callable[[], Any]) -> Any:
         """Something computed once per batch from a reference, by name."""
         key = (name, what)
         if key not in self._derived:
-            assert callable(make)
             self._derived[key] = make()
         return self._derived[key]
 

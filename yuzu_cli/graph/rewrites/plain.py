@@ -14,12 +14,11 @@ _aten = torch.ops.aten
 _COPIES = {
     _aten.clone.default,
     _aten.contiguous.default,
-    _aten.alias.default,
-    _aten.detach.default,
     _aten.lift_fresh_copy.default,
-    _aten.lift_fresh.default,
     _aten.dropout.default,
 }
+_NAMES_ONLY = {_aten.alias.default, _aten.detach.default, _aten.lift_fresh.default}
+"""The same memory under another name."""
 _MATRIX_PRODUCTS = {
     _aten.mm.default,
     _aten.bmm.default,
@@ -45,6 +44,8 @@ def drop_no_ops(r: Rewriter, node: Node) -> bool:
     source = node.args[0] if node.args else None
     if not isinstance(source, Node) or source.name not in r.specs or node.name not in r.specs:
         return False
+    if node.target in _NAMES_ONLY:
+        return r.replace(node, source)
     if node.target in _COPIES:
         return all(_reads_any_layout(user) for user in node.users) and r.replace(node, source)
     if node.target is _aten.copy.default and isinstance(node.args[1], Node):
