@@ -14,6 +14,7 @@ from torch.fx import GraphModule, Node
 
 from yuzu_cli.graph.program import TensorSpec
 from yuzu_cli.graph.rewrites.matrices import add_after_linear, fold_affine, linear
+from yuzu_cli.graph.rewrites.places import assignments, fresh_tensors, picks
 from yuzu_cli.graph.rewrites.plain import (
     convolutions,
     drop_no_ops,
@@ -36,6 +37,9 @@ _PASSES: tuple[Callable[[Rewriter, Node], bool], ...] = (
     convolutions,
     splits,
     drop_no_ops,
+    fresh_tensors,
+    assignments,
+    picks,
     view_of_view,
     first_output,
     plain_pools,

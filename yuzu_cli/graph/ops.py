@@ -77,3 +77,15 @@ def softmax_sum(
     Pooling by attention. Logits and values broadcast against each other.
     """
     return (torch.softmax(logits, axis) * values).sum(axis, keepdim=keepdim)
+
+
+def adaptive_max(x: torch.Tensor, sizes: Sequence[int]) -> torch.Tensor:
+    """Maximum over as many windows as `sizes` says of the last two axes, whatever their widths."""
+    result = functional.adaptive_max_pool2d(x, list(sizes))
+    assert isinstance(result, torch.Tensor)
+    return result
+
+
+def pick(x: torch.Tensor, axis: int, index: torch.Tensor) -> torch.Tensor:
+    """Positions of an axis in any order and number; index int64 (O,)."""
+    return x.index_select(axis, index)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch.fx import Node
 
@@ -17,7 +18,16 @@ from yuzu_cli.graph import ops
 from yuzu_cli.graph.program import Program
 from yuzu_cli.plan import strategies as how
 from yuzu_cli.reach.domain import AnyReach, Reach
-from yuzu_cli.reach.rules import Context, along, axes_of, keep_axis, pads_of, slice_of
+from yuzu_cli.reach.rules import (
+    Context,
+    along,
+    axes_of,
+    cat_axis,
+    keep_axis,
+    pads_of,
+    slice_of,
+)
+from yuzu_cli.reach.tables import table_of
 
 _aten = torch.ops.aten
 Interval = tuple[int, int]
@@ -47,7 +57,12 @@ def narrow(
             if isinstance(reach, Reach):
                 read = (0, reach.size)
                 if mine is not None and strategies[node.name] in _KNOWN:
-                    read = _before(node, reach, mine, context)
+                    if strategies[node.name] == how.LISTED:
+                        read = _from_list(node, reach, mine, context)
+                    elif node.target is _aten.cat.default:
+                        read = _from_parts(node, source, mine, context)
+                    else:
+                        read = _before(node, reach, mine, context)
                 ask(source, read)
     return {name: _with_need(reach, needs.get(name)) for name, reach in reaches.items()}
 
@@ -70,7 +85,28 @@ _KNOWN = {
     how.MAX_POOL,
     how.AVG_POOL,
     how.MOVE,
+    how.LISTED,
 }
+
+
+def _from_list(node: Node, source: Reach, mine: Interval, context: Context) -> Interval:
+    table = table_of(node, context.program, source.axis)
+    assert table is not None
+    read = table.index[mine[0] : mine[1]]
+    return (int(read.min()), int(read.max()) + 1) if read.size else (0, source.size)
+
+
+def _from_parts(node: Node, source: Node, mine: Interval, context: Context) -> Interval:
+    """What of a part of a concatenation is needed, wherever it stands in it."""
+    reach = context.of(source)
+    assert isinstance(reach, Reach)
+    if cat_axis(node, context) != reach.axis:
+        return mine
+    parts: list[Node] = list(node.args[0])
+    at = np.cumsum([0, *(context.spec(part).shape[reach.axis] for part in parts)]).tolist()
+    low = [mine[0] - offset for offset, part in zip(at, parts, strict=False) if part is source]
+    high = [mine[1] - offset for offset, part in zip(at, parts, strict=False) if part is source]
+    return min(low), max(high)
 
 
 def _before(node: Node, source: Reach, mine: Interval, context: Context) -> Interval:

@@ -14,7 +14,8 @@ from torch.fx import Node
 from yuzu_cli.graph import ops
 from yuzu_cli.graph.program import Program
 from yuzu_cli.reach.domain import EVERYWHERE, UNTOUCHED, AnyReach, Reach
-from yuzu_cli.reach.rules import Context, axes_of, cat_axis, slice_of
+from yuzu_cli.reach.rules import Context, axes_of, slice_of
+from yuzu_cli.reach.tables import TABLED, table_of
 
 _aten = torch.ops.aten
 
@@ -24,6 +25,7 @@ AVG_POOL = "average pool"
 POINTWISE = "position by position"
 LINEAR_MAP = "linear in the deltas"
 MOVE = "moved windows"
+LISTED = "positions from a list"
 MATRIX = "matrix per position"
 DENSE = "dense on the slice that changed"
 TOTAL = "sum of deltas"
@@ -69,6 +71,8 @@ def strategy_of(node: Node, program: Program, reaches: dict[str, AnyReach]) -> s
         return MAX_POOL if node.target is ops.max_pool else AVG_POOL
     if node.target is ops.linear:
         return MATRIX
+    if node.target in TABLED and _listed(node, context):
+        return LISTED
     if node.target in _MOVES:
         return MOVE if _movable(node, context) else WHOLE
     if is_linear_map(node, context):
@@ -164,17 +168,22 @@ def _plain_second_axis(node: Node, context: Context) -> bool:
     return dummy or (whole and not transposed)
 
 
+def _listed(node: Node, context: Context) -> bool:
+    """Whether positions are taken from a list; a slice without steps is a plain move."""
+    reach = context.of(node.args[0])
+    if not isinstance(reach, Reach):
+        return False
+    if node.target is _aten.slice.Tensor and slice_of(node, context)[2] == 1:
+        return False
+    return table_of(node, context.program, reach.axis) is not None
+
+
 def _movable(node: Node, context: Context) -> bool:
+    reach = context.reaches[node.name]
     if node.target is _aten.slice.Tensor:
         axis, _, step = slice_of(node, context)
-        reach = context.of(node.args[0])
         return isinstance(reach, Reach) and (axis != reach.axis or step == 1)
-    if node.target is _aten.cat.default:
-        reach = context.reaches[node.name]
-        if not isinstance(reach, Reach) or cat_axis(node, context) == reach.axis:
-            return False
-        return not any(c.batch_axis is not None for c in _untouched_tensors(node, context))
-    return True
+    return node.target is not _aten.cat.default or isinstance(reach, Reach)
 
 
 _ALONG_POSITIONS = {

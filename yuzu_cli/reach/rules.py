@@ -19,6 +19,7 @@ from torch.fx import Node
 from yuzu_cli.graph import ops
 from yuzu_cli.graph.program import Program, TensorSpec
 from yuzu_cli.reach.domain import EVERYWHERE, UNTOUCHED, AnyReach, Reach, join
+from yuzu_cli.reach.tables import table_of, through
 
 _aten = torch.ops.aten
 
@@ -403,7 +404,27 @@ def _select(context: Context, node: Node) -> AnyReach:
 def _index_select(context: Context, node: Node) -> AnyReach:
     reach = plain(context, node)
     axis = positive(int(node.args[1]), len(context.spec(node).shape))
-    return EVERYWHERE if reach is None or axis in (0, reach.axis) else reach
+    if reach is None or axis == 0:
+        return EVERYWHERE
+    return reach if axis != reach.axis else _listed(context, node)
+
+
+@rule(
+    _aten.reflection_pad1d.default,
+    _aten.reflection_pad2d.default,
+    _aten.replication_pad1d.default,
+    _aten.replication_pad2d.default,
+    _aten.roll.default,
+    _aten._adaptive_avg_pool2d.default,
+    ops.adaptive_max,
+    ops.pick,
+)
+def _listed(context: Context, node: Node) -> AnyReach:
+    reach = plain(context, node)
+    if reach is None:
+        return EVERYWHERE
+    table = table_of(node, context.program, reach.axis)
+    return EVERYWHERE if table is None else through(table, reach)
 
 
 @rule(_aten.flip.default)

@@ -9,9 +9,13 @@ import torch
 from torch.fx import Node
 
 from yuzu_cli.backends.deltas.frames import Frame
+from yuzu_cli.backends.deltas.positions import add_into
 from yuzu_cli.backends.deltas.prepared import Prepared, State, Step, common_frame, window_of
 from yuzu_cli.backends.deltas.states import Chunk, Win
+from yuzu_cli.plan import strategies as how
+from yuzu_cli.reach.domain import Reach
 from yuzu_cli.reach.rules import axes_of, keep_axis, pads_of, slice_of
+from yuzu_cli.reach.tables import table_of
 
 _aten = torch.ops.aten
 
@@ -142,6 +146,8 @@ def concatenation(p: Prepared) -> Step:
         for n in parts
     ]
     dim = axis % len(p.spec.shape)
+    if dim == reach.axis:
+        return end_to_end(p, parts, reach)
     at = dim - 1 - (dim > reach.axis)  # among the other axes
 
     def run(chunk: Chunk, states: dict[str, State]) -> Win:
@@ -159,6 +165,60 @@ def concatenation(p: Prepared) -> Step:
                 pieces.append(like.new_zeros((frame.width, *chunk.shape, *shape)))
         rows = torch.cat(pieces, dim=4 + at)
         return p.win(frame, rows.view(*rows.shape[:4], -1), True)
+
+    return run
+
+
+def end_to_end(p: Prepared, parts: list[Node], reach: Reach) -> Step:
+    """Positions one after the other: each part's windows where the part stands."""
+    axis = reach.axis
+    offsets = np.cumsum([0, *(p.context.spec(n).shape[axis] for n in parts)]).tolist()
+    channels = int(np.prod(p.rest()))
+
+    def run(chunk: Chunk, states: dict[str, State]) -> Win:
+        wins = {
+            n.name: chunk.expand(chunk.as_delta(window_of(chunk, states, n))) for n in p.touched
+        }
+        frame = chunk.frame(reach)
+        like = next(iter(wins.values())).rows
+        into = p.win(frame, like.new_zeros((frame.width, *chunk.shape, channels)), True)
+        for part, offset in zip(parts, offsets, strict=False):
+            if part.name in wins:
+                win = wins[part.name]
+                moved = Frame(win.frame.start + offset, win.frame.width, reach.size)
+                add_into(into, Win(win.name, moved, win.rows, True, axis, win.rest), 1.0)
+        return into
+
+    return run
+
+
+def listed(p: Prepared) -> Step:
+    """Rows that stand in a list, summed with its factors, or the largest of them."""
+    reach, old = p.reach, p.reach_of(p.source)
+    assert reach is not None
+    table = table_of(p.node, p.program, old.axis)
+    assert table is not None
+    index, weight = table.index, table.weight
+    by_value = weight is None or (index.shape[1] > 1 and how.feeds_sensitive(p.node))
+
+    def run(chunk: Chunk, states: dict[str, State]) -> Win:
+        win = chunk.expand(chunk.as_delta(window_of(chunk, states, p.source)))
+        frame = chunk.frame(reach, win.frame)
+        lines = frame.rows().clip(0, frame.size - 1)
+        result: torch.Tensor | None = None
+        for k in range(index.shape[1]):
+            rows = chunk.regather(win, index[lines, k])
+            if by_value:
+                rows += chunk.reference_at(win.name, win.axis, index[lines, k])
+            if weight is None:
+                result = rows if result is None else torch.maximum(result, rows)
+                continue
+            if not (weight[:, k] == 1).all():
+                rows *= chunk.index(weight[lines, k]).to(rows)[..., None, None, None]
+            result = rows if result is None else result.add_(rows)
+        assert result is not None
+        made = p.win(frame, result, not by_value)
+        return made if by_value else chunk.masked(made)
 
     return run
 

@@ -150,12 +150,16 @@ class Chunk:
 
     def gather(self, name: str, axis: int, frame: Frame) -> torch.Tensor:
         """Reference rows of every window: (w, P or 1, 1, B, C). Rows outside hold any row of it."""
-        rows = self.references.rows(name, axis)
         if frame.common and frame.inside:
             begin = int(frame.start[0])
-            return rows[begin : begin + frame.width, None, None]
-        at = self.index(frame.rows().clip(0, frame.size - 1).reshape(-1))
-        return rows.index_select(0, at).view(frame.width, -1, 1, *rows.shape[1:])
+            return self.references.rows(name, axis)[begin : begin + frame.width, None, None]
+        return self.reference_at(name, axis, frame.rows().clip(0, frame.size - 1))
+
+    def reference_at(self, name: str, axis: int, absolute: Ints) -> torch.Tensor:
+        """Reference rows at positions (v, P) of the tensor: (v, P, 1, B, C)."""
+        rows = self.references.rows(name, axis)
+        at = self.index(absolute.reshape(-1))
+        return rows.index_select(0, at).view(len(absolute), -1, 1, *rows.shape[1:])
 
     def outside(self, frame: Frame) -> torch.Tensor | None:
         """True for rows outside the tensor, (w, P, 1, 1, 1); None when there are none."""
@@ -208,7 +212,7 @@ class Chunk:
         assert win.is_delta
         parts = list(runs(win.frame.start - frame.start))
         if self.scattered(parts):
-            rows = self.regather(win, frame)
+            rows = self.regather(win, frame.rows())
         else:
             rows = win.rows.new_zeros((frame.width, *win.rows.shape[1:]))
             for run, offset in parts:
@@ -220,16 +224,27 @@ class Chunk:
         """Whether one gather beats a copy per run: many runs, or a device slow to start work."""
         return len(parts) > (4 if self.device.type == "cpu" else 1)
 
-    def regather(self, win: Win, frame: Frame) -> torch.Tensor:
-        """Rows of other windows by one gather, zero where the window at hand has none."""
+    def regather(self, win: Win, absolute: Ints) -> torch.Tensor:
+        """Rows at any positions of the tensor by one gather; zero where the window has none.
+
+        Parameters
+        ----------
+        win : Win
+            Deltas of every mutant.
+        absolute : int64 (v, P)
+
+        Returns
+        -------
+        Tensor (v, P, K, B, C)
+        """
         w, p = win.rows.shape[:2]
-        offset = (frame.start - win.frame.start)[None, :] + np.arange(frame.width)[:, None]
+        offset = absolute - win.frame.start[None, :]
         inside = (offset >= 0) & (offset < w)
         at = np.where(inside, offset * p + np.arange(p)[None, :], w * p)
         flat = win.rows.reshape(w * p, -1)
         flat = torch.cat([flat, flat.new_zeros((1, flat.shape[1]))])
         rows = flat.index_select(0, self.index(at.reshape(-1)))
-        return rows.view(frame.width, *win.rows.shape[1:])
+        return rows.view(len(absolute), *win.rows.shape[1:])
 
     def values_in(self, win: Win, frame: Frame, fill: float) -> torch.Tensor:
         """Values in other windows: the reference where no edit reaches, `fill` outside."""
@@ -237,7 +252,7 @@ class Chunk:
         reference = self.gather(win.name, win.axis, frame)
         parts = list(runs(win.frame.start - frame.start))
         if self.scattered(parts):
-            rows = self.regather(self.as_delta(win), frame).add_(reference)
+            rows = self.regather(self.as_delta(win), frame.rows()).add_(reference)
         else:
             rows = win.rows.new_empty((frame.width, *win.rows.shape[1:]))
             for run, offset in parts:

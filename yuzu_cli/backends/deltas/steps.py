@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from yuzu_cli.backends.deltas.convolutions import avg_pool, convolution, max_pool
 from yuzu_cli.backends.deltas.endings import attention, dense, extreme, total
-from yuzu_cli.backends.deltas.moves import move
+from yuzu_cli.backends.deltas.moves import listed, move
 from yuzu_cli.backends.deltas.positions import linear_map, matrix, pointwise
 from yuzu_cli.backends.deltas.prepared import Prepared, Step
 from yuzu_cli.plan import strategies as how
@@ -24,6 +24,7 @@ STEPS: dict[str, Callable[[Prepared], Step]] = {
     how.LINEAR_MAP: linear_map,
     how.MATRIX: matrix,
     how.MOVE: move,
+    how.LISTED: listed,
     how.DENSE: dense,
     how.TOTAL: total,
     how.EXTREME: extreme,

@@ -60,7 +60,7 @@ def plain_pools(r: Rewriter, node: Node) -> bool:
             x, sizes = source.args
             kernel = _even_windows(r, x, sizes)
             if kernel is None:
-                return False
+                return r.replace(node, r.insert(node, ops.adaptive_max, (x, sizes)))
             most = (x, kernel, kernel, [0, 0], [1, 1], False)
             return r.replace(node, r.insert(node, ops.max_pool, most))
     return False

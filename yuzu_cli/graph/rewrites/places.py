@@ -1,0 +1,127 @@
+"""Values that only change place along one axis: assignments, joins of slices, fresh tensors."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch.fx import Node
+
+from yuzu_cli.graph import ops
+from yuzu_cli.graph.program import batch_size
+from yuzu_cli.graph.rewrites.rewriter import Rewriter
+
+_aten = torch.ops.aten
+
+_FRESH: dict[Any, Callable[[tuple[Any, ...]], Any]] = {
+    _aten.zeros_like.default: lambda args: 0,
+    _aten.ones_like.default: lambda args: 1,
+    _aten.full_like.default: lambda args: args[1],
+    _aten.empty_like.default: lambda args: 0,
+    _aten.new_empty.default: lambda args: 0,
+    _aten.new_zeros.default: lambda args: 0,
+    _aten.new_ones.default: lambda args: 1,
+    _aten.new_full.default: lambda args: args[2],
+}
+"""Tensors that take only shape and type from another, with what fills them."""
+
+
+def fresh_tensors(r: Rewriter, node: Node) -> bool:
+    """zeros_like(x) and the like -> full, which reads nothing that an edit can change."""
+    spec = r.specs.get(node.name)
+    if node.target not in _FRESH or spec is None or spec.batch_axis != 0:
+        return False
+    value = _FRESH[node.target](tuple(node.args))
+    if not isinstance(value, (int, float, bool)):
+        return False
+    rows: Any = _batch(r)
+    if spec.shape[0] != 1:
+        rows = r.insert(node, operator.mul, (rows, spec.shape[0]))
+    made = r.insert(node, _aten.full.default, ([rows, *spec.shape[1:]], value))
+    made.kwargs = {"dtype": spec.dtype, "device": r.like.device}
+    return r.replace(node, made)
+
+
+def _batch(r: Rewriter) -> Node:
+    """The node that asks for the number of sequences; made where there is none."""
+    nodes = list(r.graph.nodes)
+    for node in nodes:
+        if node.target is batch_size:
+            return node
+    source = next(n for n in nodes if n.op == "placeholder")
+    with r.graph.inserting_after(source):
+        return r.graph.call_function(batch_size, (source,))
+
+
+def assignments(r: Rewriter, node: Node) -> bool:
+    """x[..., a:b] = y -> x before a, y, x after b, joined."""
+    if node.target is not _aten.slice_scatter.default or node.name not in r.specs:
+        return False
+    shape = r.specs[node.name].shape
+    given = (*node.args, *(None, None, 0, None, None, 1)[len(node.args) :])
+    base, source, axis, start, stop, step = given
+    axis = int(axis) % len(shape)
+    if (
+        step != 1
+        or axis == 0
+        or node.kwargs
+        or not all(isinstance(n, Node) for n in (base, source))
+    ):
+        return False
+    begin, end, _ = slice(start, stop).indices(shape[axis])
+    parts = [source]
+    if begin > 0:
+        parts.insert(0, r.insert(node, _aten.slice.Tensor, (base, axis, 0, begin)))
+    if end < shape[axis]:
+        parts.append(r.insert(node, _aten.slice.Tensor, (base, axis, end, shape[axis])))
+    return r.replace(node, r.insert(node, _aten.cat.default, (parts, axis)))
+
+
+def picks(r: Rewriter, node: Node) -> bool:
+    """Slices of one tensor joined along the axis they were cut on -> positions picked from it."""
+    if node.target is not _aten.cat.default or node.name not in r.specs:
+        return False
+    axis = _cat_axis(r, node)
+    if axis == 0:
+        return False
+    roots, index = _traced(r, node, axis)
+    if any(root is not roots[0] for root in roots) or roots[0] is node:
+        return False
+    root = roots[0]
+    if len(node.args[0]) == 1 and len(index[0]) == r.specs[root.name].shape[axis]:
+        return False
+    picked = torch.from_numpy(np.concatenate(index)).to(r.like.device)
+    args = (root, axis, r.add_constant(picked, node))
+    return r.replace(node, r.insert(node, ops.pick, args))
+
+
+def _cat_axis(r: Rewriter, node: Node) -> int:
+    axis: Any = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)
+    return int(axis) % len(r.specs[node.name].shape)
+
+
+def _traced(r: Rewriter, node: Node, axis: int) -> tuple[list[Node], list[np.ndarray]]:
+    """Where the positions of a value come from: tensors, and runs of positions of each."""
+    if node.target is _aten.cat.default and node.name in r.specs and _cat_axis(r, node) == axis:
+        pairs = [_traced(r, part, axis) for part in node.args[0]]
+        return [n for p in pairs for n in p[0]], [i for p in pairs for i in p[1]]
+    if node.target is _aten.slice.Tensor and node.name in r.specs:
+        given = (*node.args, *(None, 0, None, None, 1)[len(node.args) :])
+        source, along, start, stop, step = given
+        if int(along) % len(r.specs[node.name].shape) == axis:
+            return _cut(*_traced(r, source, axis), slice(start, stop, step))
+    size = r.specs[node.name].shape[axis] if node.name in r.specs else 0
+    return [node], [np.arange(size, dtype=np.int64)]
+
+
+def _cut(
+    roots: list[Node], index: list[np.ndarray], part: slice
+) -> tuple[list[Node], list[np.ndarray]]:
+    """A slice of positions that come from several tensors."""
+    owner = np.concatenate([np.full(len(run), i) for i, run in enumerate(index)])[part]
+    places = np.concatenate(index)[part]
+    kept = [i for i in range(len(roots)) if (owner == i).any()]
+    return [roots[i] for i in kept], [places[owner == i] for i in kept]
