@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.blocks import Cat, Mix, Permute, Slice, Weigh
 from yuzu_cli.bench import zoo
 from yuzu_cli.graph.capture import capture
 from yuzu_cli.graph.program import Program
@@ -81,6 +82,39 @@ def test_basset_has_the_multiply_adds_of_its_paper_sized_layers():
     plan = make_plan(program)
     assert plan.naive_macs == pytest.approx(271e6, rel=0.01)  # fastISM's paper counts 271 M
     assert plan.macs < 10e6
+
+
+LONG = 400
+ON_WINDOWS = {
+    "reflect": nn.Conv1d(6, 6, 5, padding=2, padding_mode="reflect"),
+    "replicate": nn.Conv1d(6, 6, 5, padding=2, padding_mode="replicate"),
+    "circular": nn.Conv1d(6, 6, 5, padding=2, padding_mode="circular"),
+    "linear on a permuted tensor": nn.Sequential(
+        Permute(0, 2, 1), nn.Linear(6, 6), Permute(0, 2, 1)
+    ),
+    "every third": Slice(0, LONG, 3),
+    "uneven averages": nn.AdaptiveAvgPool1d(LONG // 3),
+    "uneven maxima": nn.AdaptiveMaxPool1d(LONG // 3),
+    "roll": Mix("roll"),
+    "joined along positions": Cat(nn.MaxPool1d(2), nn.Identity(), dim=2),
+}
+
+
+@pytest.mark.parametrize("name", ON_WINDOWS)
+def test_no_step_needs_a_whole_tensor(name):
+    layers = [nn.Conv1d(4, 6, 7), nn.ReLU(), ON_WINDOWS[name], nn.ReLU(), nn.Conv1d(6, 2, 3)]
+    plan = make_plan(program_of(nn.Sequential(*layers), LONG))
+    assert how.WHOLE not in {s.strategy for s in plan.steps}
+    assert plan.naive_macs > 5 * plan.macs
+
+
+@pytest.mark.parametrize("kind", ["product", "matrix", "einsum", "profile", "strands"])
+def test_attention_pooling_ends_windows_without_a_whole_tensor(kind):
+    layers = [nn.Conv1d(4, 6, 7), nn.ReLU(), nn.Conv1d(6, 6, 3), Weigh(kind, 6)]
+    plan = make_plan(program_of(nn.Sequential(*layers), LONG))
+    assert how.ATTENTION in {s.strategy for s in plan.steps}
+    whole = [s for s in plan.steps if s.strategy == how.WHOLE]
+    assert sum(s.cost.bytes for s in whole) < 500  # what follows the pool has no positions
 
 
 def test_windows_as_wide_as_the_sequence_are_given_up():

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -172,8 +173,14 @@ class WindowedRunner:
         """Indices into `positions`, neighbours together, ordered by how pools cut their windows."""
         count = self.positions_per_chunk(batch)
         by_place = np.argsort(positions, kind="stable")
-        for begin in range(0, len(positions), count):
+        begin = 0
+        while begin < len(positions):
             part = by_place[begin : begin + count]
+            # Where windows are wider than most, as around the ends of circular padding, fewer fit.
+            widest = np.maximum.accumulate(self._bytes_at[positions[part]])
+            fits = np.arange(1, len(part) + 1) * widest <= count * self._bytes_per_mutant()
+            part = part[: max(1, int(fits.sum()))]
+            begin += len(part)
             keys = [k[positions[part]] for k in reversed(self.order)]
             yield part[np.lexsort(keys)] if keys else part
 
@@ -192,17 +199,23 @@ class WindowedRunner:
         return mutants * self._bytes_per_mutant()
 
     def _bytes_per_mutant(self) -> int:
-        most = 0.0
+        """Bytes of the widest tensor of one mutant, at nine positions of ten no more."""
+        return int(np.quantile(self._bytes_at, 0.9, method="higher"))
+
+    @cached_property
+    def _bytes_at(self) -> np.ndarray:
+        """Bytes of the widest tensor of one mutant, for an edit at each position, (L,)."""
+        most = np.ones(self.settings.length)
         for node in self.nodes:
             spec = self.program.specs.get(node.name)
             if spec is None or spec.batch_axis is None:
                 continue
             reach = self.reaches[node.name]
-            share = 1.0
+            share: Any = 1.0
             if node.name in self._windows and isinstance(reach, Reach):
-                share = min(reach.width, reach.size) / reach.size
-            most = max(most, spec.numel * spec.dtype.itemsize * share)
-        return int(most)
+                share = (reach.stop - reach.start).clip(1, reach.size) / reach.size
+            most = np.maximum(most, spec.numel * spec.dtype.itemsize * share)
+        return most
 
     # --- one chunk --------------------------------------------------------------------------------
 
