@@ -28,6 +28,7 @@ from tests.blocks import (
     Residual,
     Slice,
     Strands,
+    Weigh,
     settle,
 )
 from tests.cases import ChannelNorm
@@ -41,7 +42,8 @@ REDUCTIONS = ("sum", "mean", "amax", "logsumexp", "top3", "last")
 KEEPS = ("conv-same", "activation", "point", "norm", "layer-norm", "residual", "gated")
 KEEPS += ("excite", "strands", "flip", "attention", "smooth")
 CHANGES = ("conv", "transposed", "max", "avg", "adaptive", "blocks", "lp", "cat", "slice", "pad")
-CHANGES += ("upsample", "mix")
+CHANGES += ("upsample", "mix", "join", "steps")
+WEIGHS = ("product", "own", "masked", "matrix", "einsum", "profile", "strands")
 
 
 @st.composite
@@ -63,7 +65,8 @@ def recipes(draw: st.DrawFn) -> Recipe:
         if made is not None and made[0] * made[1] <= 600:
             layers.append(layer)
             shape = made
-    heads = ["flat", "profile", "positions", "glance", *REDUCTIONS[: 6 if shape[1] >= 3 else 4]]
+    heads = ["flat", "flat-gelu", "profile", "positions", "glance", *WEIGHS]
+    heads += [*REDUCTIONS[: 6 if shape[1] >= 3 else 4]]
     return length, tuple(layers), draw(st.sampled_from(heads)), draw(st.integers(0, 9))
 
 
@@ -95,6 +98,8 @@ def layer_of(draw: st.DrawFn, kind: str, c: int, length: int, deep: bool) -> Rec
         return kind, draw(st.sampled_from(["avg", "max"])), draw(st.integers(1, 8))
     if kind in ("blocks", "lp", "upsample"):
         return kind, c, draw(st.integers(2, 4)), draw(st.booleans())
+    if kind == "steps":
+        return kind, draw(st.integers(0, 4)), draw(small), draw(st.integers(2, 4))
     if kind in ("slice", "pad"):
         modes = ["constant", "reflect", "replicate"]
         return kind, draw(st.integers(0, 4)), draw(small), draw(st.sampled_from(modes))
@@ -139,8 +144,10 @@ def make(layer: Recipe) -> nn.Module:
         return nn.Sequential(nn.Softplus(), nn.LPPool1d(2, v[1], ceil_mode=v[2]))
     if kind == "upsample":
         return nn.Upsample(scale_factor=float(v[1]), mode="linear" if v[2] else "nearest")
-    if kind == "slice":
-        return Slice(v[0], -v[1])
+    if kind in ("slice", "steps"):
+        return Slice(v[0], -v[1], v[2] if kind == "steps" else 1)
+    if kind == "join":
+        return Cat(nn.MaxPool1d(2), nn.Identity(), dim=2)
     if kind == "pad":
         return Pad(*v)
     if kind == "activation":
@@ -185,11 +192,18 @@ class Finish(nn.Module):
         self.reduce = Glance(c) if kind == "glance" else nn.Identity()
         if kind in REDUCTIONS:
             self.reduce = Reduce(kind)
-        self.dense = nn.Linear(c * length if kind == "flat" else c, 2)
+        self.weighs = kind in WEIGHS
+        if self.weighs:
+            self.reduce = Weigh(kind, c)
+        self.dense = nn.Linear(c * length if kind.startswith("flat") else c, 2)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.kind == "flat":
             return self.dense(x.flatten(1))
+        if self.kind == "flat-gelu":
+            return self.dense(nn.functional.gelu(x.flatten(1)))
+        if self.weighs:
+            return torch.tanh(self.reduce(x))
         if self.kind == "profile":
             return torch.tanh(x)
         if self.kind == "positions":
