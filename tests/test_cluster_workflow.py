@@ -16,6 +16,7 @@ import yaml
 from tests.cli_cases import contents
 from tests.cluster_cases import (
     REGIONS,
+    RUN,
     SETTINGS,
     SHARDS,
     WIDTH,
@@ -141,19 +142,22 @@ def test_foreign_shard_is_named(killed: Killed, tmp_path: Path) -> None:
     assert re.search(r"^shard +1$", said, re.M)
 
 
-def test_slurm_profile_asks_for_gpus(tmp_path: Path) -> None:
-    """Snakemake and its plugin take the profile, and shards ask for what is set."""
+def test_slurm_profile_and_plan(tmp_path: Path) -> None:
+    """Snakemake and its plugin take the profile, shards ask for what is set, and share a plan."""
     folder = make_world(tmp_path / "world")
+    run = RUN | {"compute": {"backend": "yuzu"}, "sensing": {"matrix": "gaussian"}}
+    (folder / "run.yaml").write_text(yaml.safe_dump(run))
     settings = SETTINGS | {"resources": {"shard": {"cpus": 2, "gpus": 1, "runtime": 90}}}
-    (folder / "mine.yaml").write_text(yaml.safe_dump(settings))
+    (folder / "mine.yaml").write_text(yaml.safe_dump(settings | {"keep_shards": False}))
     code, said = finished(snakemake(folder, "--dry-run", "--cores", "2", profile="slurm"))
     assert code == 0, said
-    shard = said[said.index("rule shard") :].partition("\n\n")[0]
-    assert "threads: 2" in shard
-    assert "runtime=90" in shard
-    assert "gpu=1" in shard
-    merge = said[said.index("rule merge") :].partition("\n\n")[0]
-    assert "gpu" not in merge
+    rules = dict(re.findall(r"rule (\w+):\n(.*?)\n\n", said, re.S))
+    for text in ("threads: 2", "runtime=90", "gpu=1", "--plan results/plan.h5"):
+        assert text in rules["shard"]
+    assert "precompute -c run.yaml -o results/plan.h5" in rules["precompute"]
+    assert "gpu" not in rules["merge"]
+    removed = re.findall(r"^Would remove temporary output (.*)$", said, re.M)
+    assert sorted(removed) == [f"results/shards/{i}-of-{SHARDS}.h5" for i in (1, 2, 3)]
 
 
 #: Faults that the schema finds are told all at once; the others each on their own.

@@ -1,6 +1,7 @@
 # Reads and checks the settings; no rules here. The config of `yuzu run` is only looked into for the files
 # it names and the method: `yuzu run` itself checks it, in the rule `regions`.
 import difflib
+import re
 import sys
 from pathlib import Path
 
@@ -53,8 +54,8 @@ def checked(settings):
     if faults := sorted(line for error in errors for line in fault(error)):
         refuse(faults)
     for export in settings["exports"]:
-        target = export.get("target")
-        export.setdefault("name", export["to"] if target is None else f"{export['to']}-{target}")
+        parts = [export["to"], *([export["target"]] if "target" in export else [])]
+        export.setdefault("name", re.sub(r"[^A-Za-z0-9._-]+", "_", "-".join(map(str, parts))))
     names = [export["name"] for export in settings["exports"]]
     if double := {name for name in names if names.count(name) > 1}:
         refuse([f"exports: {min(double)} is there twice; give each a name of its own"])
