@@ -306,6 +306,15 @@ NO_SHARD = {
         },
         "has no place in a row",
     ),
+    "before a gap": (
+        {
+            "SLURM_ARRAY_TASK_ID": "3",
+            "SLURM_ARRAY_TASK_COUNT": "2",
+            "SLURM_ARRAY_TASK_MIN": "3",
+            "SLURM_ARRAY_TASK_MAX": "7",
+        },
+        "has no place in a row",
+    ),
     "batch script, not srun": (
         {"SLURM_PROCID": "0", "SLURM_NTASKS": "4", "SLURM_JOB_ID": "7"},
         "not started by srun",

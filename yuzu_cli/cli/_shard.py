@@ -27,9 +27,12 @@ def _array(environ: Mapping[str, str]) -> tuple[int, int] | None:
         return None
     task, count = _whole(environ, "SLURM_ARRAY_TASK_ID"), _whole(environ, "SLURM_ARRAY_TASK_COUNT")
     first = _whole(environ, "SLURM_ARRAY_TASK_MIN", 0)
-    index, rest = divmod(task - first, max(1, _whole(environ, "SLURM_ARRAY_TASK_STEP", 1)))
-    if rest or not 0 <= index < count:
-        what = f"task {task} of an array of {count} from {first} on has no place in a row"
+    step = max(1, _whole(environ, "SLURM_ARRAY_TASK_STEP", 1))
+    last = _whole(environ, "SLURM_ARRAY_TASK_MAX", first + (count - 1) * step)
+    index, rest = divmod(task - first, step)
+    # Of `--array=3,7` task 3 would be the first of two: only the last number tells of the gap.
+    if rest or not 0 <= index < count or last != first + (count - 1) * step:
+        what = f"task {task} of an array of {count} from {first} to {last} has no place in a row"
         raise UsageError(_WHERE, what, "number the array without gaps, or give --shard I/N")
     return index, count
 
