@@ -204,6 +204,17 @@ def test_extra_input_from_a_file(tmp_path: Path) -> None:
     torch.testing.assert_close(model(x), net.net(x) * torch.tensor([2.0, 3.0]))
 
 
+def test_targets_may_be_named(tmp_path: Path) -> None:
+    path = script(seeded(conv), tmp_path / "m.pt")
+    assert load_model(path, length=L).target_names == ["0", "1", "2"]
+    names = ["CTCF", "su(Hw)", "BEAF-32"]
+    assert load_model(path, length=L, target_names=names).target_names == names
+    (tmp_path / "names.txt").write_text("\ufeffCTCF\r\nsu(Hw)\nBEAF-32\n\n", encoding="utf-8")
+    options = {"length": L, "target_names": str(tmp_path / "names.txt")}
+    assert load_model(path, **options).target_names == names
+    assert load_model(path, **options, targets="2,0").target_names == ["BEAF-32", "CTCF"]
+
+
 @pytest.mark.parametrize("batch", [None, 1, 4], ids=["free", "one", "four"])
 def test_exported_programs_run_in_pieces_of_their_batch(tmp_path: Path, batch: int | None) -> None:
     net, x = seeded(conv), one_hot(codes(7))
@@ -417,6 +428,10 @@ REFUSED: list[tuple[str, Callable[[], nn.Module], dict[str, Any], type[YuzuError
     ("extra position", conv, {"extra_inputs": {3: 1}}, UsageError, "no input 3"),
     ("extra all", conv, {"extra_inputs": {0: 1}}, UsageError, "no input for the sequences"),
     ("extra text", Extra, {"extra_inputs": {0: {}}}, UsageError, "not a number"),
+    ("names too few", conv, {"target_names": ["a", "b"]}, UsageError, "2 names for 3 targets"),
+    ("names twice", conv, {"target_names": ["a", "b", "a"]}, UsageError, "'a' stands there twice"),
+    ("names with tabs", conv, {"target_names": ["a", "b\tc", "d"]}, UsageError, "is no name"),
+    ("names in no file", conv, {"target_names": "no.txt"}, UsageError, "no.txt: No such file"),
     ("extra file", Extra, {"extra_inputs": {0: "no.npy"}}, UsageError, "no.npy"),
 ]
 

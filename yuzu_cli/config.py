@@ -49,6 +49,7 @@ class ModelConfig(_Section):
     alphabet: str = Field(default="ACGT", min_length=2)
     output: Annotated[int | str, BeforeValidator(config_text.model_output)] = 0
     extra_inputs: Annotated[dict[int | str, Any], BeforeValidator(config_text.extra_inputs)] = {}
+    target_names: Annotated[str | list[str], BeforeValidator(config_text.names)] = []
 
 
 class InputConfig(_Section):

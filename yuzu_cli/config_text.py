@@ -111,6 +111,15 @@ def extra_inputs(value: Any) -> Any:
     return dict(value)
 
 
+def names(value: Any) -> Any:
+    """A file's path, or names; numbers in YAML are names too."""
+    if isinstance(value, list) and all(isinstance(v, str | int) for v in value):
+        return [str(v) for v in value]
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"expected a list of names or a text file, found {reprlib.repr(value)}")
+    return value
+
+
 def device(value: Any) -> Any:
     if not isinstance(value, str) or not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
         raise ValueError(f"{reprlib.repr(value)} is not one of auto, cpu, cuda, cuda:N")

@@ -81,6 +81,8 @@ def input_files(config: RunConfig) -> list[str]:
     source = config.input
     paths = [*config.model.path, source.fasta, source.bed, source.genome]
     paths += [value for value in config.model.extra_inputs.values() if isinstance(value, str)]
+    names = config.model.target_names
+    paths.append(names if isinstance(names, str) else None)
     return [path for path in paths if path]
 
 

@@ -188,6 +188,7 @@ def load_models(config: RunConfig, size: int, settings: Settings) -> tuple[Model
             reduce=score.reduce,
             index=score.index,
             transform=score.transform,
+            target_names=options.target_names,
             device=settings.device,
             dtype=settings.dtype,
         )

@@ -7,8 +7,10 @@ May not: run the model or touch files.
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -89,6 +91,44 @@ class Head:
                 return torch.softmax(value, self.position + 1)
             return torch.softmax(value.reshape(value.shape[0], -1), 1)
         return value
+
+
+def named(names: str | Sequence[str], numbered: list[str]) -> list[str]:
+    """Names for the targets: those given, or the numbers they have without.
+
+    Parameters
+    ----------
+    names : str or sequence of str
+        Names, or a text file with one a line; empty for the numbers.
+    numbered : list of str
+        What the targets are called otherwise.
+
+    Raises
+    ------
+    UsageError
+        The file cannot be read, a name is given twice, or there is not one for each target.
+    """
+    where = "model.target_names"
+    if isinstance(names, str) and names:
+        try:
+            lines = Path(names).read_text(encoding="utf-8-sig").rstrip().splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "is no UTF-8 text"
+            raise UsageError(where, f"{names}: {reason}") from None
+        where, names = f"{where}: {names}", [line.strip() for line in lines]
+    if not names:
+        return numbered
+    if len(names) != len(numbered):
+        what = f"{len(names)} names for {len(numbered)} targets"
+        raise UsageError(where, what, "give one for each target the model has after reduce")
+    odd = next((name for name in names if not name.isprintable() or not name.strip()), None)
+    if odd is not None:
+        raise UsageError(where, f"{odd!r} is no name", "tabs and empty lines would break tables")
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        what = f"{twice[0]!r} stands there twice"
+        raise UsageError(where, what, "targets are found by their names")
+    return list(names)
 
 
 def outputs_of(value: object, where: str) -> list[tuple[str | int | None, torch.Tensor]]:

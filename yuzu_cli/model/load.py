@@ -18,7 +18,7 @@ from yuzu_cli.model.calls import find_call
 from yuzu_cli.model.checks import check_finite, check_rows
 from yuzu_cli.model.extras import sha256_with
 from yuzu_cli.model.files import open_model
-from yuzu_cli.model.heads import REDUCTIONS, TRANSFORMS, Head, outputs_of, parse_targets
+from yuzu_cli.model.heads import REDUCTIONS, TRANSFORMS, Head, named, outputs_of, parse_targets
 from yuzu_cli.model.layouts import CHANNELS_LAST, LAYOUTS
 from yuzu_cli.model.probe import PROBE_ROWS, RUN_ERRORS, Probe
 from yuzu_cli.model.wrap import Model
@@ -36,6 +36,7 @@ def load_model(
     reduce: str = "none",
     index: int | None = None,
     transform: str = "none",
+    target_names: str | Sequence[str] = (),
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> Model:
@@ -59,6 +60,8 @@ def load_model(
         One of `REDUCTIONS` over the position axis of each output, then one of `TRANSFORMS`.
     index : int
         Position for `reduce: index`.
+    target_names : str or sequence of str
+        Names of all targets, after reduce; or a text file with one a line. Numbers when empty.
     device, dtype
         Where and in which type the model computes.
 
@@ -67,7 +70,7 @@ def load_model(
     ModelError
         The file is no model, cannot take such sequences, or its outputs cannot be trusted.
     UsageError
-        There is no such layout, output, target or input.
+        There is no such layout, output, target or input; the names are not one for each target.
     """
     _check_names(layout, reduce, transform)
     device = torch.device(device)
@@ -80,6 +83,7 @@ def load_model(
         model.device, model.dtype = device, dtype
         check_rows(model, maker)
         _set_heads(model, maker, reduce, transform, index)
+        model.target_names = named(target_names, model.target_names)
         chosen = parse_targets(targets, model.n_targets)
         if chosen != list(range(model.n_targets)):
             model.target_index = torch.tensor(chosen, device=device)
