@@ -5,9 +5,11 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+CLUSTER := $(VENV)/.cluster
 OUT := out
+REGIONS ?= 50000
 
-.PHONY: help venv example bench test check lint types soak clean
+.PHONY: help venv example bench test check lint types soak soak-cluster slurm-test clean
 
 help:
 	@echo 'make example  install into .venv, run the example, show its result'
@@ -15,6 +17,8 @@ help:
 	@echo 'make test     the tests, under 10 minutes on 2 cores'
 	@echo 'make check    lint, format, types and tests: what CI runs'
 	@echo 'make soak     the tests that take longer'
+	@echo 'make slurm-test    on a SLURM of its own on this machine; as root, with slurm-wlm and munge'
+	@echo 'make soak-cluster  many shards, killed at random and started again; REGIONS=50000'
 	@echo 'make clean    remove what the above made, .venv excepted'
 
 venv: $(INSTALLED)
@@ -51,7 +55,21 @@ types: venv
 check: lint types test
 
 soak: venv
-	$(BIN)/python -m pytest -m slow --timeout 3600
+	$(BIN)/python -m pytest -m slow --timeout 3600 --ignore tests/test_slurm.py
+
+# Both packages are for the tests of the workflow; the tool itself needs neither.
+$(CLUSTER): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	    -c constraints.txt -e '.[cluster]'
+	@touch $@
+
+slurm-test: export OMP_NUM_THREADS := 1
+slurm-test: $(CLUSTER)
+	$(BIN)/python -m pytest tests/test_slurm.py
+
+soak-cluster: export OMP_NUM_THREADS := 1
+soak-cluster: venv
+	$(BIN)/python -m tests.soak_cluster --regions $(REGIONS) --folder $(OUT)/soak
 
 clean:
 	rm -rf $(OUT) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

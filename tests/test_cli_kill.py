@@ -169,6 +169,24 @@ def test_grace_ends() -> None:
     assert process.returncode == 130
 
 
+@pytest.mark.parametrize("guard", ["graceful", "plain"])
+def test_an_interruption_that_native_code_turned_into_an_error_is_one(guard: str) -> None:
+    from yuzu_cli.cli import _signals
+
+    def spoilt() -> None:
+        try:
+            signal.raise_signal(signal.SIGUSR2 if guard == "graceful" else signal.SIGTERM)
+        except _signals.Interrupted:
+            raise RuntimeError("") from None
+
+    within = _signals.GracefulStop if guard == "graceful" else _signals.interruptible
+    with pytest.raises(_signals.Interrupted) as caught, within():
+        spoilt()
+    assert caught.value.exit_code == 143
+    with pytest.raises(RuntimeError, match="by itself"), within():
+        raise RuntimeError("by itself")
+
+
 def test_signals_are_as_before_afterwards() -> None:
     from yuzu_cli.cli._signals import GracefulStop, interruptible
 

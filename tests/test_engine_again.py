@@ -157,6 +157,13 @@ def test_a_stop_while_finishing_is_a_stop(
     assert contents(tmp_path / "out.h5") == contents(expected)
 
 
+def test_a_stop_before_the_first_batch_records_nothing(tmp_path: Path, model: Path) -> None:
+    stopped = engine.run(config(tmp_path, [model], **BATCH), should_stop=lambda: True)
+    assert not stopped.complete
+    assert not list(tmp_path.glob("out.h5*"))
+    assert "stopped before the first batch; the same command" in stopped.describe()
+
+
 # --- other inputs, other batches ----------------------------------------------------------------
 
 
@@ -183,7 +190,7 @@ def test_another_array_of_the_same_name_is_another_model(tmp_path: Path) -> None
 
     np.save(array, np.ones((1, 3), np.float32))
     done(shard(1))
-    assert not shard(2, should_stop=stop_after(4)).complete
+    assert not shard(2, should_stop=stop_after(5)).complete
     np.save(array, np.full((1, 3), 2, np.float32))
     with pytest.raises(OutputError, match="had other settings: model is"):
         shard(2)
@@ -203,7 +210,7 @@ def test_a_resumed_shard_goes_on_with_its_batches_and_says_so(
     for number in (1, 2):
         where = {"output__path": str(tmp_path / f"{number}.h5"), "run__shard": f"{number}/2"}
         keys = BATCH | where
-        engine.run(config(tmp_path, [model], **keys), should_stop=stop_after(4))
+        engine.run(config(tmp_path, [model], **keys), should_stop=stop_after(5))
         caplog.clear()
         resumed = done(engine.run(config(tmp_path, [model], **(keys | {"compute__batch_size": 3}))))
         assert resumed.records_before > 0

@@ -3,6 +3,9 @@
 Needs root and Debian's packages slurm-wlm and munge; no systemd and no cgroups. Used as a context
 manager by the tests, or by hand: `python -m tests.slurm.cluster` holds it until Ctrl-C.
 
+Its settings are those of a small cluster, with one exception: a requeued job starts after 6 seconds
+rather than two minutes (cred_expire). Nodes of the partition `fragile` may be lost.
+
 The configuration has to stand at /etc/slurm/slurm.conf, since Snakemake's job steps drop
 SLURM_CONF. A file there that is not ours is left alone, and nothing is started. Everything that is
 started carries a token in its environment and is ended by its process number; the daemons also end
@@ -35,7 +38,7 @@ SlurmctldPort=16817
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=socket={run}/munge.socket
+AuthInfo=socket={run}/munge.socket,cred_expire=5
 CredType=cred/munge
 StateSaveLocation={run}/state
 SlurmdSpoolDir={run}/spool/%n
@@ -61,9 +64,11 @@ JobAcctGatherType=jobacct_gather/linux
 JobCompType=jobcomp/filetxt
 JobCompLoc={run}/jobs.txt
 AccountingStorageType=accounting_storage/none
-NodeName=n[1-4] NodeHostname=localhost NodeAddr=127.0.0.1 Port=[17001-17004] CPUs=2 \
-RealMemory=4000 State=UNKNOWN
-PartitionName=main Nodes=n[1-4] Default=YES MaxTime=INFINITE State=UP
+NodeName=n[1-4] NodeHostname=localhost NodeAddr=127.0.0.1 Port=[17001-17004] CPUs=8 \
+RealMemory=16000 State=UNKNOWN
+PartitionName=main Nodes=n1 Default=YES MaxTime=INFINITE State=UP
+PartitionName=fragile Nodes=n[2-4] MaxTime=INFINITE State=UP
+PartitionName=all Nodes=n[1-4] MaxTime=INFINITE State=UP
 """
 
 
@@ -125,7 +130,7 @@ class Cluster:
             self._daemon("slurmctld", "slurmctld", "-D")
             for node in NODES:
                 self.start_node(node)
-            wait_for("nodes are idle", lambda: self._count("sinfo", "-h", "-N", "-o%T|idle") == 4)
+            wait_for("nodes are idle", self._ready)
         except BaseException:
             self.stop()
             raise
@@ -152,9 +157,15 @@ class Cluster:
         """Start the daemon of one node."""
         self._daemon(node, "slurmd", "-D", "-N", node)
 
-    def kill_node(self, node: str) -> None:
-        """Kill the daemon of a node as a power cut would; what it had started runs on."""
+    def lose_node(self, node: str) -> None:
+        """Kill the daemon of a node and have the controller notice; what it had started runs on."""
         self._end(node, signal.SIGKILL)
+        self.tell("scontrol", "update", f"nodename={node}", "state=down", "reason=lost")
+
+    def return_node(self, node: str) -> None:
+        """Start the daemon of a lost node again."""
+        self.start_node(node)
+        self.tell("scontrol", "update", f"nodename={node}", "state=idle")
 
     def submit(self, script: Path, *options: str, folder: Path, **variables: str) -> str:
         """Number of the job made of a batch script."""
@@ -191,10 +202,15 @@ class Cluster:
         wait_for(what, lambda: self.state(number).startswith(ends), seconds)
         return self.job(number)
 
-    def _count(self, *command: str) -> int:
-        *query, wanted = " ".join(command).rpartition("|")[::2]
-        done = subprocess.run(query[0].split(), capture_output=True, text=True)
-        return done.stdout.split().count(wanted)
+    def _ready(self) -> bool:
+        """Whether every node is idle; false before the controller answers."""
+        for name, daemon in self._daemons.items():
+            if daemon.poll() is not None:
+                said = (self.run / f"{name}.out").read_text().strip()
+                raise ClusterError(f"{name} has ended: {said}")
+        ask = ["scontrol", "show", "node", "-o"]
+        done = subprocess.run(ask, capture_output=True, text=True)
+        return done.stdout.count(" State=IDLE ") == len(NODES)
 
     def _daemon(self, name: str, *command: str) -> None:
         # From the main thread, and ended with it.

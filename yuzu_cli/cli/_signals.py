@@ -33,10 +33,6 @@ class Interrupted(BaseException):
         super().__init__(text or ("interrupted" if exit_code == 130 else "terminated"))
 
 
-def _raise(number: int, frame: FrameType | None) -> None:
-    raise Interrupted(_CODES[signal.Signals(number)])
-
-
 @contextlib.contextmanager
 def _handlers(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     """Install one handler for all stopping signals; only the main thread may, others go without."""
@@ -51,9 +47,22 @@ def _handlers(handler: Callable[[int, FrameType | None], None]) -> Iterator[None
             signal.signal(number, old)
 
 
-def interruptible() -> contextlib.AbstractContextManager[None]:
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
     """Within it, a signal raises `Interrupted` in the main thread."""
-    return _handlers(_raise)
+    seen: list[int] = []
+
+    def note_and_raise(number: int, frame: FrameType | None) -> None:
+        seen.append(number)
+        raise Interrupted(_CODES[signal.Signals(number)])
+
+    with _handlers(note_and_raise):
+        try:
+            yield
+        except Exception as error:
+            if seen:
+                raise Interrupted(_CODES[signal.Signals(seen[0])]) from error
+            raise
 
 
 class GracefulStop:
@@ -65,6 +74,7 @@ class GracefulStop:
 
     def __init__(self) -> None:
         self.exit_code = 0
+        self._dropped = False
 
     def requested(self) -> bool:
         """Whether a signal has asked the run to stop."""
@@ -74,9 +84,13 @@ class GracefulStop:
         self.exit_code = self.exit_code or _CODES[signal.Signals(number)]
 
     def _drop(self, number: int, frame: FrameType | None) -> None:
+        self._dropped = True
+        raise self._interrupted()
+
+    def _interrupted(self) -> Interrupted:
         code = self.exit_code or 143
         word = "interrupted" if code == 130 else "terminated"
-        raise Interrupted(code, f"{word} before the end; the same command continues")
+        return Interrupted(code, f"{word} before the end; the same command continues")
 
     def _next(self, seconds: float | None) -> int | None:
         """The next stopping signal; 0 when the run has ended, None when the time has passed."""
@@ -129,3 +143,6 @@ class GracefulStop:
         self._thread.join()
         os.close(self._write)
         os.close(self._read)
+        if self._dropped and isinstance(error, Exception):
+            # Native code that was called back has made another error of the interruption.
+            raise self._interrupted() from error

@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -88,6 +89,10 @@ def run(
             return estimate(setup, choice, info)
         choice, verified = verify(setup, choice)
         info = make_info(setup, choice, verified)
+        if should_stop and should_stop():
+            # Before anything is recorded: a signal may have spoilt what was found out.
+            records = info.record_stop - info.record_start
+            return RunSummary(Path(config.output.path), complete=False, records=records)
         warn_of_disk(config, info)
         return _write_all(setup, choice, verified, info, clock, progress, should_stop)
 

@@ -58,6 +58,8 @@ class RunSummary:
         if self.finished_before:
             what = f"{self.records} records, finished before by the same settings"
             return f"{self.path}: {what}; --force computes them again"
+        if not self.complete and not self.batch_size:
+            return f"{self.path}: stopped before the first batch; the same command continues"
         busy = max(self.seconds - self.setup_seconds, 1e-9)
         text = (
             f"{self.path}: {self.regions} regions, {self.mutants} mutants in "
