@@ -28,6 +28,7 @@ kill $PPID
 """
 TASK = {
     "SLURM_JOB_ID": "812",
+    "SLURM_ARRAY_JOB_ID": "812",  # the same for one of the tasks
     "SLURMD_NODENAME": "n1",
     "SLURM_CPUS_PER_TASK": "3",
     "SLURM_ARRAY_TASK_ID": "2",
@@ -86,7 +87,7 @@ def test_warning_is_handed_on_and_the_task_requeued(folder: Path) -> None:
     process = running(folder)
     process.send_signal(signal.SIGUSR1)
     _, said = end(process)
-    assert "time is up: back to the queue\nscontrol requeue 812\n" in said
+    assert "time is up: back to the queue\nscontrol requeue 812_2\n" in said
 
 
 def test_requeues_end(folder: Path) -> None:
