@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from importlib.util import find_spec
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,10 @@ from yuzu_cli.bench.peers.chain import Rows, layers, leaves
 from yuzu_cli.bench.peers.fastism import FastISM, translate
 from yuzu_cli.bench.subject import Case
 
-CHAINS = ("onelayer", "toynet", "deepsea", "basset", "factorized-basset", "aitac3", "aitac8")
+CHAINS = (
+    *("onelayer", "toynet", "deepsea", "basset", "factorized-basset", "bpnet4-plain"),
+    *("aitac3", "aitac8"),
+)
 NO_CHAINS = ("bpnet4", "aitac-residual")
 
 
@@ -82,6 +86,25 @@ def test_precomputation_that_does_not_fit_is_refused(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(yuzu_ism, "_free_memory", lambda: 1e7)
     with pytest.raises(CannotRun, match=r"would take about .* MB, and 10 MB are free"):
         yuzu_ism._refuse_what_is_too_large(chain, 200)
+
+
+def test_memory_that_a_peer_never_sets_is_zero() -> None:
+    module = SimpleNamespace(torch=torch)
+    with yuzu_ism._nothing_unset(module):
+        assert module.torch.empty(3, 4).eq(0).all()
+        assert module.torch.ones is torch.ones
+    assert module.torch is torch
+
+
+@pytest.mark.skipif(find_spec("yuzu") is None, reason="the published Yuzu is not installed")
+def test_published_yuzu_tells_its_alpha() -> None:
+    row = rows_of(Case("toynet", 60, width=0.1), "yuzu-ism")["yuzu-ism"]
+    assert (row.status, row.verdict) == ("ok", "estimate")
+    assert row.agreement is not None
+    assert row.agreement.pearson > 0.99
+    assert 1 <= row.extra["alpha"] <= 1.5
+    assert len(row.extra["probes"]) == 3
+    assert row.extra["note"] == yuzu_ism.NOTE
 
 
 def rows_of(case: Case, *names: str, python: str | None = None) -> dict[str, Row]:

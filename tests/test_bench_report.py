@@ -61,7 +61,15 @@ def a_report() -> Report:
         "yuzu": "0.0",
         "when": "today",
     }
-    sections = [Section("tism-table2", "A title", "About it.", rows, ["tism-table2-speed.png"])]
+    sizes = [(32, 7, 250), (8, 7, 250), (32, 3, 250), (32, 7, 500)]
+    lines = [
+        {"filters": n, "kernel": k, "length": le, "matrix": matrix, "naive": 0.5, "windows": 0.01}
+        | {"probes": 0.02, "build": 0.004, "convolve": 0.01, "decode": 0.002}
+        for n, k, le in sizes
+        for matrix in ("interleaved", "gaussian")
+    ]
+    charts = ["tism-table2-speed.png"]
+    sections = [Section("tism-table2", "A title", "About it.", rows, charts, lines)]
     return Report(machine, "yuzu bench --suite all", {"full": False}, sections, 12.5)
 
 
@@ -107,6 +115,15 @@ def test_text() -> None:
     row = a_row(Case("basset", 9), "lossy", 1.0, verdict="wrong")
     row.agreement = Agreement(math.nan, 0.5, math.nan, math.nan, math.nan, 100, 7)
     assert report.notes([row]) == ["lossy is wrong: 7 of 100 numbers are missing or NaN."]
+    row = a_row(Case("basset", 9), "other", 1.0, extra={"note": "it is special", "alpha": 1.02})
+    row.prepare_seconds, row.prepare_peak = 3.0, 2e9
+    assert report.notes([row]) == ["other: it is special."]
+    table = dict(zip(*report.cells([row]), strict=True))
+    assert (table["alpha"], table["prepared in"]) == ("1.02", "3 s, 2 GB")
+    row.prepare_peak = 1e6
+    assert dict(zip(*report.cells([row]), strict=True))["prepared in"] == "3 s"
+    assert "interleaved" in text.splitlines()[-2]
+    assert text.splitlines()[-1].split()[-3:] == ["0.004", "0.01", "0.002"]
     assert text.startswith("Abacus 3000; 2 processors, 1 threads, load 0.5 at the start; torch 2.0")
 
 
@@ -120,8 +137,11 @@ def test_a_case_without_numbers_has_no_table() -> None:
 def test_markdown_is_a_table() -> None:
     text = as_markdown(a_report().sections[0])
     table = [line for line in text.splitlines() if line.startswith("|")]
-    assert len({line.count("|") for line in table}) == 1
+    widths = {line.count("|") for line in table}
+    assert widths == {11}  # ten columns, and as many in the table besides
     assert table[1] == "| " + " | ".join(["---"] * 10) + " |"
+    assert table[-10].startswith("| filters | kernel | length | matrix | naive |")
+    assert table[-9] == table[1]
 
 
 def test_tsv_has_every_row() -> None:

@@ -27,7 +27,7 @@ def test_alpha_shows_where_it_fails() -> None:
 
 
 def test_layer_splits_the_time() -> None:
-    lines = list(layer_table([4], [3], [30], rounds=1))
+    lines = list(layer_table([(4, 3, 30)], rounds=1))
     assert [line["matrix"] for line in lines] == [
         "interleaved",
         "orthogonal",

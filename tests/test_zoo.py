@@ -21,6 +21,7 @@ SIZES = [
     ("basset", 1000, [(164,)], 6_135_064),
     ("factorized-basset", 1000, [(1,)], 6_400_379),
     ("bpnet4", 1000, [(2, 1000), (1,)], 64_515),
+    ("bpnet4-plain", 1000, [(1, 1000)], (4 * 21 + 1) * 64 + 4 * (64 * 3 + 1) * 64 + 64 * 75 + 1),
     ("bpnet9", 2114, [(2, 1000), (1,)], 64_515 + 5 * (64 * 3 + 1) * 64),
     ("aitac3", 251, [(81,)], 3_047_981),
     ("aitac3-image", 251, [(81,)], 3_047_981),
@@ -28,7 +29,14 @@ SIZES = [
     ("aitac-residual", 251, [(81,)], 4_299_529),
 ]
 # The shortest odd length that each model is tried at, besides its own.
-SHORT = {"bpnet4": 61, "bpnet9": 61, "basset": 97, "factorized-basset": 97, "deepsea": 171}
+SHORT = {
+    "bpnet4": 61,
+    "bpnet4-plain": 61,
+    "bpnet9": 61,
+    "basset": 97,
+    "factorized-basset": 97,
+    "deepsea": 171,
+}
 
 
 def sequences(n: int, length: int, seed: int = 0) -> torch.Tensor:

@@ -33,5 +33,5 @@ class Yuzu(Windowed):
         """
         design = design_for(model, settings)
         runner = YuzuRunner(model, settings, design.codes)
-        runner.refusal = design.refusal
+        runner.refusal, runner.alpha = design.refusal, design.alpha
         return runner

@@ -193,6 +193,24 @@ class BPNet(nn.Module):
         return profile, self.counts(x[:, :, edge : x.shape[2] - edge].mean(dim=2))
 
 
+class PlainBPNet(nn.Module):
+    """BPNet as the Yuzu paper has it: no skips, one profile, so that it is a list of layers.
+
+    Schreiber et al., Bioinformatics 38(14), 2022. Output (N, 1, L).
+    """
+
+    def __init__(self, length: int, width: float = 1.0, layers: int = 4) -> None:
+        super().__init__()
+        c = _scaled(64, width)
+        made: list[nn.Module] = [nn.Conv1d(4, c, 21, padding=10), nn.ReLU()]
+        for i in range(1, layers + 1):
+            made += [nn.Conv1d(c, c, 3, padding=2**i, dilation=2**i), nn.ReLU()]
+        self.layers = nn.Sequential(*made, nn.Conv1d(c, 1, 75, padding=37))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+
 class AITAC(nn.Module):
     """AI-TAC: convolutions 300 x 19, 200 x 11, 200 x 7, pooled by 3, 4, 4 with padding; dense 1000.
 

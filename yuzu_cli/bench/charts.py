@@ -14,57 +14,13 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
+from yuzu_cli.bench.charts_sensing import alpha, layers
+from yuzu_cli.bench.drawing import COLORS, GREY, STYLE, decades, good, legend, palette, save
 from yuzu_cli.bench.measure import Row
 from yuzu_cli.bench.report import Section
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-STYLE: Any = {
-    "font.family": "sans-serif",
-    "font.size": 8,
-    "axes.linewidth": 0.6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 9,
-    "legend.frameon": False,
-    "legend.fontsize": 7.5,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "axes.axisbelow": True,
-}
-COLORS = (
-    *("#4d4d4d", "#c44e52", "#4c72b0", "#55a868", "#8172b2", "#ccb974", "#64b5cd", "#e08214"),
-    *("#8c564b", "#e377c2", "#a6cee3", "#b2df8a", "#999999"),
-)
-KNOWN = dict(
-    zip(
-        (
-            *("naive", "windowed", "yuzu:interleaved", "yuzu:orthogonal", "yuzu:gaussian"),
-            *("taylor", "yuzu-ism", "tangermeme", "fastism"),
-        ),
-        COLORS,
-        strict=False,
-    )
-)
-"""The same color in every picture."""
-GREY = "#888888"
-
-
-def _good(section: Section) -> list[Row]:
-    return [row for row in section.rows if row.status == "ok" and np.isfinite(row.per_sequence)]
-
-
-def _palette(rows: Sequence[Row]) -> dict[str, str]:
-    names = list(dict.fromkeys(row.method for row in rows))
-    free = [color for color in COLORS if color not in [KNOWN.get(name) for name in names]]
-    others = iter(free * len(names))
-    return {name: KNOWN.get(name) or next(others) for name in names}
-
-
-def _save(figure: Figure, path: Path) -> bool:
-    figure.savefig(path, dpi=160)
-    return True
 
 
 def _case_name(row: Row) -> str:
@@ -74,32 +30,12 @@ def _case_name(row: Row) -> str:
     return name + ("" if row.case.precision == "float32" else f"\n{row.case.precision}")
 
 
-def _legend(figure: Figure, handles: dict[str, Any]) -> None:
-    """Below everything, in as many columns as there is room for."""
-    longest = max(len(name) for name in handles)
-    columns = int((figure.get_figwidth() - 0.3) / (0.55 + 0.058 * longest))
-    figure.legend(
-        handles.values(),
-        handles.keys(),
-        loc="outside lower center",
-        ncols=max(1, min(columns, len(handles))),
-    )
-
-
-def _decades(ax: Axes, values: Sequence[float], more: float = 1.0) -> None:
-    """A logarithmic axis from a whole power of ten to another, the upper one times `more`."""
-    good = [value for value in values if value > 0 and np.isfinite(value)]
-    low, high = np.floor(np.log10(min(good)) - 0.05), np.ceil(np.log10(max(good) * more))
-    ax.set_yscale("log")
-    ax.set_ylim(10.0**low, 10.0 ** max(high, low + 1))
-
-
 def speed(section: Section, path: Path) -> bool:
     """Time of a sequence, a bar a method, cases side by side; speed-up written on the bars."""
-    rows = _good(section)
+    rows = good(section)
     if not rows:
         return False
-    colors, places = _palette(rows), list(dict.fromkeys(map(_case_name, rows)))
+    colors, places = palette(rows), list(dict.fromkeys(map(_case_name, rows)))
     per_line = max(1, min(len(places), round(36 / len(colors))))
     lines = [places[i : i + per_line] for i in range(0, len(places), per_line)]
     with mpl.rc_context(STYLE):
@@ -109,13 +45,14 @@ def speed(section: Section, path: Path) -> bool:
         grid = figure.subplots(len(lines), 1, squeeze=False, sharey=True)
         for ax, line in zip(grid[:, 0], lines, strict=True):
             handles |= _bars(ax, [r for r in rows if _case_name(r) in line], line, colors)
+            _gaps(ax, [r for r in section.rows if _case_name(r) in line], line, colors)
             ax.set_xlim(-0.55, per_line - 0.45)
-        _decades(ax, [row.per_sequence for row in rows], more=2.5)
+        decades(ax, [row.per_sequence for row in rows], more=2.5)
         figure.supylabel("seconds per sequence", fontsize=8)
         title = f"{section.title}\n(on the bars: times as fast as naive)"
         grid[0, 0].set_title(title, loc="left")
-        _legend(figure, {name: handles[name] for name in colors})
-        return _save(figure, path)
+        legend(figure, {name: handles[name] for name in colors})
+        return save(figure, path)
 
 
 def _bars(
@@ -144,17 +81,38 @@ def _bars(
     return handles
 
 
+def _gaps(
+    ax: Axes, rows: Sequence[Row], places: Sequence[str], colors: dict[str, str], text: str = "none"
+) -> None:
+    """Say so where a method of the legend has no bar."""
+    step = 0.84 / len(colors)
+    for i, method in enumerate(colors):
+        for row in rows:
+            if row.method == method and row.status != "ok":
+                at = places.index(_case_name(row)) - 0.42 + (i + 0.5) * step
+                ax.annotate(
+                    text,
+                    (at, 0.02),
+                    xycoords=ax.get_xaxis_transform(),
+                    fontsize=6,
+                    rotation=90,
+                    color=GREY,
+                    ha="center",
+                    va="bottom",
+                )
+
+
 def _brief(value: float) -> str:
     return f"{value:.0f}x" if value >= 10 else f"{value:.2g}x"
 
 
 def _lines(section: Section, path: Path, axis: str, label: str) -> bool:
     """Time of a sequence against a number of the case, a panel a model, a line a method."""
-    rows = _good(section)
+    rows = good(section)
     models = list(dict.fromkeys(row.case.name for row in rows))
     if len({getattr(row.case, axis) for row in rows}) < 2:
         return False
-    colors = _palette(rows)
+    colors = palette(rows)
     columns = min(3, len(models))
     lines = -(-len(models) // columns)
     with mpl.rc_context(STYLE):
@@ -170,7 +128,7 @@ def _lines(section: Section, path: Path, axis: str, label: str) -> bool:
                     y = [row.per_sequence for row in mine]
                     (handles[method],) = ax.plot(x, y, "o-", color=color, ms=3, lw=1.1)
             _log_panel(ax, model)
-            _decades(ax, [row.per_sequence for row in rows if row.case.name == model])
+            decades(ax, [row.per_sequence for row in rows if row.case.name == model])
             values = sorted({getattr(row.case, axis) for row in rows})
             ax.set_xticks(values, [str(v) for v in values])
             ax.minorticks_off()
@@ -179,8 +137,8 @@ def _lines(section: Section, path: Path, axis: str, label: str) -> bool:
         for ax in grid[-1]:
             ax.set_xlabel(label)
         figure.supylabel("seconds per sequence", fontsize=8)
-        _legend(figure, handles)
-        return _save(figure, path)
+        legend(figure, handles)
+        return save(figure, path)
 
 
 def _log_panel(ax: Axes, title: str) -> None:
@@ -199,37 +157,9 @@ def lengths(section: Section, path: Path) -> bool:
     return _lines(section, path, "length", "letters per sequence")
 
 
-def alpha(section: Section, path: Path) -> bool:
-    """Largest error, as a share of the largest effect, against alpha; naive's own as a line."""
-    rows = [row for row in _good(section) if row.agreement is not None]
-    seen = [row for row in rows if "@" in row.method]
-    if not seen:
-        return False
-    models = list(dict.fromkeys(row.case.name for row in seen))
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(5.6, 3.4), layout="constrained")
-        ax = figure.subplots()
-        for model, color in zip(models, COLORS[1:] * 9, strict=False):
-            mine = [row for row in seen if row.case.name == model]
-            x = [float(row.method.partition("@")[2]) for row in mine]
-            y = [row.agreement.relative for row in mine if row.agreement]
-            ax.plot(x, y, "o-", color=color, ms=3, lw=1.1, label=model)
-            own = [r for r in rows if r.case.name == model and r.method == "naive"]
-            for row in own:
-                assert row.agreement is not None
-                ax.axhline(row.agreement.relative, color=color, lw=0.7, ls=":")
-        ax.set_yscale("log")
-        ax.set_xlabel("alpha: probes per mutant at a position")
-        ax.set_ylabel("largest error / largest effect")
-        ax.set_title(f"{section.title}\n(dotted: naive's own rounding)", loc="left")
-        ax.grid(axis="y", lw=0.3, color="#cccccc")
-        figure.legend(loc="outside right center")
-        return _save(figure, path)
-
-
 def concordance(section: Section, path: Path) -> bool:
     """Estimated against true effects, and correlations by sequence and target, a model a row."""
-    rows = [row for row in _good(section) if "pearson_by_sequence" in row.extra]
+    rows = [row for row in good(section) if "pearson_by_sequence" in row.extra]
     if not rows:
         return False
     with mpl.rc_context(STYLE):
@@ -256,7 +186,7 @@ def concordance(section: Section, path: Path) -> bool:
             right.set_xticks([-1, -0.5, 0, 0.5, 1])
             right.set_xlabel("Pearson correlation")
             right.set_ylabel("sequences x targets")
-        return _save(figure, path)
+        return save(figure, path)
 
 
 CHARTS: dict[str, Callable[[Section, Path], bool]] = {
@@ -264,6 +194,7 @@ CHARTS: dict[str, Callable[[Section, Path], bool]] = {
     "counts": counts,
     "lengths": lengths,
     "alpha": alpha,
+    "layers": layers,
     "concordance": concordance,
 }
 """Name -> function of (section, file) that says whether there was anything to draw."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from yuzu_cli.bench.clock import NAN, Sample, Timing, alternate
+from yuzu_cli.bench.clock import NAN, Gauge, Sample, Timing, alternate
 from yuzu_cli.bench.machine import matrix_rate
 from yuzu_cli.bench.methods import ESTIMATE, EXACT, CannotRun, Found, Method, NaiveMethod
 from yuzu_cli.bench.stats import Agreement, agreement, pearson, spread
@@ -51,7 +51,8 @@ class Row:
     per_sequence, mutants_per_second : float
     speedup, speedup_cpu : float
         Against naive, by the clock and by processor time.
-    prepare_seconds : float
+    prepare_seconds, prepare_peak : float
+        Time and bytes of the host that getting ready took.
     host_peak, device_peak : float
         Bytes over what was in use before.
     agreement : Agreement or None
@@ -84,6 +85,7 @@ class Row:
     speedup: float = NAN
     speedup_cpu: float = NAN
     prepare_seconds: float = NAN
+    prepare_peak: float = NAN
     host_peak: float = NAN
     device_peak: float = NAN
     agreement: Agreement | None = None
@@ -182,9 +184,12 @@ def _prepare(
 ) -> None:
     """Make a method ready, warm it up, and note what it says."""
     try:
-        began = time.perf_counter()
-        method.prepare(subject)
-        row.prepare_seconds = time.perf_counter() - began
+        with Gauge(subject.device) as gauge:
+            began = time.perf_counter()
+            method.prepare(subject)
+            row.prepare_seconds = time.perf_counter() - began
+        row.prepare_peak = gauge.host
+        row.extra |= method.facts()
         said = method.check()
         if said is not None:
             found[method.name] = said

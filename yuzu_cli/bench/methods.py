@@ -21,6 +21,7 @@ from yuzu_cli.backends import BACKENDS, get_backend
 from yuzu_cli.backends.base import Backend, Runner
 from yuzu_cli.backends.naive import NaiveRunner, mutant_index
 from yuzu_cli.backends.passes import PassSize
+from yuzu_cli.backends.probes import YuzuRunner
 from yuzu_cli.backends.sensing import MATRICES, PUBLISHED
 from yuzu_cli.bench.clock import Sample, timed
 from yuzu_cli.bench.subject import Subject
@@ -72,6 +73,10 @@ class Method(Protocol):
         """Once per case; raises `CannotRun`."""
         ...
 
+    def facts(self) -> dict[str, Any]:
+        """What it chose when it was made ready, such as `alpha`; plain values for the record."""
+        ...
+
     def check(self) -> Found | None:
         """Its scores of the mutants of the truth; None for another quantity. Serves as warm-up."""
         ...
@@ -109,6 +114,18 @@ class BackendMethod:
         most = getattr(self.runner, "sequences", subject.batch)
         self.batch = max(1, min(subject.batch, most))
         self.sequences = len(subject.codes)
+
+    def facts(self) -> dict[str, Any]:
+        """Of codes: alpha where it matters, probes by layer, bytes."""
+        if not isinstance(self.runner, YuzuRunner):
+            return {}
+        facts: dict[str, Any] = {
+            "probes": [step.code.probes for step in self.runner.probed.values()],
+            "code_bytes": sum(code.bytes for code in set(self.runner.codes.values())),
+        }
+        if self.settings.matrix in PUBLISHED and self.runner.codes:
+            facts["alpha"] = self.runner.alpha
+        return facts
 
     def check(self) -> Found:
         """Deltas of the mutants of the truth, out of a whole run over its sequences."""

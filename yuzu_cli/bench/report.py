@@ -29,6 +29,8 @@ class Section:
     rows : list of Row
     charts : list of str
         Names of pictures.
+    lines : list of dict
+        Of a table besides: what the suite measured that is no method on a case.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Section:
     about: str
     rows: list[Row] = field(default_factory=list)
     charts: list[str] = field(default_factory=list)
+    lines: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -100,6 +103,12 @@ def _memory(row: Row) -> str:
     return f"{text} + {size(row.device_peak)}" if math.isfinite(row.device_peak) else text
 
 
+def _preparation(row: Row) -> str:
+    """Time and, where it is much, memory."""
+    text = duration(row.prepare_seconds)
+    return f"{text}, {size(row.prepare_peak)}" if row.prepare_peak >= 1e8 else text
+
+
 def _times(row: Row) -> str:
     if not math.isfinite(row.speedup):
         return "-"
@@ -127,7 +136,9 @@ COLUMNS: list[tuple[str, Callable[[Row], str]]] = [
     ("of effect", lambda row: number(_of_agreement(row, "relative"))),
     ("Pearson", lambda row: correlation(_of_agreement(row, "pearson"))),
     ("Spearman", lambda row: correlation(_of_agreement(row, "spearman"))),
+    ("alpha", lambda row: number(row.extra.get("alpha", math.nan))),
     ("memory", _memory),
+    ("prepared in", _preparation),
     ("useful", lambda row: percent(row.useful_share)),
     ("verdict", lambda row: row.verdict or "-"),
 ]
@@ -182,6 +193,8 @@ def notes(rows: Sequence[Row]) -> list[str]:
                 f"{row.method} was run on {percent(row.share)} of the work; its time is scaled "
                 "linearly."
             )
+        if row.status == "ok" and "note" in row.extra:
+            lines.append(f"{row.method}: {row.extra['note']}.")
         if row.agreement is not None and row.agreement.missing:
             missing, count = row.agreement.missing, row.agreement.count
             lines.append(f"{row.method} is wrong: {missing} of {count} numbers are missing or NaN.")
@@ -197,15 +210,33 @@ def as_text(report: Report) -> str:
         lines += [section.title, "=" * len(section.title), section.about, ""]
         for title, rows in blocks(section.rows):
             lines.append(title)
-            table = cells(rows)
-            widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-            for line in table:
-                first, *rest = zip(line, widths, strict=True)
-                text = "  ".join([first[0].ljust(first[1]), *(c.rjust(w) for c, w in rest)])
-                lines.append("  " + text.rstrip())
+            lines += _aligned(cells(rows))
             lines += ["  " + line for line in (*refusals(rows), *notes(rows))]
             lines.append("")
+        if section.lines:
+            lines += [*_aligned(other_cells(section)), ""]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table for a terminal."""
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = []
+    for line in table:
+        first, *rest = zip(line, widths, strict=True)
+        text = "  ".join([first[0].ljust(first[1]), *(c.rjust(w) for c, w in rest)])
+        lines.append("  " + text.rstrip())
+    return lines
+
+
+def other_cells(section: Section) -> list[list[str]]:
+    """The table besides, as text, header first."""
+    names = list(dict.fromkeys(name for line in section.lines for name in line))
+
+    def text(value: Any) -> str:
+        return number(value) if isinstance(value, float) else str(value)
+
+    return [names, *([text(line.get(name, "-")) for name in names] for line in section.lines)]
 
 
 def machine_line(report: Report) -> str:
@@ -223,14 +254,18 @@ def as_markdown(section: Section) -> str:
     """The tables of one suite, for a page."""
     lines: list[str] = []
     for title, rows in blocks(section.rows):
-        table = cells(rows)
-        lines += [f"**{title}**", ""]
-        if table:
-            table.insert(1, ["---"] * len(table[0]))
-        lines += ["| " + " | ".join(line) + " |" for line in table]
+        lines += [f"**{title}**", "", *_piped(cells(rows))]
         said = [*refusals(rows), *notes(rows)]
         lines += ["", *(f"- {line}" for line in said), ""] if said else [""]
+    if section.lines:
+        lines += _piped(other_cells(section))
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _piped(table: list[list[str]]) -> list[str]:
+    """Lines of a table for a page."""
+    rule = [["---"] * len(table[0])] if table else []
+    return ["| " + " | ".join(line) + " |" for line in [*table[:1], *rule, *table[1:]]]
 
 
 def flat(section: Section, row: Row) -> dict[str, Any]:
@@ -238,13 +273,15 @@ def flat(section: Section, row: Row) -> dict[str, Any]:
     case = {f"case_{key}": value for key, value in asdict(row.case).items()}
     names = (
         "method claim status verdict compared share seconds seconds_low seconds_high cpu_seconds "
-        "per_sequence mutants_per_second speedup speedup_cpu prepare_seconds host_peak "
-        "device_peak useful_share own_share"
+        "per_sequence mutants_per_second speedup speedup_cpu prepare_seconds prepare_peak "
+        "host_peak device_peak useful_share own_share"
     )
     values = {name: getattr(row, name) for name in names.split()}
     seen = ("largest", "scale", "relative", "mse", "pearson", "spearman", "count", "missing")
     values |= {f"error_{name}": _of_agreement(row, name) for name in seen}
     values["samples"] = len(row.samples)
+    values |= {name: row.extra.get(name) for name in ("alpha", "code_bytes")}
+    values["probes"] = ",".join(map(str, row.extra.get("probes", [])))
     return {"suite": section.name, **case, **values, "error": row.error}
 
 

@@ -106,6 +106,10 @@ def run(
         sections[suite.name].rows += rows
         report.seconds = time.perf_counter() - began
         _write(report, folder)
+    for suite in suites:
+        if suite.study is not None:
+            progress(total, total, f"{suite.name}: one layer")
+            sections[suite.name].lines = list(suite.study(options.full))
     progress(total, total, "drawing")
     draw(report, {suite.name: suite for suite in suites}, folder)
     report.seconds = time.perf_counter() - began

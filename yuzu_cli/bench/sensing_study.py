@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
+import itertools
 import sys
 import tempfile
 import time
@@ -168,10 +170,11 @@ def alpha_table(names: Iterable[str], length: int, matrices: Iterable[str]) -> I
 
 
 class _Split:
-    """Adds up the time of the three parts of a convolution on probes."""
+    """Adds up the time of the three parts of a convolution on probes, run by run."""
 
     def __init__(self, step: Probed) -> None:
-        self.seconds = {"build": 0.0, "convolve": 0.0, "decode": 0.0}
+        self.seconds = dict.fromkeys(("build", "convolve", "decode"), 0.0)
+        self.runs: list[dict[str, float]] = []
         for name, method in (("build", "mix"), ("convolve", "convolve"), ("decode", "tell")):
             setattr(step, method, self._timed(name, getattr(step, method)))
 
@@ -184,35 +187,56 @@ class _Split:
 
         return timed
 
+    def whole(self, call: Callable[[], object]) -> Callable[[], None]:
+        """One run, its parts noted apart."""
+
+        def run() -> None:
+            self.seconds = dict.fromkeys(self.seconds, 0.0)
+            call()
+            self.runs.append(self.seconds)
+
+        return run
+
+    def best(self) -> dict[str, float]:
+        """The parts of the run in which they took least."""
+        return min(self.runs, key=lambda parts: sum(parts.values()))
+
 
 def layer_table(
-    filters: Iterable[int], kernels: Iterable[int], lengths: Iterable[int], rounds: int
+    sizes: Iterable[tuple[int, int, int]], rounds: int, matrices: Iterable[str] = MATRICES
 ) -> Iterable[Line]:
-    """One convolution: naive on whole mutants, windows, and probes by matrix, split in parts."""
-    for n, kernel, length in ((f, k, le) for f in filters for k in kernels for le in lengths):
+    """One convolution: naive on whole mutants, windows, and probes by matrix, split in parts.
+
+    Parameters
+    ----------
+    sizes : iterable of (filters, kernel width, length)
+    rounds : int
+    matrices : iterable of str
+    """
+    for n, kernel, length in sizes:
         torch.manual_seed(0)
         model = load(OneConvolution(n, kernel), length)
         codes, positions = sequences(1, length), np.arange(length)
         whole = torch.randn(NAIVE_MUTANTS, n, length)
         weight = torch.randn(n, n, kernel)
-        naive = best_times({"": lambda w=whole, k=weight: torch.conv1d(w, k)}, rounds)[""]  # type: ignore[misc]
-        for matrix in MATRICES:
+        naive = functools.partial(torch.conv1d, whole, weight)
+        for matrix in matrices:
             settings = settings_for(length, matrix)
             design = make_design(model, settings)
             runner = YuzuRunner(model, settings, design.codes, ALWAYS)
             (step,) = runner.probed.values()
             split = _Split(step)
             plain = WindowedRunner(model, settings_for(length))
-            calls = {
+            calls: dict[str, Callable[[], object]] = {
+                "naive": naive,
                 "windows": whole_run(plain, codes, positions),
-                "probes": whole_run(runner, codes, positions),
+                "probes": split.whole(whole_run(runner, codes, positions)),
             }
             times = best_times(calls, rounds)
-            parts = {part: seconds / rounds for part, seconds in split.seconds.items()}
+            times["naive"] *= 3 * length / NAIVE_MUTANTS
             yield {
                 "filters": n, "kernel": kernel, "length": length, "matrix": matrix,
-                "alpha": design.alpha, "count": step.code.probes,
-                "naive": naive * 3 * length / NAIVE_MUTANTS, **times, **parts,
+                "alpha": design.alpha, "count": step.code.probes, **times, **split.best(),
             }  # fmt: skip
 
 
@@ -265,7 +289,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         elif chosen.table == "alpha":
             show(alpha_table(chosen.models, length, chosen.matrices))
         elif chosen.table == "layer":
-            show(layer_table(chosen.filters, chosen.kernels, chosen.lengths, chosen.rounds))
+            sizes = itertools.product(chosen.filters, chosen.kernels, chosen.lengths)
+            show(layer_table(sizes, chosen.rounds))
         else:
             show(batch_table(chosen.models, length, chosen.counts, chosen.rounds))
     return 0

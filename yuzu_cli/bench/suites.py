@@ -6,10 +6,11 @@ what a laptop does in minutes; in full it has the size of its paper.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
+from yuzu_cli.bench.sensing_study import Line, layer_table
 from yuzu_cli.bench.subject import Case
 from yuzu_cli.bench.zoo import ZOO
 from yuzu_cli.engine.device import DTYPES, resolve_device
@@ -35,6 +36,8 @@ class Suite:
         Names in `charts.CHARTS`.
     keep : bool
         Whether the compared values are needed for the charts.
+    study : function of (full) -> lines, optional
+        Measures what is no method on a case; the lines become a table and a chart.
     """
 
     name: str
@@ -45,6 +48,7 @@ class Suite:
     peers: tuple[str, ...] = ()
     charts: tuple[str, ...] = ("speed",)
     keep: bool = False
+    study: Callable[[bool], Iterable[Line]] | None = None
 
 
 def _grid(
@@ -66,6 +70,16 @@ def _fig2(full: bool) -> list[Case]:
     if full:
         return _grid(SIX, (1000,), (1, 4, 16, 64), score="l2")
     return _grid(SIX, (250,), (1, 4), 0.5, "l2")
+
+
+def _one_convolution(full: bool) -> Iterable[Line]:
+    """By filters, by width of the kernel and by length, the other two kept."""
+    base, length = (64, 500) if full else (32, 250)
+    filters, kernels = (8, 128), (3, 21)
+    lengths = (250, 1000, 2000) if full else (125, 500)
+    sizes = [(base, 7, length), *((n, 7, length) for n in filters)]
+    sizes += [*((base, k, length) for k in kernels), *((base, 7, n) for n in lengths)]
+    return layer_table(sizes, 15, ("interleaved", "gaussian"))
 
 
 def _fig3(full: bool) -> list[Case]:
@@ -101,14 +115,17 @@ SUITES: dict[str, Suite] = {
             "yuzu-fig2",
             "Yuzu, figure 2: six models, several sequences at once",
             "After Schreiber et al., Bioinformatics 38(14), 2022: time of a sequence against the "
-            "number of sequences. The l2 score, as there. Random weights, random sequences.",
+            "number of sequences. The l2 score, as there. Random weights, random sequences. Below: "
+            "one convolution alone, in seconds, by filters, width of the kernel "
+            "and length; the time of probes in its three parts.",
             _fig2,
             backends=(
                 *("naive", "windowed", "yuzu:interleaved", "yuzu:orthogonal"),
                 *("yuzu:gaussian", "taylor"),
             ),
             peers=("yuzu-ism", "tangermeme"),
-            charts=("speed", "counts"),
+            charts=("speed", "counts", "layers"),
+            study=_one_convolution,
         ),
         Suite(
             "yuzu-fig3",
@@ -207,6 +224,7 @@ class Grid:
     devices: Sequence[str] = ("auto",)
     width: float = 1.0
     seed: int = 0
+    score: str = "auto"
 
 
 def custom(grid: Grid) -> Suite:
@@ -231,7 +249,10 @@ def custom(grid: Grid) -> Suite:
                 kind = resolve_device(device)
                 place = str(kind) if kind.type != "cuda" or ":" in device else "cuda"
                 cases.append(
-                    Case(model, length, count, batch, precision, place, grid.width, grid.seed)
+                    Case(
+                        *(model, length, count, batch, precision, place, grid.width, grid.seed),
+                        score=grid.score,
+                    )
                 )
     return Suite(
         "bench",

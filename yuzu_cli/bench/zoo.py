@@ -32,6 +32,7 @@ from yuzu_cli.bench.architectures import (
     DeepSEA,
     FactorizedBasset,
     OneLayer,
+    PlainBPNet,
     ResidualAITAC,
     ToyNet,
 )
@@ -66,6 +67,7 @@ ZOO: dict[str, Architecture] = {
     "bpnet4": Architecture(
         lambda length, width: BPNet(length, width, layers=4), 1000, "BPNet, 4 dilated layers"
     ),
+    "bpnet4-plain": Architecture(PlainBPNet, 1000, "BPNet without skips, 4 dilated layers (Yuzu)"),
     "bpnet9": Architecture(
         lambda length, width: BPNet(length, width, layers=9, trim=557 / 2114),
         2114,

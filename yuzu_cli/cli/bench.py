@@ -87,6 +87,13 @@ def _names(text: str | None) -> tuple[str, ...]:
     show_default=True,
     help="auto, cpu, cuda or cuda:N.",
 )
+@click.option(
+    "--score",
+    type=click.Choice(["auto", "delta", "l2"]),
+    default="auto",
+    show_default=True,
+    help="What is computed; auto: deltas, or l2 where they would be too large.",
+)
 @click.option("--width", type=float, default=1.0, metavar="FACTOR", help="Times the channels.")
 @click.option("--seed", type=int, default=0, metavar="SEED", help="Of weights and sequences.")
 @click.option(
@@ -182,6 +189,7 @@ def _suites(given: dict[str, Any]) -> list[Suite]:
             devices=_names(given["devices"]),
             width=given["width"],
             seed=given["seed"],
+            score=given["score"],
         )
         suites.append(custom(grid))
     for name in _names(",".join(given["suites"])):

@@ -60,6 +60,10 @@ class Peer:
         module = copy.deepcopy(subject.module).to(subject.device, subject.settings.dtype)
         return Rows(module).eval()
 
+    def facts(self) -> dict[str, Any]:
+        """Nothing to tell."""
+        return {}
+
     def check(self) -> Found | None:
         """Nothing to compare."""
         return None

@@ -114,6 +114,10 @@ class FastISM:
             self.process.stdin.flush()
         return self._answer()
 
+    def facts(self) -> dict[str, Any]:
+        """Nothing to tell."""
+        return {}
+
     def check(self) -> Found:
         """Its deltas of the mutants of the truth."""
         truth, size = self.subject.truth, self.subject.model.alphabet_size

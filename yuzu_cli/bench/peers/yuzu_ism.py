@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,10 @@ from yuzu_cli.bench.peers.chain import layers
 from yuzu_cli.bench.report import size
 from yuzu_cli.bench.subject import Subject
 
-ALPHAS = (1.0, 1.02, 1.05, 1.1, 1.2, 1.5)
-"""What it tries until one satisfies it; of its own fifty, all are tried where it gets NaN."""
+NOTE = (
+    "as published it multiplies by memory that was never set, and may return NaN for that; here "
+    "such memory is zero"
+)
 
 
 class PublishedYuzu(Peer):
@@ -44,15 +48,18 @@ class PublishedYuzu(Peer):
         if PublishedYuzu.kept is None or PublishedYuzu.kept[0] != key:
             PublishedYuzu.kept = None
             torch.manual_seed(case.seed)
-            made = tool.precompute(
-                self.model,
-                length,
-                alpha=list(ALPHAS),
-                device=subject.device.type,
-                random_state=case.seed,
-            )
+            with _nothing_unset(import_peer("yuzu.precompute", "yuzu-ism")):
+                made = tool.precompute(
+                    self.model, length, device=subject.device.type, random_state=case.seed
+                )
             PublishedYuzu.kept = (key, made)
         self.made = PublishedYuzu.kept[1]
+
+    def facts(self) -> dict[str, Any]:
+        """The alpha that its search ended at; probes by layer."""
+        convolutions = [made is not False for made in self.made.As]
+        probes = [n for n, is_one in zip(self.made.n_probes, convolutions, strict=True) if is_one]
+        return {"alpha": float(self.made.alpha), "probes": [int(n) for n in probes], "note": NOTE}
 
     def compute(self, x: torch.Tensor) -> np.ndarray:
         """The l2 score (N, A, L)."""
@@ -67,6 +74,31 @@ class PublishedYuzu(Peer):
         index = truth.index.cpu().numpy()
         values = table[index // (letters * length), index % letters, index // letters % length]
         return Found("l2", values)
+
+
+class _Zeroed:
+    """`torch`, but for `empty`, which gives zeros."""
+
+    empty = staticmethod(torch.zeros)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(torch, name)
+
+
+@contextlib.contextmanager
+def _nothing_unset(module: Any) -> Iterator[None]:
+    """Within it the module's `torch.empty` gives zeros.
+
+    At the ends of a sequence fewer mutants meet than `precompute_alpha` makes room for, and the
+    rest of its sensing matrices stays as the memory was. It is multiplied by zeros, which is
+    harmless until a NaN or an infinity lies there; then all scores are NaN.
+    """
+    before = module.torch
+    module.torch = _Zeroed()
+    try:
+        yield
+    finally:
+        module.torch = before
 
 
 def _permuted(chain: list[nn.Module], length: int, flatten: type[nn.Module]) -> nn.Sequential:
