@@ -5,7 +5,6 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-CLUSTER := $(VENV)/.cluster
 OUT := out
 REGIONS ?= 50000
 
@@ -57,14 +56,8 @@ check: lint types test
 soak: venv
 	$(BIN)/python -m pytest -m slow --timeout 3600 --ignore tests/test_slurm.py
 
-# Both packages are for the tests of the workflow; the tool itself needs neither.
-$(CLUSTER): $(INSTALLED)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-	    -c constraints.txt -e '.[cluster]'
-	@touch $@
-
 slurm-test: export OMP_NUM_THREADS := 1
-slurm-test: $(CLUSTER)
+slurm-test: venv
 	$(BIN)/python -m pytest tests/test_slurm.py
 
 soak-cluster: export OMP_NUM_THREADS := 1

@@ -125,7 +125,7 @@ class Cluster:
             (self.run / "state").mkdir()
             (self.run / "spool").mkdir()
             text = _CONF.format(run=self.run, timeout=self._timeout)
-            CONF.write_text(f"{FIRST_LINE}# {self.run}\n{text}")
+            CONF.write_text(f"{FIRST_LINE}# {self.run} {self._token}\n{text}")
             self._start_munge()
             self._daemon("slurmctld", "slurmctld", "-D")
             for node in NODES:
@@ -265,22 +265,25 @@ def _kill(pid: int) -> None:
 
 def _remove_conf(run: Path) -> None:
     try:
-        if CONF.read_text().startswith(f"{FIRST_LINE}# {run}\n"):
+        if CONF.read_text().startswith(f"{FIRST_LINE}# {run} "):
             CONF.unlink()
     except OSError:
         return
 
 
 def _clear_leftovers() -> None:
-    """Remove what a killed test left: its daemons ended with it."""
+    """Remove what a killed test left: its daemons ended with it, but not what they had started."""
     if CONF.exists():
-        run = Path(CONF.read_text().splitlines()[1].removeprefix("# "))
+        name, token = CONF.read_text().splitlines()[1].split()[1:]
+        run = Path(name)
         if run.name.startswith("yuzu-slurm-"):
             pids = [
                 int(p.read_text()) for p in run.glob("*.pid") if p.read_text().strip().isdigit()
             ]
             if any(_is_slurm(pid) for pid in pids):
                 raise ClusterError(f"another test's cluster is running ({run})")
+            for pid in _tagged(token):
+                _kill(pid)
             shutil.rmtree(run, ignore_errors=True)
         CONF.unlink()
 
