@@ -19,7 +19,6 @@ import secrets
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -295,15 +294,19 @@ def _is_slurm(pid: int) -> bool:
         return False
 
 
+def _leave(number: int, frame: object) -> None:
+    raise SystemExit
+
+
 def main() -> None:
-    """Hold a cluster until Ctrl-C."""
+    """Hold a cluster until Ctrl-C or SIGTERM."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _leave)
     with Cluster() as cluster:
         print(f"SLURM is running, logs in {cluster.run}; Ctrl-C ends it", flush=True)
-        try:
-            signal.sigwait({signal.SIGINT, signal.SIGTERM})
-        except KeyboardInterrupt:
-            return
+        while True:
+            signal.pause()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
