@@ -194,6 +194,10 @@ class Weigh(nn.Module):
         if self.kind == "masked":
             logits = self.logits(x).masked_fill(x[:, :1] < 0.1, -1e9)
             return (torch.softmax(logits, dim=-1) * x).sum(dim=-1)
+        if self.kind == "edges":  # flags and whole numbers that move
+            flags = F.pad((x > 0.2)[:, :, 1:], [2, 1], value=False)[:, :, :-2]
+            ranks = (8.0 * x).long().flip(2)
+            return (torch.softmax(self.logits(x), dim=-1) * flags * ranks.to(x.dtype)).sum(dim=-1)
         if self.kind == "matrix":
             x = x.transpose(1, 2)
             weights = torch.softmax(self.project(x), dim=1)

@@ -354,7 +354,7 @@ POINTS = ("exp", "log", "log1p", "power", "clamp", "where", "normalise", "softma
 MIXES = ("cumsum", "cummax", "roll", "gram", "pairs", "depth", "shuffle", "unfold", "halves")
 MIXES += ("rewrite", "fourier", "sort", "differences", "outside", "ramp", "repeat")
 
-WEIGHS = ("product", "own", "masked", "matrix", "einsum", "log", "profile", "strands")
+WEIGHS = ("product", "own", "masked", "edges", "matrix", "einsum", "log", "profile", "strands")
 
 CASES: list[Case] = [
     # Convolutions.

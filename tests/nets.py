@@ -65,7 +65,8 @@ def recipes(draw: st.DrawFn) -> Recipe:
         if made is not None and made[0] * made[1] <= 600:
             layers.append(layer)
             shape = made
-    heads = ["flat", "flat-gelu", "profile", "positions", "glance", *WEIGHS]
+    heads = ["flat", "flat-gelu", "profile", "positions", "glance"]
+    heads += [f"weigh-{kind}" for kind in WEIGHS]
     heads += [*REDUCTIONS[: 6 if shape[1] >= 3 else 4]]
     return length, tuple(layers), draw(st.sampled_from(heads)), draw(st.integers(0, 9))
 
@@ -192,9 +193,9 @@ class Finish(nn.Module):
         self.reduce = Glance(c) if kind == "glance" else nn.Identity()
         if kind in REDUCTIONS:
             self.reduce = Reduce(kind)
-        self.weighs = kind in WEIGHS
+        self.weighs = kind.startswith("weigh-")
         if self.weighs:
-            self.reduce = Weigh(kind, c)
+            self.reduce = Weigh(kind.removeprefix("weigh-"), c)
         self.dense = nn.Linear(c * length if kind.startswith("flat") else c, 2)
 
     def forward(self, x: Tensor) -> Tensor:

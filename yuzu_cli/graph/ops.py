@@ -70,12 +70,18 @@ def layer_norm(
 
 
 def softmax_sum(
-    logits: torch.Tensor, values: torch.Tensor, axis: int, keepdim: bool
+    logits: torch.Tensor,
+    values: torch.Tensor,
+    axis: int,
+    keepdim: bool,
+    shift: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Sum of the values along an axis, weighted by the softmax of the logits along it.
 
-    Pooling by attention. Logits and values broadcast against each other.
+    Pooling by attention. Logits and values broadcast against each other; a shift, the same along
+    the axis, is subtracted from the values first.
     """
+    values = values if shift is None else values - shift
     return (torch.softmax(logits, axis) * values).sum(axis, keepdim=keepdim)
 
 

@@ -139,6 +139,8 @@ def _draft(program: Program, reaches: dict[str, AnyReach]) -> list[Step]:
         first = bool(reads) and reads[0] in letters
         if first and strategy == how.MOVE:
             letters.add(node.name)
+        if strategy == how.ATTENTION:  # its shift is no window in any case
+            reads = tuple(n.name for n in dict.fromkeys(node.args[:2]))
         whole = whole_cost(node, program) if strategy != how.CONSTANT else Cost()
         planned = (
             window_cost(node, strategy, program, reaches, first) if strategy != how.WHOLE else whole

@@ -227,4 +227,7 @@ def _weighted(node: Node, context: Context) -> str:
         return WHOLE
     same = (first.axis, first.size, first.flat) == (second.axis, second.size, second.flat)
     axis = first.axis if first.flat is None else 1
+    for shift in node.args[4:]:
+        if context.of(shift) is not EVERYWHERE and shift.name not in context.program.constants:
+            return WHOLE
     return ATTENTION if same and axis == node.args[2] else WHOLE

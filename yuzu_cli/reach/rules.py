@@ -146,7 +146,7 @@ def _softmax(context: Context, node: Node) -> AnyReach:
 
 @rule(ops.softmax_sum)
 def _softmax_sum(context: Context, node: Node) -> AnyReach:
-    touched = [r for r in (context.of(a) for a in node.args[:2]) if r is not UNTOUCHED]
+    touched = [r for r in map(context.of, node.all_input_nodes) if r is not UNTOUCHED]
     intervals = [r for r in touched if isinstance(r, Reach) and r.flat is None]
     if len(intervals) < len(touched):
         return EVERYWHERE

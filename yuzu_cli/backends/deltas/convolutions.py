@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from yuzu_cli.backends.deltas import kernels
+from yuzu_cli.backends.deltas.fourier import Taps
 from yuzu_cli.backends.deltas.frames import Frame
 from yuzu_cli.backends.deltas.prepared import Prepared, State, Step, window_of
 from yuzu_cli.backends.deltas.states import Chunk, Win
@@ -18,21 +19,21 @@ from yuzu_cli.reach.rules import along
 
 
 def convolution(p: Prepared) -> Step:
-    """Deltas convolved tap by tap; letters seen straight from the input as pairs."""
+    """Deltas convolved with the taps; letters seen straight from the input as pairs."""
     _, weight, _, stride, padding, dilation, transposed, _, groups = p.node.args
     reach, out_reach = p.reach_of(p.source), p.reach
     assert out_reach is not None
     n = len(p.spec.shape) - 2
     step, pad, gap = (along(reach, v, n) for v in (stride, padding, dilation))
     taps = lay_out_taps(p, p.constant(weight), reach, padding, bool(transposed), int(groups))
-    kernel = taps.shape[0]
+    kernel, layer = taps.shape[0], Taps(taps, gap)
     span = (kernel - 1) * gap
 
     def run(chunk: Chunk, states: dict[str, State]) -> Win:
         win = chunk.as_delta(window_of(chunk, states, p.source))
         if win.pairs and win.frame.inside and step == 1 and not transposed:
             frame = Frame(win.frame.start - span + pad, win.frame.width + span, out_reach.size)
-            rows = kernels.convolve(win.rows, taps, span, gap, frame.width)
+            rows = layer.convolve(win.rows, span, frame.width)
             return p.win(frame, rows, True, pairs=True)
         win = chunk.expand(win)
         if not win.frame.common:
@@ -51,7 +52,7 @@ def convolution(p: Prepared) -> Step:
             rows = kernels.transposed_taps(win.rows, taps, shift, step, gap, frame.width)
         elif step == 1:
             shift = int(start[0]) + pad - int(frame.start[0])
-            rows = kernels.convolve(win.rows, taps, shift, gap, frame.width)
+            rows = layer.convolve(win.rows, shift, frame.width)
         else:
             below = kernels.pooling_frame(frame, step, pad, kernel, gap, win.frame.size)
             rows = kernels.strided_taps(

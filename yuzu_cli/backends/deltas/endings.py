@@ -164,6 +164,7 @@ def attention(p: Prepared) -> Step:
         tuple(s for i, s in enumerate(p.context.spec(n).shape) if i not in (0, axis)) for n in nodes
     ]
     by_value = how.feeds_sensitive(p.node)
+    shift: Node | None = p.node.args[4] if len(p.node.args) > 4 else None
 
     def split(logits: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(..., C) in the model's other axes; where these are summed too, each position's first."""
@@ -182,6 +183,19 @@ def attention(p: Prepared) -> Step:
         signed = [both_ways(logits + (sign * values).clamp(min=0).log()) for sign in (1, -1)]
         return total, share_of(signed[0], total) - share_of(signed[1], total)
 
+    def shift_of(chunk: Chunk, states: dict[str, State]) -> torch.Tensor:
+        """The shift for every mutant, or what changed of it, (P, K, B, *other axes)."""
+        assert shift is not None
+        state = states.get(shift.name)
+        rest = [s for i, s in enumerate(p.context.spec(shift).shape) if i not in (0, axis)]
+        if state is None:
+            value = p.constant(shift)
+            value = value if by_value else torch.zeros_like(value)
+            return value.reshape(1, 1, 1, *([1] if flat else rest))
+        assert isinstance(state, Full)
+        data = chunk.value_of(state) if by_value else chunk.delta_of(state)
+        return data.reshape(*chunk.shape, *([1] if flat else rest))
+
     def run(chunk: Chunk, states: dict[str, State]) -> Full:
         wins = [chunk.expand(window_of(chunk, states, n)) for n in nodes]
         frame = common_frame(chunk, wins, hull)
@@ -197,6 +211,8 @@ def attention(p: Prepared) -> Step:
         result = shares.sum(0).masked_fill(total == float("-inf"), float("nan"))
         if not by_value:
             result = result - means[0, -1]
+        if shift is not None:
+            result = result - shift_of(chunk, states)
         data = result.to(wins[0].rows.dtype).reshape(chunk.mutants, *p.spec.shape[1:])
         return Full(p.name, data, not by_value)
 

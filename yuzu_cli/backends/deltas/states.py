@@ -191,7 +191,11 @@ class Chunk:
         window.
         """
         if not win.is_delta:
-            win.rows.sub_(self.gather(win.name, win.axis, win.frame))
+            reference = self.gather(win.name, win.axis, win.frame)
+            if reference.is_floating_point():
+                win.rows.sub_(reference)
+            else:  # of flags and whole numbers, as far as these go
+                win.rows = win.rows.double() - reference.double()
             win.is_delta = True
             self.masked(win)
         return win
@@ -201,7 +205,8 @@ class Chunk:
         if not win.is_delta:
             return win
         win = self.expand(win)
-        rows = win.rows + self.gather(win.name, win.axis, win.frame)
+        reference = self.gather(win.name, win.axis, win.frame)
+        rows = (win.rows + reference).to(reference.dtype)
         return Win(win.name, win.frame, rows, False, win.axis, win.rest)
 
     def reframe(self, win: Win, frame: Frame) -> Win:
@@ -253,14 +258,17 @@ class Chunk:
         parts = list(runs(win.frame.start - frame.start))
         if self.scattered(parts):
             rows = self.regather(self.as_delta(win), frame.rows()).add_(reference)
+            rows = rows.to(reference.dtype)
         else:
-            rows = win.rows.new_empty((frame.width, *win.rows.shape[1:]))
+            rows = reference.new_empty((frame.width, *win.rows.shape[1:]))
             for run, offset in parts:
                 into, out_of = overlap(offset, win.frame.width, frame.width)
                 beneath = reference if reference.shape[1] == 1 else reference[:, run]
                 rows[: into.start, run] = beneath[: into.start]
                 rows[into.stop :, run] = beneath[into.stop :]
-                if win.is_delta:
+                if win.is_delta and not rows.is_floating_point():
+                    rows[into, run] = (win.rows[out_of, run] + beneath[into]).to(rows.dtype)
+                elif win.is_delta:
                     torch.add(win.rows[out_of, run], beneath[into], out=rows[into, run])
                 else:
                     rows[into, run] = win.rows[out_of, run]

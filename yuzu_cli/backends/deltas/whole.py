@@ -63,14 +63,17 @@ class Scope:
     def _on_deltas(self, node: Node) -> bool:
         source = node.args[0]
         state = self.states.get(source.name) if isinstance(source, Node) else None
-        if state is None or (isinstance(state, Full) and not state.is_delta):
+        values = isinstance(state, Full) and not state.is_delta
+        if state is None or (values and node.target is not ops.linear):
             return False
         spec = self.program.specs[node.name]
         if spec.batch_axis != 0 or spec.shape[0] != 1:
             return False  # rows are no longer mutants: the reference could not be added back
         assert isinstance(source, Node)
-        data = self.chunk.whole(state) if isinstance(state, Win) else state.data
+        data = self.chunk.whole(state) if isinstance(state, Win) else self.chunk.delta_of(state)
         if node.target is ops.linear:
+            # Also of values: products of many rows round otherwise than those of the reference
+            # alone, and that would not cancel.
             result = ops.linear(data, self.program.constants[node.args[1].name], None)
         else:
             rest = fill(node.args[1:], self.value)
@@ -90,6 +93,7 @@ class Scope:
             deltas = self.chunk.whole(state)
             reference = self.chunk.references.whole(node.name)
             data = deltas.reshape(*self.chunk.shape, *reference.shape[1:]) + reference
+            data = data.to(reference.dtype)
             data = data.view(self.chunk.mutants, *reference.shape[1:])
             self.states[node.name] = Full(node.name, data, False)
             return data

@@ -108,40 +108,38 @@ def _row_of_softmax(r: Rewriter, node: Any) -> Node | None:
 
 
 def shared_shift(r: Rewriter, node: Node) -> bool:
-    """What all positions have in common leaves a softmax as it is, and adds itself to the sum.
+    """What all positions have in common leaves a softmax as it is, and a weighted sum apart.
 
-    Profile models subtract a profile's mean before they weigh it; without this, the mean would
-    make every position change.
+    Profile models subtract a profile's mean before they weigh it. Kept inside, the mean would make
+    every position change.
     """
     if node.target is not ops.softmax_sum:
         return False
-    logits, values, axis, keepdim = node.args
+    logits, values, axis, keepdim, *shift = node.args
     bare = _without_shift(r, logits, axis)
     if bare is not None:
-        return r.replace(node, r.insert(node, node.target, (bare[0], values, axis, keepdim)))
+        args = (bare[0], values, axis, keepdim, *shift)
+        return r.replace(node, r.insert(node, ops.softmax_sum, args))
     bare = _without_shift(r, values, axis)
-    if bare is None or _shape(r, bare[0]) != _shape(r, values):
+    if shift or bare is None or _shape(r, bare[0]) != _shape(r, values):
         return False
-    source, shift, target = bare
-    pooled = r.insert(node, node.target, (logits, source, axis, keepdim))
-    if not keepdim:
-        shift = r.insert(node, _aten.squeeze.dim, (shift, axis))
-    return r.replace(node, r.insert(node, target, (pooled, shift)))
+    args = (logits, bare[0], axis, keepdim, bare[1])
+    return r.replace(node, r.insert(node, ops.softmax_sum, args))
 
 
-def _without_shift(r: Rewriter, node: Any, axis: int) -> tuple[Node, Node, Any] | None:
-    """x, c and the operator of x + c or x - c where c is the same along the axis."""
-    if not isinstance(node, Node) or node.target not in (_aten.add.Tensor, _aten.sub.Tensor):
+def _without_shift(r: Rewriter, node: Any, axis: int) -> tuple[Node, Node] | None:
+    """x and c of x - c where c is the same along the axis."""
+    if not isinstance(node, Node) or node.target is not _aten.sub.Tensor or node.kwargs:
         return None
     x, shift = node.args[:2]
-    if node.kwargs or not isinstance(x, Node) or not isinstance(shift, Node):
+    if not isinstance(x, Node) or not isinstance(shift, Node):
         return None
     shapes = [_shape(r, n) for n in (x, shift, node)]
     if not shapes[0] or len({len(shape) for shape in shapes}) > 1:
         return None
     if shapes[1][axis] != 1 or shapes[0][axis] != shapes[2][axis]:
         return None
-    return x, shift, node.target
+    return x, shift
 
 
 def _shape(r: Rewriter, node: Node) -> tuple[int, ...]:
