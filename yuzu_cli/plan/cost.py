@@ -6,6 +6,7 @@ and are needed for choices between exact ways only, so rough ones do.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch.fx import Node
 
 from yuzu_cli.graph import ops
 from yuzu_cli.graph.program import Program
+from yuzu_cli.plan import fourier
 from yuzu_cli.plan import strategies as how
 from yuzu_cli.reach.domain import AnyReach, Reach
 
@@ -122,13 +124,28 @@ def window_cost(
     elements = spec.numel / reach.size * rows
     macs = 0.0
     if strategy == how.CONVOLUTION and not first:
-        whole = spec.numel * _macs_per_element(node, program)
         assert isinstance(before, Reach)
-        macs = whole * rows_in / before.size
+        macs = _convolution_macs(node, before, rows_in, program)
     elif strategy == how.MATRIX:
         macs = elements * _macs_per_element(node, program)
     passes = {how.POINTWISE: 4, how.MAX_POOL: 6, how.LINEAR_MAP: 2, how.MOVE: 0.5}.get(strategy, 2)
     return Cost(macs, passes * elements * item)
+
+
+def _convolution_macs(node: Node, before: Reach, rows: float, program: Program) -> float:
+    """A convolution of a window: tap by tap, or by transforms where those are fewer."""
+    whole = program.specs[node.name].numel * _macs_per_element(node, program)
+    direct = whole * rows / before.size
+    _, weight, _, stride, _, dilation, transposed, _, groups = node.args
+    if transposed or groups != 1 or max(*stride, *dilation) > 1 or rows == 0:
+        return direct
+    kernel = program.specs[weight.name].shape[before.axis]
+    channels = program.specs[node.args[0].name].numel / before.size
+    outputs = direct / (rows * kernel * channels)
+    count = math.ceil(rows)
+    if not fourier.pays(count, kernel, int(channels), max(1, int(outputs))):
+        return direct
+    return min(direct, fourier.fourier_macs(count, kernel, int(channels), int(outputs)))
 
 
 def materialise_cost(name: str, program: Program) -> Cost:
