@@ -187,6 +187,33 @@ def test_an_interruption_that_native_code_turned_into_an_error_is_one(guard: str
         raise RuntimeError("by itself")
 
 
+#: A run that ends by itself just before it would have been dropped.
+JUST = """
+import contextlib, signal, time
+from yuzu_cli.cli import _signals
+_signals.PATIENCE = 0.3
+true = _signals._handlers
+
+@contextlib.contextmanager
+def slow(handler):
+    with true(handler):
+        yield
+    time.sleep(0.6)
+
+_signals._handlers = slow
+with _signals.GracefulStop() as stop:
+    signal.raise_signal(signal.SIGTERM)
+    while not stop.requested():
+        time.sleep(0.001)
+print("well", stop.exit_code)
+"""
+
+
+def test_a_run_that_ends_just_before_it_is_dropped_ends_well() -> None:
+    done = subprocess.run([sys.executable, "-c", JUST], capture_output=True, text=True, timeout=20)
+    assert (done.returncode, done.stdout) == (0, "well 143\n"), done.stderr
+
+
 def test_signals_are_as_before_afterwards() -> None:
     from yuzu_cli.cli._signals import GracefulStop, interruptible
 

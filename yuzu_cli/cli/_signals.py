@@ -74,7 +74,7 @@ class GracefulStop:
 
     def __init__(self) -> None:
         self.exit_code = 0
-        self._dropped = False
+        self._dropped = self._over = False
 
     def requested(self) -> bool:
         """Whether a signal has asked the run to stop."""
@@ -84,8 +84,9 @@ class GracefulStop:
         self.exit_code = self.exit_code or _CODES[signal.Signals(number)]
 
     def _drop(self, number: int, frame: FrameType | None) -> None:
-        self._dropped = True
-        raise self._interrupted()
+        if not self._over:
+            self._dropped = True
+            raise self._interrupted()
 
     def _interrupted(self) -> Interrupted:
         code = self.exit_code or 143
@@ -138,9 +139,11 @@ class GracefulStop:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._stack.close()
+        # The watcher first: what it sends after the handlers are back would end the process.
+        self._over = True
         os.write(self._write, b"\0")
         self._thread.join()
+        self._stack.close()
         os.close(self._write)
         os.close(self._read)
         if self._dropped and isinstance(error, Exception):
