@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from yuzu_cli.bench import pages, report
+from yuzu_cli.bench import charts, pages, report
 from yuzu_cli.bench.charts import CHARTS
 from yuzu_cli.bench.clock import Sample
 from yuzu_cli.bench.measure import Row
@@ -171,6 +171,20 @@ def test_charts(name: str, tmp_path: Path) -> None:
     assert CHARTS[name](a_report().sections[0], path)
     assert path.read_bytes()[:4] == b"\x89PNG"
     assert path.stat().st_size > 10_000
+
+
+def test_cases_that_differ_share_no_panel() -> None:
+    rows = [
+        a_row(case, "naive", 1.0)
+        for length in (100, 200)
+        for count in (1, 8)
+        for case in (Case("basset", length, count), Case("basset", length, count, device="cuda"))
+    ]
+    names = {charts._panel_name(row, rows, "sequences") for row in rows}
+    assert names == {
+        f"basset{device}, {length} letters" for device in ("", ", cuda") for length in (100, 200)
+    }
+    assert len({charts._case_name(row) for row in rows}) == len(rows)
 
 
 @pytest.mark.parametrize("name", CHARTS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from tests.cli_cases import invoke
 from yuzu_cli.backends import BACKENDS
 from yuzu_cli.backends.base import Block
 from yuzu_cli.backends.naive import NaiveRunner
+from yuzu_cli.bench import run as bench_run
 from yuzu_cli.bench import zoo
 from yuzu_cli.bench.measure import Row, measure
 from yuzu_cli.bench.methods import NaiveMethod, backend_method, every_backend
@@ -231,6 +233,23 @@ def test_report_of_a_tiny_suite(tmp_path: Path, small_suite: Any) -> None:
     assert all(done <= total for done, total, _ in told)
     assert any("timing wrong" in what for _, _, what in told)
     assert told[-1][:2] == (12, 12)
+
+
+def test_cases_that_tables_share_are_measured_once(
+    tmp_path: Path, small_suite: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[Case] = []
+    monkeypatch.setattr(bench_run, "measure", lambda case, *_, **__: calls.append(case) or [])
+    suites = [small_suite, replace(small_suite, name="again"), replace(small_suite, keep=True)]
+    bench_run.run(suites, Options(backends=("naive",), rounds=1, seconds=0.05), tmp_path)
+    assert len(calls) == 2
+
+
+def test_a_study_is_in_the_report(tmp_path: Path, small_suite: Any) -> None:
+    suite = replace(small_suite, cases=lambda full: [], study=lambda full: [{"filters": 8}])
+    report = run([suite], Options(backends=("naive",)), tmp_path)
+    assert report.sections[0].lines == [{"filters": 8}]
+    assert (tmp_path / "bench.txt").read_text().endswith("filters\n  8\n")
 
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path, small_suite: Any) -> None:

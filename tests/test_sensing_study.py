@@ -13,6 +13,7 @@ def test_models() -> None:
     assert all(float(line["seconds"]) > 0 for line in lines.values())
     probed = lines["yuzu:orthogonal all on probes"]
     assert probed["share"] == "1 1 1"
+    assert probed["probes"] == "21 39 57"
     assert 0 < float(probed["error"]) < 1e-5
     assert float(lines["yuzu:gaussian"]["alpha"]) >= 1
 

@@ -23,11 +23,29 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+def _setting(row: Row) -> list[str]:
+    """What of the case is not as usual."""
+    case = row.case
+    parts = [] if case.precision == "float32" else [case.precision]
+    parts += [] if case.device == "cpu" else [case.device]
+    return parts + ([f"{case.batch} at a time"] if case.batch else [])
+
+
 def _case_name(row: Row) -> str:
     name = f"{row.case.name}\n{row.case.length}"
     if row.case.sequences != 1:
         name += f" x {row.case.sequences}"
-    return name + ("" if row.case.precision == "float32" else f"\n{row.case.precision}")
+    return "\n".join([name, *_setting(row)])
+
+
+def _panel_name(row: Row, rows: Sequence[Row], axis: str) -> str:
+    """What one panel of lines against `axis` has in common."""
+    parts = [row.case.name, *_setting(row)]
+    if axis != "length" and len({other.case.length for other in rows}) > 1:
+        parts.append(f"{row.case.length} letters")
+    if axis != "sequences" and len({other.case.sequences for other in rows}) > 1:
+        parts.append(f"{row.case.sequences} sequences")
+    return ", ".join(parts)
 
 
 def speed(section: Section, path: Path) -> bool:
@@ -37,6 +55,7 @@ def speed(section: Section, path: Path) -> bool:
         return False
     colors, places = palette(rows), list(dict.fromkeys(map(_case_name, rows)))
     per_line = max(1, min(len(places), round(36 / len(colors))))
+    per_line = -(-len(places) // -(-len(places) // per_line))  # lines alike
     lines = [places[i : i + per_line] for i in range(0, len(places), per_line)]
     with mpl.rc_context(STYLE):
         wide = max(5.0, 0.9 + per_line * (0.2 + 0.22 * len(colors)))
@@ -109,42 +128,52 @@ def _brief(value: float) -> str:
 def _lines(section: Section, path: Path, axis: str, label: str) -> bool:
     """Time of a sequence against a number of the case, a panel a model, a line a method."""
     rows = good(section)
-    models = list(dict.fromkeys(row.case.name for row in rows))
+    panels: dict[str, list[Row]] = {}
+    for row in rows:
+        panels.setdefault(_panel_name(row, rows, axis), []).append(row)
     if len({getattr(row.case, axis) for row in rows}) < 2:
         return False
     colors = palette(rows)
-    columns = min(3, len(models))
-    lines = -(-len(models) // columns)
+    columns = 2 if len(panels) in (2, 4) else min(3, len(panels))
+    lines = -(-len(panels) // columns)
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(2.7 * columns + 0.4, 2.3 * lines + 0.6), layout="constrained")
         grid = figure.subplots(lines, columns, squeeze=False, sharex=True)
         handles: dict[str, Any] = {}
-        for ax, model in zip(grid.flat, models, strict=False):
-            for method, color in colors.items():
-                mine = [r for r in rows if r.case.name == model and r.method == method]
-                mine.sort(key=lambda row: getattr(row.case, axis))
-                if mine:
-                    x = [getattr(row.case, axis) for row in mine]
-                    y = [row.per_sequence for row in mine]
-                    (handles[method],) = ax.plot(x, y, "o-", color=color, ms=3, lw=1.1)
-            _log_panel(ax, model)
-            decades(ax, [row.per_sequence for row in rows if row.case.name == model])
-            values = sorted({getattr(row.case, axis) for row in rows})
-            ax.set_xticks(values, [str(v) for v in values])
-            ax.minorticks_off()
-        for ax in grid.flat[len(models) :]:
+        for ax, (name, shown) in zip(grid.flat, panels.items(), strict=False):
+            handles |= _panel(ax, shown, colors, axis)
+            _log_panel(ax, name)
+        for ax in grid.flat[len(panels) :]:
             ax.set_visible(False)
-        for ax in grid[-1]:
+        values = sorted({getattr(row.case, axis) for row in rows})
+        grid[0, 0].set_xticks(values, [str(v) for v in values])
+        for ax in grid.flat[max(0, len(panels) - columns) : len(panels)]:
             ax.set_xlabel(label)
+            ax.tick_params(labelbottom=True)
         figure.supylabel("seconds per sequence", fontsize=8)
-        legend(figure, handles)
+        legend(figure, {name: handles[name] for name in colors})
         return save(figure, path)
+
+
+def _panel(ax: Axes, rows: Sequence[Row], colors: dict[str, str], axis: str) -> dict[str, Any]:
+    """The lines of one panel; what the legend needs."""
+    handles: dict[str, Any] = {}
+    for method, color in colors.items():
+        mine = [row for row in rows if row.method == method]
+        mine.sort(key=lambda row: getattr(row.case, axis))
+        if mine:
+            x = [getattr(row.case, axis) for row in mine]
+            y = [row.per_sequence for row in mine]
+            (handles[method],) = ax.plot(x, y, "o-", color=color, ms=3, lw=1.1)
+    decades(ax, [row.per_sequence for row in rows])
+    return handles
 
 
 def _log_panel(ax: Axes, title: str) -> None:
     ax.set_xscale("log")
     ax.set_title(title, loc="left")
     ax.grid(axis="y", lw=0.3, color="#cccccc")
+    ax.minorticks_off()
 
 
 def counts(section: Section, path: Path) -> bool:

@@ -100,8 +100,12 @@ def run(
     about = describe(tuple(devices.values()) or (device,))
     report = Report(about, command, _plain(options), list(sections.values()))
     done = 0
+    before: dict[tuple[object, ...], list[Row]] = {}
     for suite, case in jobs:
-        rows = _one(suite, case, options, done, total, progress)
+        key = (case, suite.keep, *names_of(suite, options))
+        if key not in before:  # tables share cases
+            before[key] = _one(suite, case, options, done, total, progress)
+        rows = before[key]
         done += steps(len(names_of(suite, options)), options.rounds)
         sections[suite.name].rows += rows
         report.seconds = time.perf_counter() - began

@@ -260,5 +260,7 @@ def _naive(
 
     sequence = index // (length * size)
     mutants = codes[sequence].clone()
-    mutants[torch.arange(len(index)), index // size % length] = (index % size).to(mutants.dtype)
+    mutants[torch.arange(len(index), device=index.device), index // size % length] = (
+        index % size
+    ).to(mutants.dtype)
     return outputs(mutants) - outputs(codes)[sequence]

@@ -120,8 +120,7 @@ SUITES: dict[str, Suite] = {
             "and length; the time of probes in its three parts.",
             _fig2,
             backends=(
-                *("naive", "windowed", "yuzu:interleaved", "yuzu:orthogonal"),
-                *("yuzu:gaussian", "taylor"),
+                *("naive", "windowed", "yuzu:interleaved", "yuzu:orthogonal", "yuzu:gaussian"),
             ),
             peers=("yuzu-ism", "tangermeme"),
             charts=("speed", "counts", "layers"),
