@@ -16,6 +16,7 @@ import yaml
 from tests.cli_cases import contents
 from tests.cluster_cases import (
     REGIONS,
+    ROOT,
     RUN,
     SETTINGS,
     SHARDS,
@@ -192,3 +193,5 @@ def test_default_settings_are_all_the_settings() -> None:
     assert list(default) == schema["required"]
     assert set(default) == set(schema["properties"])
     assert set(SETTINGS) < set(default)
+    told = re.findall(r"^\| `(\w+)` \|", (ROOT / "docs/cluster.md").read_text(), re.M)
+    assert [key for key in default if key in told] == list(default)
