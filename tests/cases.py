@@ -457,6 +457,15 @@ CASES: list[Case] = [
     Case("adaptive-avg-uneven", lambda n: flat(n, stem(), nn.AdaptiveAvgPool1d(7), conv())),
     Case("adaptive-max-divisible", lambda n: flat(n, stem(), nn.AdaptiveMaxPool1d(12), conv())),
     Case("adaptive-max-uneven", lambda n: flat(n, stem(), nn.AdaptiveMaxPool1d(9)), 50),
+    Case("adaptive-avg-to-one", lambda n: flat(n, stem(), nn.AdaptiveAvgPool1d(1))),
+    Case(
+        "adaptive-2d-to-one",
+        lambda n: flat(
+            n, Unsqueeze(2), nn.Conv2d(4, 6, (1, 5)), nn.ReLU(), nn.AdaptiveAvgPool2d(1)
+        ),
+    ),
+    Case("max-pool-of-everything", lambda n: flat(n, stem(), nn.MaxPool1d(n), nn.Sigmoid())),
+    Case("avg-pool-of-everything", lambda n: flat(n, stem(), nn.AvgPool1d(n), nn.Sigmoid())),
     Case("adaptive-max-to-one", lambda n: flat(n, stem(), nn.AdaptiveMaxPool1d(1))),
     Case("lp-pool", lambda n: flat(n, conv(4, 6, 5), nn.LPPool1d(2, 3), conv())),
     Case("softmax-pool-of-values", lambda n: flat(n, stem(), Blocks(3, 6, False), conv()), 49),

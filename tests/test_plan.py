@@ -108,6 +108,22 @@ def test_no_step_needs_a_whole_tensor(name):
     assert plan.naive_macs > 5 * plan.macs
 
 
+@pytest.mark.parametrize(
+    ("pool", "strategy"),
+    [
+        (nn.AdaptiveAvgPool1d(1), how.TOTAL),
+        (nn.AdaptiveMaxPool1d(1), how.EXTREME),
+        (nn.MaxPool1d(LONG - 6), how.EXTREME),
+        (nn.AvgPool1d(LONG - 6), how.TOTAL),
+    ],
+)
+def test_pools_of_everything_end_windows(pool, strategy):
+    layers = [nn.Conv1d(4, 6, 7), nn.ReLU(), pool, nn.Flatten(), nn.Linear(6, 2)]
+    plan = make_plan(program_of(nn.Sequential(*layers), LONG))
+    assert strategy in {s.strategy for s in plan.steps}
+    assert plan.naive_seconds > 20 * plan.seconds
+
+
 @pytest.mark.parametrize("kind", ["product", "matrix", "einsum", "profile", "strands"])
 def test_attention_pooling_ends_windows_without_a_whole_tensor(kind):
     layers = [nn.Conv1d(4, 6, 7), nn.ReLU(), nn.Conv1d(6, 6, 3), Weigh(kind, 6)]

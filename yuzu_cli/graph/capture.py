@@ -94,10 +94,28 @@ def _trace(model: torch.nn.Module, x: torch.Tensor) -> GraphModule:
         lines = [line for line in str(error).strip().splitlines() if line.strip(" ~^<-HER")]
         reason = lines[-1].strip()[:200] if lines else type(error).__name__
         raise CaptureError(reason) from error
+    _drop_relabelled_strides(graph)
     graph.graph.eliminate_dead_code()
     if any(n.target is _aten.as_strided.default for n in graph.graph.nodes):
         raise CaptureError("the model reads memory by strides (as_strided)")
     return graph
+
+
+def _drop_relabelled_strides(graph: GraphModule) -> None:
+    """as_strided that changes the strides of axes of one only: the same tensor.
+
+    Global average pooling ends in one, to keep the memory format of its input.
+    """
+    for node in list(graph.graph.nodes):
+        if node.target is not _aten.as_strided.default or len(node.args) > 3:
+            continue
+        source, size, stride = node.args
+        known = source.meta.get("tensor_meta") or source.meta.get("val")
+        if known is None or tuple(known.shape) != tuple(size):
+            continue
+        own = torch.empty(tuple(size), device="meta").stride()
+        if all(n == 1 or a == b for n, a, b in zip(size, stride, own, strict=True)):
+            node.replace_all_uses_with(source)
 
 
 def _merge_batches(small: Any, large: Any, batch: Node, graph: Graph, at: Node) -> Any:

@@ -27,6 +27,7 @@ from yuzu_cli.graph.rewrites.pools import (
     maximum_before_scaling,
     maximum_first,
     plain_pools,
+    pools_of_everything,
 )
 from yuzu_cli.graph.rewrites.rewriter import VIEWS, Rewriter
 from yuzu_cli.graph.rewrites.softmax import shared_shift, softmax_of_log, softmax_sums
@@ -52,6 +53,7 @@ _PASSES: tuple[Callable[[Rewriter, Node], bool], ...] = (
     shared_shift,
     maximum_before_scaling,
     maximum_first,
+    pools_of_everything,
     fold_affine,
 )
 

@@ -165,8 +165,10 @@ def _layer_norm(context: Context, node: Node) -> AnyReach:
 
 @rule(ops.affine)
 def _affine(context: Context, node: Node) -> AnyReach:
-    reach = plain(context, node)
-    return EVERYWHERE if reach is None or reach.axis == 1 else reach
+    reach = single(context, node)
+    if reach is None or (reach.flat is None and reach.axis == 1):
+        return EVERYWHERE
+    return reach
 
 
 @rule(ops.linear)

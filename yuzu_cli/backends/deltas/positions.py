@@ -125,7 +125,12 @@ def linear_map(p: Prepared) -> Step:
 
     def run(chunk: Chunk, states: dict[str, State]) -> Win:
         win = chunk.as_delta(window_of(chunk, states, p.touched[0]))
-        if target is ops.affine:
+        if target is ops.affine and reach.flat is not None:
+            win = chunk.expand(win)
+            scale = p.constant(args[1]).reshape(reach.flat)
+            axis = reach.axis - 1 - scale.dim()
+            result = win.logical() * constant_rows(chunk, scale, axis, win.frame)
+        elif target is ops.affine:
             result = win.logical() * p.constant(args[1]).view(-1, *(1,) * (len(p.spec.shape) - 2))
         else:
             win = chunk.expand(win)

@@ -146,3 +146,24 @@ def maximum_first(r: Rewriter, node: Node) -> bool:
         return False
     pooled = r.insert(node, ops.max_pool, (_through(between, source.args[0]), *node.args[1:]))
     return r.replace(node, r.insert(node, source.target, (pooled,)))
+
+
+def pools_of_everything(r: Rewriter, node: Node) -> bool:
+    """A pool whose only window is the whole axis -> a maximum or mean over the axis."""
+    if node.target not in (ops.max_pool, ops.avg_pool):
+        return False
+    x, kernel, _, padding, *rest = node.args
+    before, after = r.specs.get(x.name), r.specs.get(node.name)
+    if before is None or after is None or any(padding):
+        return False
+    largest = node.target is ops.max_pool
+    if (largest and any(gap != 1 for gap in rest[0])) or (not largest and rest[2] is not None):
+        return False
+    n = len(kernel)
+    sizes, outputs = before.shape[-n:], after.shape[-n:]
+    whole = [k == size and out == 1 for k, size, out in zip(kernel, sizes, outputs, strict=True)]
+    axes = [i - n for i, size in enumerate(sizes) if size > 1]
+    if not all(whole) or len(axes) != 1:
+        return False
+    target = _aten.amax.default if largest else _aten.mean.dim
+    return r.replace(node, r.insert(node, target, (x, axes, True)))
