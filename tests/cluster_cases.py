@@ -75,7 +75,7 @@ def snakemake(folder: Path, *arguments: str, profile: str = "local") -> subproce
     )
 
 
-def finished(process: subprocess.Popen[str], seconds: float = 200) -> tuple[int, str]:
+def finished(process: subprocess.Popen[str], seconds: float = 280) -> tuple[int, str]:
     """Exit code and everything a process said."""
     said, _ = process.communicate(timeout=seconds)
     return process.returncode, said
@@ -94,7 +94,7 @@ def owner(part: Path) -> int:
     return int(json.loads((part / "lock").read_bytes().partition(b"\n")[2])["pid"])
 
 
-def stop_midway(part: Path, number: signal.Signals, least: int = 2, seconds: float = 100) -> int:
+def stop_midway(part: Path, number: signal.Signals, least: int = 2, seconds: float = 200) -> int:
     """Send a signal to the run that works in `part` once some batches are safe; how many were."""
     deadline = time.monotonic() + seconds
     while (done := done_in(part)) < least:
