@@ -44,7 +44,7 @@ ENOUGH = 40
 
 @dataclass
 class Attempt:
-    """One process: how long, how it ended, its memory in MB from the first batch on."""
+    """One process: how long, how it ended, its memory in MB while it works."""
 
     name: str
     seconds: float
@@ -86,6 +86,14 @@ def resident(pid: int) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
+def held_by(lock: Path, pid: int) -> bool:
+    """Whether a process has loaded everything and begun to work on its output."""
+    try:
+        return bool(json.loads(lock.read_bytes().partition(b"\n")[2])["pid"] == pid)
+    except (OSError, ValueError, KeyError):
+        return False
+
+
 class Soak:
     """The runs of one soak, in one folder."""
 
@@ -97,7 +105,7 @@ class Soak:
     def attempt(self, name: str, argv: list[str], kill_after: float, number: int) -> Attempt:
         """Start a process, watch its memory, and send it `number` after so many seconds."""
         began, sent = time.monotonic(), 0
-        working = self.folder / f"{name}.h5.part"
+        lock = self.folder / f"{name}.h5.part" / "lock"
         memory: list[float] = []
         with open(self.folder / f"{name}.log", "a") as log:
             process = subprocess.Popen(
@@ -109,7 +117,7 @@ class Soak:
             )
             while process.poll() is None:
                 time.sleep(EVERY)
-                if (now := resident(process.pid)) and any(working.glob("batches-*")):
+                if held_by(lock, process.pid) and (now := resident(process.pid)):
                     memory.append(now)
                 if not sent and time.monotonic() - began > kill_after:
                     process.send_signal(number)
@@ -140,7 +148,7 @@ class Soak:
             raise SystemExit((self.folder / "whole.log").read_text())
         self.quiet = quiet
         # About once in what a shard would take undisturbed.
-        mean = 4 + quiet.seconds / self.shards
+        mean = 5 + quiet.seconds / self.shards
         shards = range(1, self.shards + 1)
 
         def shard(number: int) -> None:
@@ -151,7 +159,7 @@ class Soak:
             list(pool.map(shard, shards))
         parts = [f"{number}.h5" for number in shards]
         random.Random(self._seed).shuffle(parts)
-        self.to_the_end("merged", ["merge", *parts, "-o", "merged.h5"], 0.7)
+        self.to_the_end("merged", ["merge", *parts, "-o", "merged.h5"], 1.5)
 
     def problems(self, regions: int) -> list[str]:
         """What is not as it should be; empty when all is well."""
