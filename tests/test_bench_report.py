@@ -60,6 +60,7 @@ def a_report() -> Report:
         "torch": "2.0",
         "yuzu": "0.0",
         "when": "today",
+        "peers": {"yuzu-ism": "0.0.1", "captum": "0.9"},
     }
     sizes = [(32, 7, 250), (8, 7, 250), (32, 3, 250), (32, 7, 500)]
     lines = [
@@ -195,6 +196,8 @@ def test_charts_of_nothing(name: str, tmp_path: Path) -> None:
 
 
 PAGE = """Before.
+<!-- bench machine -->
+<!-- end -->
 <!-- bench tism-table2 -->
 Old.
 <!-- end -->
@@ -212,10 +215,11 @@ def test_a_page_is_filled_again_and_again(tmp_path: Path) -> None:
     page.write_text(PAGE)
     assert pages.main([str(folder), str(page)]) == 0
     first = page.read_text()
-    assert pages.fill(page, folder) == ["tism-table2"]
+    assert pages.fill(page, folder) == ["machine", "tism-table2"]
     assert page.read_text() == first
     assert "Old." not in first
-    assert "Before.\n<!-- bench tism-table2 -->\nAbout it.\n" in first
+    assert "12.5 s in all. Other tools: yuzu-ism 0.0.1, captum 0.9.\n<!-- end -->" in first
+    assert "<!-- bench tism-table2 -->\nAbout it.\n" in first
     assert "![A title](pictures/bench-tism-table2-speed.png)" in first
     assert first.endswith("Between.\n<!-- bench other -->\nStays.\n<!-- end -->\n")
     assert (tmp_path / "pictures/bench-tism-table2-speed.png").read_bytes() == b"picture"

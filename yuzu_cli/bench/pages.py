@@ -97,7 +97,9 @@ def fill(page: Path, folder: Path) -> list[str]:
 
 
 def _about(report: Report) -> str:
-    return f"```\n{report.command}\n```\n\n{machine_line(report)}.\n"
+    others = ", ".join(f"{name} {version}" for name, version in report.machine["peers"].items())
+    told = f" Other tools: {others}." if others else ""
+    return f"```\n{report.command}\n```\n\n{machine_line(report)}.{told}\n"
 
 
 def _section(section: Section, folder: Path, page: Path) -> str:

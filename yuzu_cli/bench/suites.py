@@ -17,6 +17,7 @@ from yuzu_cli.engine.device import DTYPES, resolve_device
 from yuzu_cli.errors import UsageError
 
 ATTRIBUTIONS = ("gradient-x-input", "integrated-gradients", "deeplift")
+USUAL = ("naive", "windowed", "yuzu:interleaved", "taylor")
 SIX = ("onelayer", "toynet", "deepsea", "basset", "factorized-basset", "bpnet4")
 
 
@@ -122,7 +123,7 @@ SUITES: dict[str, Suite] = {
             backends=(
                 *("naive", "windowed", "yuzu:interleaved", "yuzu:orthogonal", "yuzu:gaussian"),
             ),
-            peers=("yuzu-ism", "tangermeme"),
+            peers=("yuzu-ism",),
             charts=("speed", "counts", "layers"),
             study=_one_convolution,
         ),
@@ -145,7 +146,8 @@ SUITES: dict[str, Suite] = {
             "After Nair et al., Bioinformatics 38, 2022. Gradient methods give another quantity; "
             "only their time is shown. Random weights, random sequences.",
             _fastism,
-            peers=("fastism", "tangermeme", *ATTRIBUTIONS),
+            backends=USUAL,
+            peers=("fastism", "tangermeme", "captum", *ATTRIBUTIONS),
         ),
         Suite(
             "tism-table1",
@@ -153,6 +155,7 @@ SUITES: dict[str, Suite] = {
             "After Sasse et al., iScience 27, 2024: AI-TAC with 3 and with 8 convolutions. Random "
             "weights, random sequences.",
             _tism1,
+            backends=USUAL,
             peers=("yuzu-ism", "fastism"),
             charts=("speed", "counts"),
         ),
@@ -162,6 +165,7 @@ SUITES: dict[str, Suite] = {
             "After Sasse et al., iScience 27, 2024: AI-TAC with 3 and with 8 convolutions. Random "
             "weights, random sequences.",
             _tism2,
+            backends=USUAL,
             peers=("yuzu-ism", "fastism"),
             charts=("speed", "lengths"),
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import torch
@@ -90,8 +91,15 @@ class CaptumAblation(Peer):
         index = truth.index.cpu()
         seen = index < letters * length
         index = index[seen]
+        began = time.perf_counter()
         table = self.compute(self.x[:1])[:, 0].cpu()
+        self.took = time.perf_counter() - began
         position = index // letters % length
         old = truth.codes[0].cpu().long()[position]
         turn = (index % letters - old) % letters
         return Found("sum", table[turn - 1, position].float().numpy(), seen.numpy())
+
+    def plan(self, seconds: float) -> float:
+        """As many sequences as there is time for, by what the first one took when it was checked."""
+        self.count = max(1, min(len(self.x), int(seconds / self.took)))
+        return self.count / len(self.x)

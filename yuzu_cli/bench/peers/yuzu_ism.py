@@ -19,8 +19,8 @@ from yuzu_cli.bench.report import size
 from yuzu_cli.bench.subject import Subject
 
 NOTE = (
-    "as published it multiplies by memory that was never set, and may return NaN for that; here "
-    "such memory is zero"
+    "as published it multiplies by memory that was never set, and may return NaN near the ends; "
+    "here that memory is zero"
 )
 
 
@@ -91,7 +91,8 @@ def _nothing_unset(module: Any) -> Iterator[None]:
 
     At the ends of a sequence fewer mutants meet than `precompute_alpha` makes room for, and the
     rest of its sensing matrices stays as the memory was. It is multiplied by zeros, which is
-    harmless until a NaN or an infinity lies there; then all scores are NaN.
+    harmless until a NaN or an infinity lies there: then scores near the ends are NaN, and no alpha
+    satisfies the search.
     """
     before = module.torch
     module.torch = _Zeroed()
