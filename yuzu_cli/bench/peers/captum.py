@@ -100,6 +100,6 @@ class CaptumAblation(Peer):
         return Found("sum", table[turn - 1, position].float().numpy(), seen.numpy())
 
     def plan(self, seconds: float) -> float:
-        """As many sequences as there is time for, by what the first one took when it was checked."""
+        """As many sequences as there is time for, by what the first took when checked."""
         self.count = max(1, min(len(self.x), int(seconds / self.took)))
         return self.count / len(self.x)
