@@ -33,6 +33,10 @@ EXACT, ESTIMATE, OTHER = "exact", "estimate", "other"
 """What a method claims: naive's numbers, numbers near them, or another quantity altogether."""
 
 
+FEW = 8
+"""Sequences that tell what many cost."""
+
+
 class CannotRun(Exception):  # noqa: N818 - a result, not a fault
     """A method cannot take the model; the text says why."""
 
@@ -145,15 +149,17 @@ class BackendMethod:
         return Found("delta", found.cpu().numpy())
 
     def plan(self, seconds: float) -> float:
-        """All positions of as many sequences as there is time for, whole batches."""
-        codes, device = self.subject.codes, self.subject.device
-        if len(codes) <= self.batch:
+        """All positions of as many sequences as there is time for, whole batches if they fit."""
+        count, device = len(self.subject.codes), self.subject.device
+        least = self.batch if self.subject.case.batch else min(self.batch, FEW)
+        if count <= least:
             return 1.0
-        self.sequences = self.batch
-        typical = timed(self.run, device).wall
-        batches = max(1, int(seconds / typical))
-        self.sequences = min(len(codes), batches * self.batch)
-        return self.sequences / len(codes)
+        self.sequences = least
+        wanted = int(seconds * least / timed(self.run, device).wall)
+        if wanted > self.batch:
+            wanted = wanted // self.batch * self.batch
+        self.sequences = max(least, min(count, wanted))
+        return self.sequences / count
 
     def run(self) -> None:
         """Scores of the planned sequences, as arrays in host memory."""
