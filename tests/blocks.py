@@ -125,6 +125,10 @@ class Reduce(nn.Module):
             return torch.linalg.vector_norm(x, dim=self.dim, keepdim=self.keepdim)
         if self.kind == "top3":
             return x.topk(3, self.dim)[0].mean(self.dim, self.keepdim)
+        if self.kind == "middle":
+            return x[:, :, x.shape[2] // 2]
+        if self.kind == "both":
+            return x.mean(dim=[1, 2]).unsqueeze(1)
         assert self.kind == "last", self.kind
         return x.select(self.dim, -1)
 

@@ -647,6 +647,11 @@ CASES: list[Case] = [
         )
         for kind in GLOBAL
     ),
+    Case("select-a-position", lambda n: seq(stem(), conv(kernel=5), Reduce("middle")), 39),
+    Case("mean-over-all", lambda n: seq(stem(), conv(kernel=5), Reduce("both")), 39),
+    Case(
+        "matrix-over-positions", lambda n: flat(n, stem(), conv(), nn.Linear(n, 5), nn.ReLU()), 39
+    ),
     *(
         Case(f"weigh-{kind}", lambda n, kind=kind: seq(stem(), conv(6, 5), Weigh(kind, 5)), 39)
         for kind in WEIGHS

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.blocks import Cat, Mix, Permute, Slice, Weigh
+from tests.blocks import Cat, Mix, Permute, Reduce, Slice, Weigh
 from yuzu_cli.bench import zoo
 from yuzu_cli.graph.capture import capture
 from yuzu_cli.graph.program import Program
@@ -115,6 +115,7 @@ def test_no_step_needs_a_whole_tensor(name):
         (nn.AdaptiveMaxPool1d(1), how.EXTREME),
         (nn.MaxPool1d(LONG - 6), how.EXTREME),
         (nn.AvgPool1d(LONG - 6), how.TOTAL),
+        (nn.Linear(LONG - 6, 1), how.ACROSS),
     ],
 )
 def test_pools_of_everything_end_windows(pool, strategy):
@@ -131,6 +132,17 @@ def test_attention_pooling_ends_windows_without_a_whole_tensor(kind):
     assert how.ATTENTION in {s.strategy for s in plan.steps}
     whole = [s for s in plan.steps if s.strategy == how.WHOLE]
     assert sum(s.cost.bytes for s in whole) < 500  # what follows the pool has no positions
+
+
+def test_only_what_a_selected_position_needs_is_computed():
+    layers = [nn.Conv1d(4, 6, 7), nn.ReLU(), nn.Conv1d(6, 6, 3), Reduce("middle"), nn.Linear(6, 2)]
+    plan = make_plan(program_of(nn.Sequential(*layers), LONG))
+    assert plan.naive_macs > 100 * plan.macs
+
+
+def test_means_over_positions_and_channels_are_of_deltas():
+    plan = make_plan(program_of(nn.Sequential(nn.Conv1d(4, 6, 7), nn.ReLU(), Reduce("both")), LONG))
+    assert how.TOTAL in {s.strategy for s in plan.steps}
 
 
 def test_windows_as_wide_as_the_sequence_are_given_up():

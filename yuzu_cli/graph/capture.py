@@ -223,7 +223,10 @@ def capture(
     traces = [_trace(model, _probe(n, letters, length, like)) for n in _BATCHES]
     module = _free_batch(*traces)
     with torch.no_grad():
-        specs = normalise(module, like)
+        try:
+            specs = normalise(module, like)
+        except Exception as error:  # a graph no pass foresaw: the plain way remains
+            raise CaptureError(f"rewriting the graph: {type(error).__name__}: {error}") from error
         program = Program(module, specs, constants_of(module), length, letters)
         _check_numbers(model, program, like)
     return program

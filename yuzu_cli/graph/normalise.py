@@ -14,7 +14,7 @@ from torch.fx import GraphModule, Node
 
 from yuzu_cli.graph.program import TensorSpec
 from yuzu_cli.graph.rewrites.matrices import add_after_linear, fold_affine, linear
-from yuzu_cli.graph.rewrites.places import assignments, fresh_tensors, picks
+from yuzu_cli.graph.rewrites.places import assignments, fresh_tensors, picks, selections
 from yuzu_cli.graph.rewrites.plain import (
     convolutions,
     drop_no_ops,
@@ -29,7 +29,7 @@ from yuzu_cli.graph.rewrites.pools import (
     plain_pools,
     pools_of_everything,
 )
-from yuzu_cli.graph.rewrites.rewriter import VIEWS, Rewriter
+from yuzu_cli.graph.rewrites.rewriter import VIEWS, NotYetKnownError, Rewriter
 from yuzu_cli.graph.rewrites.softmax import shared_shift, softmax_of_log, softmax_sums
 
 _aten = torch.ops.aten
@@ -39,6 +39,7 @@ _PASSES: tuple[Callable[[Rewriter, Node], bool], ...] = (
     splits,
     drop_no_ops,
     fresh_tensors,
+    selections,
     assignments,
     picks,
     view_of_view,
@@ -75,14 +76,20 @@ def normalise(module: GraphModule, like: torch.Tensor) -> dict[str, TensorSpec]:
     fold_constants(r)
     r.refresh()
     for rewrite in _PASSES:
-        changed = True
-        while changed:
-            changed = False
-            for node in list(r.graph.nodes):
-                if node.op == "call_function" and node.users and rewrite(r, node):
-                    changed = True
-            if changed:
-                r.refresh()
+        while _one_round(r, rewrite):
+            r.refresh()
     fold_constants(r)
     r.refresh()
-    return r.specs
+    return dict(r.specs)
+
+
+def _one_round(r: Rewriter, rewrite: Callable[[Rewriter, Node], bool]) -> bool:
+    """One pass over all nodes; whether it changed anything."""
+    changed = False
+    for node in list(r.graph.nodes):
+        if node.op == "call_function" and node.users:
+            try:
+                changed = rewrite(r, node) or changed
+            except NotYetKnownError:  # something was put in, so there is another round
+                continue
+    return changed

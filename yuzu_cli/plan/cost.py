@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -101,7 +102,7 @@ def window_cost(
     """The node on windows for one mutant; `first`: letters are looked up, not multiplied."""
     spec = program.specs[node.name]
     item = spec.dtype.itemsize
-    source = node.args[0]
+    source: Any = node.args[0]
     if strategy == how.CONSTANT:
         return Cost()
     before = reaches.get(source.name) if isinstance(source, Node) else None
@@ -112,6 +113,11 @@ def window_cost(
         share = rows_in / before.size
         inputs = program.specs[source.name].numel * share
         return Cost(inputs * spec.shape[-1], (2 * inputs + spec.shape[-1]) * item)
+    if strategy == how.ACROSS:
+        assert isinstance(before, Reach)
+        channels = program.specs[source.name].numel / before.size
+        macs = channels * rows_in * spec.shape[-1]
+        return Cost(macs, (2 * channels * rows_in + spec.numel) * item)
     if strategy in (how.TOTAL, how.EXTREME, how.ATTENTION):
         assert isinstance(before, Reach)
         assert isinstance(source, Node)

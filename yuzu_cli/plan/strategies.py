@@ -28,13 +28,14 @@ MOVE = "moved windows"
 LISTED = "positions from a list"
 MATRIX = "matrix per position"
 DENSE = "dense on the slice that changed"
+ACROSS = "matrix over the positions that changed"
 TOTAL = "sum of deltas"
 EXTREME = "from the reference before and after the window"
 ATTENTION = "softmax from the reference before and after the window"
 WHOLE = "whole tensor"
 CONSTANT = "constant"
 
-ENDINGS = {WHOLE, CONSTANT, DENSE, TOTAL, EXTREME, ATTENTION}
+ENDINGS = {WHOLE, CONSTANT, DENSE, ACROSS, TOTAL, EXTREME, ATTENTION}
 """Strategies whose result is no window."""
 
 _MOVES = {
@@ -203,12 +204,16 @@ def _ending(node: Node, context: Context) -> str:
     )
     if not isinstance(source, Reach):
         return WHOLE
-    if node.target is ops.linear and source.flat is not None:
-        return DENSE
+    if node.target is ops.linear:
+        return DENSE if source.flat is not None else ACROSS
     if node.target in _ALONG_POSITIONS and _over_positions(node, source, context):
         if node.target in (_aten.amax.default, _aten.logsumexp.default):
             return WHOLE if source.flat is not None else EXTREME
         return WHOLE if feeds_sensitive(node) else TOTAL
+    if node.target in (_aten.sum.dim_IntList, _aten.mean.dim) and source.flat is None:
+        axes = axes_of(node, context, 1)
+        if source.axis in axes and 0 not in axes and not feeds_sensitive(node):
+            return TOTAL
     return WHOLE
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch.fx import Node
 
@@ -18,6 +19,7 @@ from yuzu_cli.backends.deltas.prepared import (
 from yuzu_cli.backends.deltas.states import Chunk, Full, Win
 from yuzu_cli.plan import strategies as how
 from yuzu_cli.reach.domain import Reach, join
+from yuzu_cli.reach.rules import axes_of
 
 _aten = torch.ops.aten
 
@@ -38,16 +40,43 @@ def dense(p: Prepared) -> Step:
     return run
 
 
-def total(p: Prepared) -> Step:
-    """Sum or mean over positions: of the deltas alone."""
+def across(p: Prepared) -> Step:
+    """A linear layer over the positions: its rows under the window times the deltas."""
     reach = p.reach_of(p.source)
-    summed = (0,) if reach.flat is None else (0, -1)
-    count = reach.size if reach.flat is None else p.context.spec(p.source).numel
-    factor = 1.0 if p.node.target is _aten.sum.dim_IntList else 1.0 / count
+    weight = p.constant(p.node.args[1])
 
     def run(chunk: Chunk, states: dict[str, State]) -> Full:
         win = chunk.expand(chunk.as_delta(window_of(chunk, states, p.source)))
-        data = win.rows.sum(summed) * factor
+        w, positions = win.rows.shape[:2]
+        if win.frame.common and win.frame.inside:
+            begin = int(win.frame.start[0])
+            data = win.rows.reshape(w, -1).t() @ weight[begin : begin + w]
+        else:
+            at = chunk.index(win.frame.rows().clip(0, reach.size - 1).T.reshape(-1))
+            rows = win.rows.reshape(w, positions, -1).permute(1, 2, 0)
+            data = torch.bmm(rows, weight.index_select(0, at).view(positions, w, -1))
+        return Full(p.name, data.reshape(chunk.mutants, *p.spec.shape[1:]), True)
+
+    return run
+
+
+def total(p: Prepared) -> Step:
+    """Sum or mean over positions, and maybe other axes: of the deltas alone."""
+    reach = p.reach_of(p.source)
+    shape = p.context.spec(p.source).shape
+    axes = axes_of(p.node, p.context, 1)
+    factor = 1.0
+    if p.node.target is _aten.mean.dim:
+        factor = 1.0 / int(np.prod([shape[a] for a in axes]))
+    rest = [a for a in range(1, len(shape)) if a != reach.axis] if reach.flat is None else [1]
+    others = [1 + rest.index(a) for a in axes if a in rest]  # among (E, *rest)
+
+    def run(chunk: Chunk, states: dict[str, State]) -> Full:
+        win = chunk.expand(chunk.as_delta(window_of(chunk, states, p.source)))
+        data = win.rows.sum(0) * factor
+        if others:
+            sizes = [shape[a] for a in rest] if reach.flat is None else [-1]
+            data = data.reshape(chunk.mutants, *sizes).sum(others)
         return Full(p.name, data.reshape(chunk.mutants, *p.spec.shape[1:]), True)
 
     return run

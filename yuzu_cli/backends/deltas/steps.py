@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from yuzu_cli.backends.deltas.convolutions import avg_pool, convolution, max_pool
-from yuzu_cli.backends.deltas.endings import attention, dense, extreme, total
+from yuzu_cli.backends.deltas.endings import across, attention, dense, extreme, total
 from yuzu_cli.backends.deltas.moves import listed, move
 from yuzu_cli.backends.deltas.positions import linear_map, matrix, pointwise
 from yuzu_cli.backends.deltas.prepared import Prepared, Step
@@ -26,6 +26,7 @@ STEPS: dict[str, Callable[[Prepared], Step]] = {
     how.MOVE: move,
     how.LISTED: listed,
     how.DENSE: dense,
+    how.ACROSS: across,
     how.TOTAL: total,
     how.EXTREME: extreme,
     how.ATTENTION: attention,

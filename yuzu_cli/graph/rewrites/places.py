@@ -56,6 +56,20 @@ def _batch(r: Rewriter) -> Node:
         return r.graph.call_function(batch_size, (source,))
 
 
+def selections(r: Rewriter, node: Node) -> bool:
+    """x.select(axis, i) -> a slice of one, squeezed: what else of x is not needed then shows."""
+    if node.target is not _aten.select.int or node.kwargs or node.args[0].name not in r.specs:
+        return False
+    x, axis, at = node.args
+    spec = r.specs[x.name]
+    axis = int(axis) % len(spec.shape)
+    if spec.batch_axis != 0 or axis == 0 or not isinstance(at, int):
+        return False
+    at = at % spec.shape[axis]
+    piece = r.insert(node, _aten.slice.Tensor, (x, axis, at, at + 1))
+    return r.replace(node, r.insert(node, _aten.squeeze.dim, (piece, axis)))
+
+
 def assignments(r: Rewriter, node: Node) -> bool:
     """x[..., a:b] = y -> x before a, y, x after b, joined."""
     if node.target is not _aten.slice_scatter.default or node.name not in r.specs:

@@ -16,6 +16,15 @@ _aten = torch.ops.aten
 VIEWS = {_aten.view.default, _aten._unsafe_view.default, _aten.reshape.default}
 
 
+class NotYetKnownError(Exception):
+    """A pass asked for the spec of a node that was put in during the same round."""
+
+
+class _Specs(dict[str, TensorSpec]):
+    def __missing__(self, name: str) -> TensorSpec:
+        raise NotYetKnownError(name)
+
+
 class Rewriter:
     """The graph under rewriting, with what is known of its values."""
 
@@ -27,7 +36,7 @@ class Rewriter:
         self.graph.eliminate_dead_code()
         self.module.recompile()
         self.constants: dict[str, Any] = constants_of(self.module)
-        self.specs: dict[str, TensorSpec] = specs_of(self.module, self.like)
+        self.specs: dict[str, TensorSpec] = _Specs(specs_of(self.module, self.like))
 
     def constant(self, node: Any) -> torch.Tensor | None:
         """The value of a node that is the same for every batch; None when it is not."""
