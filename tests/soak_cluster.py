@@ -54,11 +54,16 @@ class Attempt:
 
     @property
     def growth(self) -> float | None:
-        """Median of the last quarter less that of the first; None for a short life."""
+        """Median of the last quarter less that of the second; None for a short life.
+
+        In the first, libraries warm up.
+        """
         if len(self.memory) < ENOUGH:
             return None
         quarter = len(self.memory) // 4
-        return statistics.median(self.memory[-quarter:]) - statistics.median(self.memory[:quarter])
+        return statistics.median(self.memory[-quarter:]) - statistics.median(
+            self.memory[quarter : 2 * quarter]
+        )
 
 
 def make_input(folder: Path, regions: int) -> None:

@@ -75,7 +75,8 @@ def test_growth_of_memory() -> None:
 
     assert growth([100.0] * 10) is None
     assert growth([100.0] * 80) == 0
-    assert growth([100.0 + i for i in range(80)]) == 60
+    assert growth([100.0 + i for i in range(80)]) == 40
+    assert growth([50.0] * 10 + [100.0] * 70) == 0
 
 
 def test_whose_lock_it_is(tmp_path: Path) -> None:
