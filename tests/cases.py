@@ -615,6 +615,12 @@ CASES: list[Case] = [
     ),
     Case("gated", lambda n: flat(n, stem(), Gated(conv(kernel=5), nn.Conv1d(6, 6, 3, padding=1)))),
     Case("glu", lambda n: flat(n, nn.Conv1d(4, 12, 5), nn.GLU(1), conv(), nn.GLU(2))),
+    Case(
+        "whole-beside-window",
+        lambda n: flat(
+            n, stem(), Cat(Excite(6), nn.MaxPool1d(3, 1, 1), Pad(1, -1)), nn.MaxPool1d(2)
+        ),
+    ),
     Case("squeeze-excite", lambda n: flat(n, stem(), Excite(6), nn.MaxPool1d(4))),
     Case(
         "strands-max",

@@ -234,7 +234,7 @@ class WindowedRunner:
                 if used.name in pending:
                     pending[used.name] -= 1
                     if pending[used.name] == 0:
-                        states.pop(used.name, None)
+                        scope.forget(used.name)
         return states[self.program.output.name]
 
     def _letters(self, chunk: Chunk) -> Win:

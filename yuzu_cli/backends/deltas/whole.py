@@ -46,6 +46,13 @@ class Scope:
     def __init__(self, program: Program, chunk: Chunk, states: dict[str, State]) -> None:
         self.program, self.chunk, self.states = program, chunk, states
         self.others: dict[str, Any] = {}
+        # Whole tensors of windows: beside the windows, which a later step may read as such.
+        self.laid: dict[str, torch.Tensor] = {}
+
+    def forget(self, name: str) -> None:
+        """A value that nobody reads any more."""
+        self.states.pop(name, None)
+        self.laid.pop(name, None)
 
     def compute(self, node: Node) -> None:
         """The node's value for every mutant, into the states."""
@@ -89,13 +96,15 @@ class Scope:
     def value(self, node: Node) -> Any:
         """An argument of a call, for every mutant."""
         state = self.states.get(node.name)
+        if node.name in self.laid:
+            return self.laid[node.name]
         if isinstance(state, Win):
             deltas = self.chunk.whole(state)
             reference = self.chunk.references.whole(node.name)
             data = deltas.reshape(*self.chunk.shape, *reference.shape[1:]) + reference
             data = data.to(reference.dtype)
             data = data.view(self.chunk.mutants, *reference.shape[1:])
-            self.states[node.name] = Full(node.name, data, False)
+            self.laid[node.name] = data
             return data
         if isinstance(state, Full):
             return self.chunk.value_of(state)
