@@ -18,7 +18,7 @@ from yuzu_cli.errors import UsageError
 
 ATTRIBUTIONS = ("gradient-x-input", "integrated-gradients", "deeplift")
 USUAL = ("naive", "windowed", "yuzu:interleaved", "taylor")
-SIX = ("onelayer", "toynet", "deepsea", "basset", "factorized-basset", "bpnet4")
+SIX = ("onelayer", "toynet", "deepsea", "basset", "factorized-basset", "bpnet4-plain")
 
 
 @dataclass(frozen=True, slots=True)
