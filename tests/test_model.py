@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from tests.engine_nets import L, Profile, codes, conv, export, one_hot, script, seeded, trace
 from yuzu_cli.errors import ModelError, UsageError, YuzuError
 from yuzu_cli.model import LAYOUTS, load_model
+from yuzu_cli.model.probe import PROBE_ROWS
 
 
 class Wants(nn.Module):
@@ -194,6 +195,17 @@ def test_extra_inputs(tmp_path: Path, extra: dict[Any, Any], factor: list[float]
     net, x = seeded(Extra), one_hot(codes(5))
     model = load_model(script(net, tmp_path / "m.pt"), length=L, extra_inputs=extra)
     torch.testing.assert_close(model(x), net.net(x) * torch.tensor(factor))
+
+
+def test_as_many_targets_as_rows_tried_do_not_mislead(tmp_path: Path) -> None:
+    class AsManyTargets(Extra):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = conv(targets=PROBE_ROWS)
+
+    net, x = seeded(AsManyTargets), one_hot(codes(5))
+    model = load_model(script(net, tmp_path / "m.pt"), length=L, extra_inputs={"condition": [2.0]})
+    torch.testing.assert_close(model(x), net.net(x) * 2.0)
 
 
 def test_extra_input_from_a_file(tmp_path: Path) -> None:

@@ -48,6 +48,9 @@ def find_call(
                 if rows == 1 and (low, high) != (1, 1):
                     model.batch_range = (1, 1)  # a traced model that baked its batch of one in
                 failure = _try_call(model, probe.rows(rows), output)
+                if failure is None and extras and rows > 1 and (high is None or rows + 2 <= high):
+                    # A vector of as many numbers as rows may have passed for one number a row.
+                    failure = _try_call(model, probe.rows(rows + 2), output)
                 if failure is None:
                     if layout == "auto":
                         logger.info("%s: layout %s", probe.where, name)
