@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
-import subprocess
 from pathlib import Path
 
 import click
@@ -98,11 +97,9 @@ def test_make_targets_of_the_readme_exist() -> None:
 
 
 def test_ci_runs_the_command_of_the_readme() -> None:
-    dry = ["make", "--dry-run", "--no-print-directory", "VENV=nowhere"]
-    steps = subprocess.run([*dry, "check"], cwd=ROOT, capture_output=True, text=True, check=True)
-    tests = subprocess.run([*dry, "test"], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert tests.stdout.splitlines()[-1] == steps.stdout.splitlines()[-1]
-    assert (ROOT / ".ci/run").read_text().endswith("make check\n")
+    script = (ROOT / ".ci/run").read_text()
+    assert "make test" in (ROOT / "README.md").read_text().splitlines()
+    assert script.endswith("make lint types\nmake test\n")
 
 
 def shell_lines(page: Path) -> list[str]:
