@@ -25,6 +25,10 @@ SMALL = 1e-5
 """An error below this share of the largest effect passes for rounding."""
 
 FAR = 2.0
+
+CLEARLY = 5e-4
+"""Share of the largest effect beyond which an error is no matter of rounding."""
+
 """How many times naive's own rounding, on the mutants compared, another's may be."""
 
 Note = Callable[[str], None]
@@ -60,7 +64,8 @@ class Row:
     compared : str
         What was compared: `delta`, `l2` or `sum`.
     verdict : str
-        `exact`, `wrong` (claims to be exact, and is not), `estimate`, or empty.
+        `exact`, `imprecise` (claims to be exact, and rounds more), `wrong` (claims to be exact,
+        and is not), `estimate`, or empty.
     useful_share : float
         Needed multiply-adds a second, as a share of the matrix-product rate.
     own_share : float
@@ -278,11 +283,15 @@ def as_kind(delta: np.ndarray, kind: str) -> np.ndarray:
 
 
 def verdict(claim: str, seen: Agreement, naive_error: float) -> str:
-    """`exact` when the error is that of rounding, else `wrong`; `estimate` for those who say so."""
+    """`exact` when the error is that of rounding, `imprecise` when it is more but small, else
+    `wrong`; `estimate` for those who say so.
+    """
     if claim == ESTIMATE and not seen.missing:
         return ESTIMATE
     allowed = max(SMALL * seen.scale, FAR * naive_error)
-    return "exact" if seen.largest <= allowed else "wrong"
+    if seen.largest <= allowed:
+        return "exact"
+    return "imprecise" if seen.largest <= CLEARLY * seen.scale else "wrong"
 
 
 def _keep(rows: Sequence[Row], found: dict[str, Found], subject: Subject) -> None:

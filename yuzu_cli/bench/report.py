@@ -198,6 +198,8 @@ def notes(rows: Sequence[Row]) -> list[str]:
         if row.agreement is not None and row.agreement.missing:
             missing, count = row.agreement.missing, row.agreement.count
             lines.append(f"{row.method} is wrong: {missing} of {count} numbers are missing or NaN.")
+        elif row.verdict == "imprecise":
+            lines.append(f"{row.method} is imprecise: off by more than naive's own rounding.")
         elif row.verdict == "wrong":
             lines.append(f"{row.method} is wrong: it claims to be exact and is not.")
     return lines

@@ -20,8 +20,13 @@ from yuzu_cli.plan import strategies as how
 
 _aten = torch.ops.aten
 
-_LINEAR = {
-    ops.linear,
+_WEIGHTED = {ops.linear, _aten.convolution.default}
+"""Calls with constant weights: deltas go through the weights alone.
+
+Of values, too, the deltas are taken first: products of many rows round otherwise than those of the
+reference alone, and that would not cancel.
+"""
+_LINEAR = _WEIGHTED | {
     _aten.reshape.default,
     _aten.permute.default,
     _aten.transpose.int,
@@ -71,17 +76,18 @@ class Scope:
         source = node.args[0]
         state = self.states.get(source.name) if isinstance(source, Node) else None
         values = isinstance(state, Full) and not state.is_delta
-        if state is None or (values and node.target is not ops.linear):
+        if state is None or (values and node.target not in _WEIGHTED):
+            return False
+        if node.target in _WEIGHTED and node.args[1].name not in self.program.constants:
             return False
         spec = self.program.specs[node.name]
         if spec.batch_axis != 0 or spec.shape[0] != 1:
             return False  # rows are no longer mutants: the reference could not be added back
         assert isinstance(source, Node)
         data = self.chunk.whole(state) if isinstance(state, Win) else self.chunk.delta_of(state)
-        if node.target is ops.linear:
-            # Also of values: products of many rows round otherwise than those of the reference
-            # alone, and that would not cancel.
-            result = ops.linear(data, self.program.constants[node.args[1].name], None)
+        if node.target in _WEIGHTED:
+            weight, rest = self.program.constants[node.args[1].name], node.args[3:]
+            result = node.target(data, weight, None, *rest)
         else:
             rest = fill(node.args[1:], self.value)
             result = node.target(data, *rest, **fill(node.kwargs, self.value))
