@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 OUT := out
 REGIONS ?= 50000
 
-.PHONY: help venv example bench test check lint types soak soak-cluster slurm-test clean
+.PHONY: help venv example bench test check lint types soak soak-cluster slurm-test zoo-test clean
 
 help:
 	@echo 'make example  install into .venv, run the example, show its result'
@@ -16,6 +16,7 @@ help:
 	@echo 'make test     the tests, under 10 minutes on 2 cores'
 	@echo 'make check    lint, format, types and tests: what CI runs'
 	@echo 'make soak     the tests that take longer'
+	@echo 'make zoo-test  the published models at full size against the oracle; minutes'
 	@echo 'make slurm-test    on a SLURM of its own on this machine; as root, with slurm-wlm and munge'
 	@echo 'make soak-cluster  many shards, killed at random and started again; REGIONS=50000'
 	@echo 'make clean    remove what the above made, .venv excepted'
@@ -55,6 +56,11 @@ check: lint types test
 
 soak: venv
 	$(BIN)/python -m pytest -m slow --timeout 3600 --ignore tests/test_slurm.py
+
+# Exactness where it is hardest: the published models at their papers' sizes.
+zoo-test: export OMP_NUM_THREADS := 1
+zoo-test: venv
+	$(BIN)/python -m pytest tests/test_conformance.py -m slow -k 'papers_sizes and windowed'
 
 slurm-test: export OMP_NUM_THREADS := 1
 slurm-test: venv
