@@ -66,7 +66,7 @@ def _batched_shape(r: Rewriter, spec: TensorSpec, before: Node) -> list[Any] | N
         return shape
     if spec.batch_axis < 0:
         return None
-    batch = next(n for n in r.graph.nodes if n.op == "call_function")
+    batch = r.batch()
     factor = shape[spec.batch_axis]
     shape[spec.batch_axis] = (
         batch if factor == 1 else r.insert(before, operator.mul, (batch, factor))

@@ -11,7 +11,6 @@ import torch
 from torch.fx import Node
 
 from yuzu_cli.graph import ops
-from yuzu_cli.graph.program import batch_size
 from yuzu_cli.graph.rewrites.rewriter import Rewriter
 
 _aten = torch.ops.aten
@@ -37,23 +36,12 @@ def fresh_tensors(r: Rewriter, node: Node) -> bool:
     value = _FRESH[node.target](tuple(node.args))
     if not isinstance(value, (int, float, bool)):
         return False
-    rows: Any = _batch(r)
+    rows: Any = r.batch()
     if spec.shape[0] != 1:
         rows = r.insert(node, operator.mul, (rows, spec.shape[0]))
     made = r.insert(node, _aten.full.default, ([rows, *spec.shape[1:]], value))
     made.kwargs = {"dtype": spec.dtype, "device": r.like.device}
     return r.replace(node, made)
-
-
-def _batch(r: Rewriter) -> Node:
-    """The node that asks for the number of sequences; made where there is none."""
-    nodes = list(r.graph.nodes)
-    for node in nodes:
-        if node.target is batch_size:
-            return node
-    source = next(n for n in nodes if n.op == "placeholder")
-    with r.graph.inserting_after(source):
-        return r.graph.call_function(batch_size, (source,))
 
 
 def selections(r: Rewriter, node: Node) -> bool:

@@ -9,7 +9,7 @@ import torch
 from torch.fx import GraphModule, Node
 
 from yuzu_cli.graph.capture import constants_of, specs_of
-from yuzu_cli.graph.program import TensorSpec
+from yuzu_cli.graph.program import TensorSpec, batch_size
 
 _aten = torch.ops.aten
 
@@ -55,6 +55,16 @@ class Rewriter:
     def insert(self, before: Node, function: Callable[..., Any], args: tuple[Any, ...]) -> Node:
         with self.graph.inserting_before(before):
             return self.graph.call_function(function, args)
+
+    def batch(self) -> Node:
+        """The node that asks for the number of sequences; made where there is none."""
+        nodes = list(self.graph.nodes)
+        found = next((n for n in nodes if n.target is batch_size), None)
+        if found is not None:
+            return found
+        source = next(n for n in nodes if n.op == "placeholder")
+        with self.graph.inserting_after(source):
+            return self.graph.call_function(batch_size, (source,))
 
     def replace(self, node: Node, by: Node) -> bool:
         node.replace_all_uses_with(by)
