@@ -13,6 +13,7 @@ from pathlib import Path
 
 import yaml
 
+from yuzu_cli.errors import YuzuError
 from yuzu_cli.output.reader import info
 
 ROOT = Path(__file__).parent.parent
@@ -85,7 +86,7 @@ def done_in(part: Path) -> int:
     """Batches that are safe in a folder of unfinished work; 0 before and after it is there."""
     try:
         return int(info(part)["batches_done"])
-    except Exception:  # it appears and goes while we look
+    except (YuzuError, OSError, ValueError, KeyError):  # it appears and goes while we look
         return 0
 
 
