@@ -55,20 +55,20 @@ types: venv
 check: lint types test
 
 soak: venv
-	$(BIN)/python -m pytest -m slow --timeout 3600 --ignore tests/test_slurm.py
+	$(BIN)/python -m pytest -m slow --timeout 3600 --ignore tests/cluster/test_slurm.py
 
 # Exactness where it is hardest: the published models at their papers' sizes.
 zoo-test: export OMP_NUM_THREADS := 1
 zoo-test: venv
-	$(BIN)/python -m pytest tests/test_conformance.py -m slow -k 'papers_sizes and windowed'
+	$(BIN)/python -m pytest tests/backends/test_conformance.py -m slow -k 'papers_sizes and windowed'
 
 slurm-test: export OMP_NUM_THREADS := 1
 slurm-test: venv
-	$(BIN)/python -m pytest tests/test_slurm.py
+	$(BIN)/python -m pytest tests/cluster/test_slurm.py
 
 soak-cluster: export OMP_NUM_THREADS := 1
 soak-cluster: venv
-	$(BIN)/python -m tests.soak_cluster --regions $(REGIONS) --folder $(OUT)/soak
+	$(BIN)/python -m tests.programs.soak_cluster --regions $(REGIONS) --folder $(OUT)/soak
 
 clean:
 	rm -rf $(OUT) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -11,7 +11,7 @@ import click
 import pytest
 import yaml
 
-from tests.cli_cases import invoke
+from tests.support.cli import invoke
 from yuzu_cli.cli import COMMANDS, group
 from yuzu_cli.cli._options import OPTIONS
 from yuzu_cli.config import RunConfig

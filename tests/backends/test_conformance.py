@@ -1,0 +1,179 @@
+"""Every exact backend against the oracle, over the zoo and the awkward cases, scripted and traced.
+
+The whole table is here; what takes minutes (the zoo at its papers' sizes) is marked slow.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.support import conformance
+from tests.support.cases import CASES, Case
+from tests.support.conformance import (
+    EXACT,
+    LOADED,
+    REDUCED,
+    case_subject,
+    judge,
+    loaded,
+    run,
+    settings_for,
+    zoo_subject,
+)
+from yuzu_cli.backends import get_backend
+from yuzu_cli.bench import zoo
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel"),
+]
+
+HOW = ("scripted", "traced")
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("models")
+
+
+def possible(case: Case, how: str) -> bool:
+    return case.scripted if how == "scripted" else case.traced
+
+
+def marks(how: str, backend: str, first: str = "scripted") -> tuple[pytest.MarkDecorator, ...]:
+    """The naive backend runs any file as it is: one kind of file will do in the quick suite."""
+    return (pytest.mark.slow,) if backend == "naive" and how != first else ()
+
+
+TABLE = [
+    pytest.param(
+        case.name,
+        how,
+        backend,
+        id=f"{case.name}-{how}-{backend}",
+        marks=marks(how, backend, "scripted" if case.scripted else "traced"),
+    )
+    for case in CASES
+    for how in HOW
+    if possible(case, how)
+    for backend in EXACT
+    if case.captured or backend == "naive"
+]
+
+
+@pytest.mark.parametrize(("name", "how", "backend"), TABLE)
+def test_cases(name, how, backend, folder):
+    run(case_subject(name), how, backend, folder)
+
+
+ZOO_TABLE = [
+    pytest.param(name, how, backend, id=f"{name}-{how}-{backend}", marks=marks(how, backend))
+    for name in zoo.ZOO
+    for how in HOW
+    for backend in EXACT
+]
+
+
+@pytest.mark.parametrize(("name", "how", "backend"), ZOO_TABLE)
+def test_reduced_zoo(name, how, backend, folder):
+    run(zoo_subject(name, REDUCED.get(name, 101), 0.08), how, backend, folder)
+
+
+@pytest.mark.parametrize("backend", EXACT)
+@pytest.mark.parametrize("name", ["bpnet4", "bpnet9"])
+def test_reduced_zoo_counts(name, backend, folder):
+    run(zoo_subject(name, REDUCED.get(name, 101), 0.08, 1), "scripted", backend, folder)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(("name", "how", "backend"), ZOO_TABLE)
+def test_zoo_at_its_papers_sizes(name, how, backend, folder):
+    length = zoo.ZOO[name].length
+    if (zoo_subject(name, length, 1.0), how) not in LOADED:
+        LOADED.clear()  # hundreds of megabytes each
+    # Both ends, and a stretch in the middle that sees every phase of the poolings.
+    middle = range(length // 2, length // 2 + 49, 7)
+    positions = sorted({0, 1, 2, 9, *middle, length // 3, length - 10, length - 2, length - 1})
+    run(zoo_subject(name, length, 1.0), how, backend, folder, positions=positions)
+
+
+@pytest.mark.parametrize("backend", [name for name in EXACT if name != "naive"])
+@pytest.mark.parametrize("name", [case.name for case in CASES if not case.captured])
+def test_what_depends_on_the_data_is_refused_with_a_reason(name, backend, folder):
+    model = loaded(case_subject(name), "scripted", folder)
+    reason = get_backend(backend).unsupported(model, settings_for(model))
+    assert reason
+    assert "\n" not in reason
+
+
+SOME = ["conv-stride-3", "max-pool-padded-dilated", "strands-max", "dilated-residual-stack"]
+SOME += ["global-logsumexp", "mix-cumsum", "lstm", "outputs-all", "enformer"]
+
+
+@pytest.mark.parametrize("backend", EXACT)
+@pytest.mark.parametrize("name", SOME)
+def test_some_positions_only(name, backend, folder):
+    subject = case_subject(name)
+    run(subject, "scripted", backend, folder, positions=range(7, subject.length - 9))
+    run(subject, "scripted", backend, folder, positions=[subject.length // 2])
+
+
+@pytest.mark.parametrize("backend", EXACT)
+@pytest.mark.parametrize("name", SOME)
+def test_little_memory(name, backend, folder):
+    run(case_subject(name), "scripted", backend, folder, memory=1 << 17)
+
+
+@pytest.mark.parametrize("backend", EXACT)
+@pytest.mark.parametrize("name", SOME)
+def test_unknown_letters_as_uniform_columns(name, backend, folder):
+    run(case_subject(name), "scripted", backend, folder, unknown=0.25)
+
+
+@pytest.mark.parametrize("backend", EXACT)
+@pytest.mark.parametrize("name", SOME)
+def test_a_runner_keeps_nothing_of_other_batches(name, backend, folder):
+    subject = case_subject(name)
+    model = loaded(subject, "scripted", folder)
+    method = get_backend(backend)
+    runner = method.prepare(model, settings_for(model))
+    codes, positions = subject.sequences(), range(subject.length)
+    first = conformance.scores(runner, codes, positions, subject.letters)
+    for i in (2, 0):
+        alone = conformance.scores(runner, codes[i : i + 1], positions, subject.letters)[0]
+        scale = first[i].nan_to_num().abs().max()
+        torch.testing.assert_close(
+            alone, first[i], rtol=0, atol=2e-5 * float(scale), equal_nan=True
+        )
+
+
+def test_the_harness_can_fail(folder):
+    """A backend with one mutant wrong, and one with a mutant missing, are told."""
+    subject = case_subject("conv-stride-3")
+    model = loaded(subject, "scripted", folder)
+    runner = get_backend("naive").prepare(model, settings_for(model))
+
+    class Spoiled:
+        reference = staticmethod(runner.reference)
+
+        def __init__(self, factor: float | None) -> None:
+            self.factor = factor
+
+        def blocks(self, codes, positions):
+            for block in runner.blocks(codes, positions):
+                if self.factor is None:
+                    keep = block.index != block.index[3]
+                    yield type(block)(block.index[keep], block.delta[keep], block.targets)
+                else:
+                    delta = block.delta.clone()
+                    delta[delta.abs().amax(1).argmax()] *= self.factor
+                    yield type(block)(block.index, delta, block.targets)
+
+    judge(subject, Spoiled(1.0))
+    with pytest.raises(AssertionError, match="over the limit"):
+        judge(subject, Spoiled(1.0 + 1e-4))
+    with pytest.raises(AssertionError, match="missing"):
+        judge(subject, Spoiled(None))

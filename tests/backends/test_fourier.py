@@ -1,0 +1,110 @@
+"""Convolutions of windows by transforms: against the direct way, and in every place they can be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.support.cases import CASES
+from tests.support.conformance import REDUCED, case_subject, run, zoo_subject
+from yuzu_cli.backends.deltas import fourier as arithmetic
+from yuzu_cli.backends.deltas import kernels
+from yuzu_cli.backends.deltas.fourier import MOST_SPECTRA, Taps, make_spectrum
+from yuzu_cli.bench import zoo
+from yuzu_cli.plan import fourier
+
+pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
+
+SHAPES = [(1, 1), (1, 7), (5, 2), (8, 11), (7, 11), (3, 8), (16, 5), (31, 33)]
+
+
+def error(found: torch.Tensor, exact: torch.Tensor) -> float:
+    return float((found.double() - exact).abs().max() / exact.abs().max())
+
+
+CUTS = [(r, k, cut) for r, k in SHAPES for cut in (0, 1, 3, -2) if r + k - 1 > 2 * cut]
+
+
+@pytest.mark.parametrize(("rows", "kernel", "cut"), CUTS)
+def test_as_exact_as_tap_by_tap(rows, kernel, cut):
+    torch.manual_seed(rows * 100 + kernel)
+    x, taps = torch.randn(rows, 2, 3, 1, 24), torch.randn(kernel, 24, 10)
+    shift, width = kernel - 1 - cut, rows + kernel - 1 - 2 * cut
+    exact = kernels.convolve(x.double(), taps.double(), shift, 1, width)
+    direct = kernels.convolve(x, taps, shift, 1, width)
+    single = Taps(taps, 1)._transformed(x, shift, width)
+    assert single.shape == direct.shape
+    assert error(single, exact) < max(3 * error(direct, exact), 5e-7)
+    assert error(Taps(taps.double(), 1)._transformed(x.double(), shift, width), exact) < 1e-14
+
+
+def test_one_loud_row_costs_the_others_no_more_than_its_rounding():
+    torch.manual_seed(0)
+    x, taps = torch.randn(6, 1, 3, 1, 32), torch.randn(7, 32, 16)
+    x[0] *= 1e3
+    exact = kernels.convolve(x.double(), taps.double(), 6, 1, 12)
+    found = Taps(taps, 1)._transformed(x, 6, 12)
+    assert error(found, exact) < 1e-6
+
+
+@pytest.fixture
+def everywhere(monkeypatch):
+    """Transforms wherever they are possible; counts them."""
+    made: list[tuple[int, ...]] = []
+    original = arithmetic.multiply
+
+    def counted(x, s, y):
+        made.append(tuple(x.shape))
+        original(x, s, y)
+
+    monkeypatch.setattr(fourier, "GAIN", float("inf"))
+    monkeypatch.setattr(arithmetic, "multiply", counted)
+    return made
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("models")
+
+
+SOME = [c.name for c in CASES if c.name.startswith(("conv-", "pad-", "layout-", "strands-"))]
+SOME += ["dilated-residual-stack", "u-net", "inception", "outputs-profile", "weigh-product"]
+
+
+@pytest.mark.parametrize("name", SOME)
+def test_cases_by_transforms(name, everywhere, folder):
+    run(case_subject(name), "scripted", "windowed", folder)
+
+
+@pytest.mark.parametrize("name", zoo.ZOO)
+def test_published_models_by_transforms(name, everywhere, folder):
+    run(zoo_subject(name, REDUCED.get(name, 101), 0.08), "scripted", "windowed", folder)
+    assert everywhere or name in ("onelayer", "toynet", "bpnet4", "bpnet9")
+
+
+def test_they_are_used_where_they_pay():
+    wide = Taps(torch.randn(11, 300, 200), 1)
+    assert wide._by_transform(torch.empty(8, 1, 1, 1, 300), 10, 18)
+    assert not wide._by_transform(torch.empty(8, 1, 1, 1, 300), 10, 1)  # one row is wanted
+    assert not Taps(torch.randn(11, 8, 8), 1)._by_transform(torch.empty(8, 1, 1, 1, 8), 10, 18)
+    assert not Taps(torch.randn(11, 300, 200), 2)._by_transform(
+        torch.empty(8, 1, 1, 1, 300), 20, 28
+    )
+    assert not fourier.pays(fourier.LONGEST, 11, 300, 200)
+
+
+def test_the_count_is_that_of_what_runs():
+    spectrum = make_spectrum(torch.randn(11, 3, 2), fourier.length_for(8, 11))
+    products = 3 * spectrum.real.shape[0] + spectrum.alone.shape[0]
+    n = spectrum.forward.shape[0]
+    transforms = fourier.TRANSFORMS * n * (8 * 3 + 18 * 2)
+    assert fourier.fourier_macs(8, 11, 3, 2) == products * 3 * 2 + transforms
+
+
+def test_few_spectra_are_kept():
+    taps = Taps(torch.randn(5, 4, 4), 1)
+    for rows in range(1, 20):
+        taps._transformed(torch.randn(rows, 1, 1, 1, 4), 4, rows + 4)
+    assert len(taps._spectra) == MOST_SPECTRA

@@ -1,0 +1,254 @@
+"""Tables, files, pages and pictures made from numbers that are given."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from yuzu_cli.bench import charts, pages, report
+from yuzu_cli.bench.charts import CHARTS
+from yuzu_cli.bench.clock import Sample
+from yuzu_cli.bench.measure import Row
+from yuzu_cli.bench.report import Report, Section, as_json, as_markdown, as_text, as_tsv, write
+from yuzu_cli.bench.stats import Agreement
+from yuzu_cli.bench.subject import Case
+from yuzu_cli.bench.suites import SUITES
+
+ROOT = Path(__file__).parents[2]
+
+
+def a_row(case: Case, method: str, seconds: float, **more: object) -> Row:
+    row = Row(case, method, "exact", samples=[Sample(seconds, seconds), Sample(seconds, seconds)])
+    row.seconds, row.seconds_low, row.seconds_high = seconds, 0.9 * seconds, 1.1 * seconds
+    row.per_sequence = seconds / case.sequences
+    row.speedup, row.verdict, row.host_peak = 8.0 / seconds, "exact", 2.5e6
+    row.agreement = Agreement(1e-6, 0.5, 1e-13, 0.99999, 0.9876, 100, 0)
+    for name, value in more.items():
+        setattr(row, name, value)
+    return row
+
+
+def a_report() -> Report:
+    rng = np.random.default_rng(0)
+    rows = []
+    for model in ("basset", "toynet"):
+        for length in (200, 400):
+            for count in (1, 4):
+                case = Case(model, length, count)
+                rows += [a_row(case, "naive", 8.0, share=0.25), a_row(case, "windowed", 0.5)]
+                seen = Agreement(1e-3 * count, 0.5, 1e-13, 0.9, 0.9, 100, 0)
+                rows.append(a_row(case, "yuzu:gaussian@1.05", 1.0, agreement=seen))
+                rows.append(a_row(case, "yuzu:gaussian@2", 2.0))
+        truth = rng.normal(size=50)
+        extra = {
+            "pearson_by_sequence": [0.5, 0.8, math.nan, 0.9],
+            "truth": truth.tolist(),
+            "said": (truth + 0.3).tolist(),
+        }
+        taylor = a_row(case, "taylor", 0.1, extra=extra, verdict="estimate")
+        rows += [taylor, Row(case, "other", "exact", "failed", "ValueError: a | b")]
+    machine = {
+        "devices": {"cpu": "Abacus 3000"},
+        "processors": 2,
+        "threads": 1,
+        "load_average_at_start": 0.5,
+        "torch": "2.0",
+        "yuzu": "0.0",
+        "when": "today",
+        "peers": {"yuzu-ism": "0.0.1", "captum": "0.9"},
+    }
+    sizes = [(32, 7, 250), (8, 7, 250), (32, 3, 250), (32, 7, 500)]
+    lines = [
+        {"filters": n, "kernel": k, "length": le, "matrix": matrix, "naive": 0.5, "windows": 0.01}
+        | {"probes": 0.02, "build": 0.004, "convolve": 0.01, "decode": 0.002}
+        for n, k, le in sizes
+        for matrix in ("interleaved", "gaussian")
+    ]
+    charts = ["tism-table2-speed.png"]
+    sections = [Section("tism-table2", "A title", "About it.", rows, charts, lines)]
+    return Report(machine, "yuzu bench --suite all", {"full": False}, sections, 12.5)
+
+
+WORDS = {
+    "nan": (report.number(math.nan), "-"),
+    "zero": (report.number(0.0), "0"),
+    "small": (report.number(0.000123456), "1.2e-04"),
+    "middling": (report.number(12.3456), "12.3"),
+    "large": (report.number(45678.9), "45,679"),
+    "larger": (report.number(1234567.0), "1.2e+06"),
+    "seconds": (report.duration(2.3456), "2.35 s"),
+    "milliseconds": (report.duration(0.02), "20 ms"),
+    "microseconds": (report.duration(3e-6), "3 µs"),
+    "bytes": (report.size(2.5e9), "2.5 GB"),
+    "few bytes": (report.size(12), "12 B"),
+    "perfect": (report.correlation(1.0), "1.0000"),
+    "almost": (report.correlation(0.99998), "0.9999"),
+    "against": (report.correlation(-0.5), "-0.5000"),
+    "share": (report.percent(0.0512), "5.12 %"),
+}
+
+
+@pytest.mark.parametrize(("found", "expected"), WORDS.values(), ids=WORDS.keys())
+def test_numbers_to_read(found: str, expected: str) -> None:
+    assert found == expected
+
+
+def test_text() -> None:
+    text = as_text(a_report())
+    first = text.split("basset, 400 letters, 4 sequences, float32, cpu\n")[1].split("\n\n")[0]
+    lines = [re.split(r" {2,}", line.strip()) for line in first.splitlines()]
+    assert lines[0] == [
+        *("method", "per sequence", "spread", "naive/it", "largest error", "of effect"),
+        *("Pearson", "Spearman", "memory", "verdict"),
+    ]
+    assert lines[1] == [
+        *("naive", "2 s", "±10 % n=2", "1x", "1.0e-06", "2.0e-06", "0.9999", "0.9876"),
+        *("2.5 MB", "exact"),
+    ]
+    assert lines[2][:4] == ["windowed", "125 ms", "±10 % n=2", "16x"]
+    assert "  other: failed: ValueError: a | b" in first
+    assert "  naive was run on 25 % of the work; its time is scaled linearly." in first
+    row = a_row(Case("basset", 9), "lossy", 1.0, verdict="wrong")
+    row.agreement = Agreement(math.nan, 0.5, math.nan, math.nan, math.nan, 100, 7)
+    assert report.notes([row]) == ["lossy is wrong: 7 of 100 numbers are missing or NaN."]
+    row = a_row(Case("basset", 9), "other", 1.0, extra={"note": "it is special", "alpha": 1.02})
+    row.prepare_seconds, row.prepare_peak = 3.0, 2e9
+    assert report.notes([row]) == ["other: it is special."]
+    table = dict(zip(*report.cells([row]), strict=True))
+    assert (table["alpha"], table["prepared in"]) == ("1.02", "3 s, 2 GB")
+    row.prepare_peak = 1e6
+    assert dict(zip(*report.cells([row]), strict=True))["prepared in"] == "3 s"
+    assert "interleaved" in text.splitlines()[-2]
+    assert text.splitlines()[-1].split()[-3:] == ["0.004", "0.01", "0.002"]
+    assert text.startswith("Abacus 3000; 2 processors, 1 threads, load 0.5 at the start; torch 2.0")
+
+
+def test_a_case_without_numbers_has_no_table() -> None:
+    section = Section("a", "A", "", [Row(Case("basset", 9), "naive", "exact", "cannot", "short")])
+    text = as_text(Report(a_report().machine, "", {}, [section]))
+    assert "float32, cpu\n  naive: cannot: short" in text
+    assert as_markdown(section).splitlines()[2:] == ["", "- naive: cannot: short"]
+
+
+def test_markdown_is_a_table() -> None:
+    text = as_markdown(a_report().sections[0])
+    table = [line for line in text.splitlines() if line.startswith("|")]
+    widths = {line.count("|") for line in table}
+    assert widths == {11}  # ten columns, and as many in the table besides
+    assert table[1] == "| " + " | ".join(["---"] * 10) + " |"
+    assert table[-10].startswith("| filters | kernel | length | matrix | naive |")
+    assert table[-9] == table[1]
+
+
+def test_tsv_has_every_row() -> None:
+    made = a_report()
+    lines = [line.split("\t") for line in as_tsv(made).splitlines()]
+    assert len(lines) == 1 + len(made.sections[0].rows)
+    assert {len(line) for line in lines} == {len(lines[0])}
+    assert as_tsv(Report({}, "", {}, [])) == ""
+
+
+def test_json_gives_the_same_report_back(tmp_path: Path) -> None:
+    made = a_report()
+    write(made, tmp_path)
+    again = pages.load(tmp_path / "bench.json")
+    assert as_json(again) == as_json(made) == (tmp_path / "bench.json").read_text()
+    assert as_text(again) == (tmp_path / "bench.txt").read_text()
+    assert json.loads(as_json(made))["sections"][0]["rows"][0]["samples"][0] == {
+        "wall": 8.0,
+        "cpu": 8.0,
+        "elsewhere": False,
+    }
+
+
+@pytest.mark.parametrize("name", CHARTS)
+def test_charts(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "chart.png"
+    assert CHARTS[name](a_report().sections[0], path)
+    assert path.read_bytes()[:4] == b"\x89PNG"
+    assert path.stat().st_size > 10_000
+
+
+def test_cases_that_differ_share_no_panel() -> None:
+    rows = [
+        a_row(case, "naive", 1.0)
+        for length in (100, 200)
+        for count in (1, 8)
+        for case in (Case("basset", length, count), Case("basset", length, count, device="cuda"))
+    ]
+    names = {charts._panel_name(row, rows, "sequences") for row in rows}
+    assert names == {
+        f"basset{device}, {length} letters" for device in ("", ", cuda") for length in (100, 200)
+    }
+    assert len({charts._case_name(row) for row in rows}) == len(rows)
+
+
+@pytest.mark.parametrize("name", CHARTS)
+def test_charts_of_nothing(name: str, tmp_path: Path) -> None:
+    rows = [Row(Case("basset", 9), "naive", "exact", "cannot", "short")]
+    assert not CHARTS[name](Section("a", "A", "", rows), tmp_path / "chart.png")
+    assert list(tmp_path.iterdir()) == []
+
+
+PAGE = """Before.
+<!-- bench machine -->
+<!-- end -->
+<!-- bench tism-table2 -->
+Old.
+<!-- end -->
+Between.
+<!-- bench other -->
+Stays.
+<!-- end -->
+"""
+
+
+def test_a_page_is_filled_again_and_again(tmp_path: Path) -> None:
+    folder, page = tmp_path / "out", tmp_path / "page.md"
+    write(a_report(), folder)
+    (folder / "tism-table2-speed.png").write_bytes(b"picture")
+    page.write_text(PAGE)
+    assert pages.main([str(folder), str(page)]) == 0
+    first = page.read_text()
+    assert pages.fill(page, folder) == ["machine", "tism-table2"]
+    assert page.read_text() == first
+    assert "Old." not in first
+    assert "12.5 s in all. Other tools: yuzu-ism 0.0.1, captum 0.9.\n<!-- end -->" in first
+    assert "<!-- bench tism-table2 -->\nAbout it.\n" in first
+    assert "![A title](pictures/bench-tism-table2-speed.png)" in first
+    assert first.endswith("Between.\n<!-- bench other -->\nStays.\n<!-- end -->\n")
+    assert (tmp_path / "pictures/bench-tism-table2-speed.png").read_bytes() == b"picture"
+
+
+FAULTS = {
+    "no report": (None, "bench.json: cannot be read"),
+    "another file": ('{"format": "other"}', "bench.json: is not a bench.json"),
+    "no marks": ("report", "page.md: has no marks for machine, tism-table2"),
+}
+
+
+@pytest.mark.parametrize(("content", "message"), FAULTS.values(), ids=FAULTS.keys())
+def test_what_cannot_be_filled(
+    content: str | None, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "page.md").write_text("Nothing here.")
+    (tmp_path / "tism-table2-speed.png").write_bytes(b"picture")
+    if content == "report":
+        write(a_report(), tmp_path)
+    elif content:
+        (tmp_path / "bench.json").write_text(content)
+    assert pages.main([str(tmp_path), str(tmp_path / "page.md")]) == 1
+    assert message in capsys.readouterr().err
+    assert pages.main([]) == 2
+
+
+def test_the_page_of_the_project_has_a_place_for_every_suite() -> None:
+    text = (ROOT / "docs/benchmarks.md").read_text()
+    assert [name for _, name, _, _ in pages.MARK.findall(text)] == ["machine", *SUITES]
+    for name in SUITES:
+        assert f"yuzu bench --suite {name} " in text

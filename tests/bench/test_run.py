@@ -1,0 +1,322 @@
+"""Whole benchmarks, tiny: what is measured is told, and a backend that is wrong is seen to be."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.support.cli import invoke
+from yuzu_cli.backends import BACKENDS
+from yuzu_cli.backends.base import Block
+from yuzu_cli.backends.naive import NaiveRunner
+from yuzu_cli.bench import run as bench_run
+from yuzu_cli.bench import zoo
+from yuzu_cli.bench.measure import Row, measure
+from yuzu_cli.bench.methods import NaiveMethod, backend_method, every_backend
+from yuzu_cli.bench.report import as_text
+from yuzu_cli.bench.run import Options, example_files, run
+from yuzu_cli.bench.subject import Case, ready
+from yuzu_cli.bench.suites import SUITES, Grid, cases_of, custom
+from yuzu_cli.errors import OutputError
+
+TINY = Case("basset", 60, width=0.02)
+QUICK = {"rounds": 2, "seconds": 0.2, "naive_seconds": 0.05}
+
+
+class Spoilt:
+    """Naive with a fault, claiming to be exact; subclasses say which."""
+
+    name, exact = "spoilt", True
+
+    def unsupported(self, model: Any, settings: Any) -> str | None:
+        return None
+
+    def prepare(self, model: Any, settings: Any) -> Any:
+        runner = NaiveRunner(model, settings)
+        inner = runner.blocks
+
+        def blocks(codes: torch.Tensor, positions: np.ndarray) -> Iterator[Block]:
+            for block in inner(codes, positions):
+                yield self.spoil(block)
+
+        runner.blocks = blocks  # type: ignore[method-assign]
+        return runner
+
+    def spoil(self, block: Block) -> Block:
+        raise NotImplementedError
+
+
+class Wrong(Spoilt):
+    def spoil(self, block: Block) -> Block:
+        return Block(block.index, block.delta * 1.001)
+
+
+class Forgetful(Spoilt):
+    def spoil(self, block: Block) -> Block:
+        return Block(block.index[1:], block.delta[1:])
+
+
+class Raising(Spoilt):
+    def spoil(self, block: Block) -> Block:
+        raise RuntimeError("the cat sat on\nthe keyboard")
+
+
+class Refusing(Spoilt):
+    def unsupported(self, model: Any, settings: Any) -> str | None:
+        return "it has too many layers"
+
+
+@pytest.fixture
+def spoilt(monkeypatch: pytest.MonkeyPatch) -> None:
+    for kind in (Wrong, Forgetful, Raising, Refusing):
+        monkeypatch.setitem(BACKENDS, kind.__name__.lower(), f"{__name__}:{kind.__name__}")
+
+
+def measured(*names: str, case: Case = TINY) -> dict[str, Row]:
+    rows = measure(case, [backend_method(name) for name in names], **QUICK)  # type: ignore[arg-type]
+    return {row.method: row for row in rows}
+
+
+@pytest.mark.usefixtures("spoilt")
+def test_what_is_wrong_is_seen_to_be() -> None:
+    names = ("naive", "windowed", "taylor", "wrong", "forgetful", "raising", "refusing")
+    rows = measured(*names)
+    assert list(rows) == list(names)
+    assert {name: (row.status, row.verdict) for name, row in rows.items()} == {
+        "naive": ("ok", "exact"),
+        "windowed": ("ok", "exact"),
+        "taylor": ("ok", "estimate"),
+        "wrong": ("ok", "wrong"),
+        "forgetful": ("ok", "wrong"),
+        "raising": ("failed", ""),
+        "refusing": ("cannot", ""),
+    }
+    errors = {name: row.agreement for name, row in rows.items()}
+    assert errors["wrong"] is not None
+    assert errors["wrong"].relative == pytest.approx(1e-3, rel=0.05)
+    assert errors["forgetful"] is not None
+    assert errors["forgetful"].missing > 0
+    assert rows["raising"].error.startswith(
+        "RuntimeError: the cat sat on the keyboard (spoil, line"
+    )
+    assert rows["refusing"].error == "it has too many layers"
+    for name in ("naive", "windowed", "taylor", "wrong"):
+        row = rows[name]
+        assert 1 <= len(row.samples) <= 2
+        assert 0 < row.seconds_low <= row.seconds <= row.seconds_high
+        assert row.mutants_per_second == pytest.approx(180 / row.per_sequence)
+        assert row.speedup > 0
+    assert rows["naive"].speedup == 1
+    assert 0 < rows["windowed"].useful_share < 1
+
+
+def test_naive_finds_a_pass_size_and_is_cut_to_the_time_there_is() -> None:
+    method = NaiveMethod()
+    with ready(TINY) as subject:
+        method.prepare(subject)
+        share = method.plan(1e-9)
+        assert share == len(method.positions) / 60
+        assert len(method.positions) * 3 >= min(method.tried, key=lambda n: method.tried[n])
+        assert method.plan(1e9) == 1.0
+        assert method.positions.tolist() == list(range(60))
+        assert method.macs() > 0
+
+
+def test_several_sequences_are_compared_each_and_timed_by_batches() -> None:
+    case = Case("toynet", 30, sequences=5, batch=2, width=0.1)
+    row = measured("naive", "windowed", case=case)["windowed"]
+    assert row.verdict == "exact"
+    assert row.share in (0.4, 0.8, 1.0)
+    assert row.per_sequence == row.seconds / 5
+
+
+def test_large_outputs_are_scored_as_l2() -> None:
+    with ready(Case("onelayer", 1000)) as subject:
+        assert subject.score == "l2"
+    with ready(TINY) as subject:
+        assert subject.score == "delta"
+
+
+def test_the_truth_is_naive_in_double_precision() -> None:
+    with ready(Case("toynet", 20, sequences=2, width=0.1)) as subject:
+        truth = subject.truth
+        module = subject.module
+    assert truth.double
+    assert module is not None
+    module = module.double()
+    table = torch.eye(4, dtype=torch.float64)
+    assert len(truth.index) == 120  # all of them
+    for row in (0, 55, 119):
+        flat = int(truth.index[row])
+        sequence, position, letter = flat // 80, flat // 4 % 20, flat % 4
+        codes = truth.codes[sequence].long()
+        mutant = codes.clone()
+        mutant[position] = letter
+        x = table[torch.stack([codes, mutant])].transpose(1, 2)
+        with torch.no_grad():
+            before, after = module(x).flatten(1)
+        assert letter != codes[position]
+        np.testing.assert_allclose(truth.delta[row], (after - before).numpy(), atol=1e-15)
+
+
+def test_a_lower_precision_is_held_against_its_own_rounding() -> None:
+    case = Case("toynet", 30, width=0.2, precision="bfloat16")
+    rows = measured("naive", "windowed", case=case)
+    assert rows["naive"].verdict == "exact"
+    assert rows["naive"].agreement is not None
+    assert rows["naive"].agreement.relative > 1e-4
+
+
+def test_a_model_that_will_not_load_is_told_in_every_row() -> None:
+    rows = measured("naive", "windowed", case=Case("nowhere.pt", 30))
+    for row in rows.values():
+        assert row.status == "cannot"
+        assert row.error.startswith("nowhere.pt: ")
+
+
+def test_sensing_matrices(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A matrix that is too small for its alpha is an estimate, and its plan is not kept."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    names = ("naive", "yuzu:interleaved", "yuzu:gaussian", "yuzu:gaussian@1")
+    rows = measured(*names, case=Case("toynet", 40, width=0.2))
+    claims = {name: (row.status, row.verdict) for name, row in rows.items()}
+    exact, estimate = ("ok", "exact"), ("ok", "estimate")
+    assert claims == dict(zip(names, (exact, exact, exact, estimate), strict=True))
+    found, naive = rows["yuzu:gaussian@1"].agreement, rows["naive"].agreement
+    assert found is not None
+    assert naive is not None
+    assert found.largest > naive.largest
+    assert list(tmp_path.iterdir()) == []
+    assert set(every_backend()) == {
+        *("naive", "windowed", "taylor"),
+        *("yuzu:interleaved", "yuzu:orthogonal"),
+    }
+
+
+@pytest.fixture
+def small_suite() -> Any:
+    return custom(Grid(models=["basset"], lengths=[60], width=0.02, devices=["cpu"]))
+
+
+@pytest.mark.usefixtures("spoilt")
+def test_report_of_a_tiny_suite(tmp_path: Path, small_suite: Any) -> None:
+    told: list[tuple[int, int, str]] = []
+    options = Options(backends=("windowed", "wrong", "refusing"), rounds=2, seconds=0.2)
+    report = run(
+        [small_suite], options, tmp_path, command="yuzu bench", progress=lambda *a: told.append(a)
+    )
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"bench.txt", "bench.tsv", "bench.json", "bench-speed.png"}
+    assert report.sections[0].charts == ["bench-speed.png"]
+    text = (tmp_path / "bench.txt").read_text()
+    assert text == as_text(report)
+    assert "wrong is wrong: it claims to be exact and is not." in text
+    assert "refusing: cannot: it has too many layers" in text
+    content = json.loads((tmp_path / "bench.json").read_text())
+    rows = content["sections"][0]["rows"]
+    assert [row["method"] for row in rows] == ["naive", "windowed", "wrong", "refusing"]
+    assert all(sample["wall"] > 0 for row in rows[:3] for sample in row["samples"])
+    assert rows[3]["seconds"] is None
+    assert content["machine"]["torch"] == torch.__version__
+    lines = (tmp_path / "bench.tsv").read_text().splitlines()
+    table = [dict(zip(lines[0].split("\t"), line.split("\t"), strict=True)) for line in lines[1:]]
+    assert [line["verdict"] for line in table] == ["exact", "exact", "wrong", ""]
+    assert table[3]["seconds"] == ""
+    assert float(table[1]["speedup"]) > 0
+    assert all(done <= total for done, total, _ in told)
+    assert any("timing wrong" in what for _, _, what in told)
+    assert told[-1][:2] == (12, 12)
+
+
+def test_cases_that_tables_share_are_measured_once(
+    tmp_path: Path, small_suite: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[Case] = []
+    monkeypatch.setattr(bench_run, "measure", lambda case, *_, **__: calls.append(case) or [])
+    suites = [small_suite, replace(small_suite, name="again"), replace(small_suite, keep=True)]
+    bench_run.run(suites, Options(backends=("naive",), rounds=1, seconds=0.05), tmp_path)
+    assert len(calls) == 2
+
+
+def test_a_study_is_in_the_report(tmp_path: Path, small_suite: Any) -> None:
+    suite = replace(small_suite, cases=lambda full: [], study=lambda full: [{"filters": 8}])
+    report = run([suite], Options(backends=("naive",)), tmp_path)
+    assert report.sections[0].lines == [{"filters": 8}]
+    assert (tmp_path / "bench.txt").read_text().endswith("filters\n  8\n")
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path, small_suite: Any) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="file"):
+        run(
+            [small_suite], Options(backends=("naive",), rounds=1, seconds=0.05), tmp_path / "file/x"
+        )
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_every_suite_has_cases_of_both_sizes(name: str) -> None:
+    suite = SUITES[name]
+    small, full = (cases_of(suite, size, "cpu", example_files()) for size in (False, True))
+    assert small
+    assert sum(c.length * c.sequences for c in full) > 3 * sum(
+        c.length * c.sequences for c in small
+    )
+    for case in (*small, *full):
+        if not case.is_file:
+            assert case.model in zoo.ZOO
+    assert any(case.is_file for case in small) == (name == "tism-fig2")
+
+
+def test_concordance_suite_with_the_trained_model(tmp_path: Path) -> None:
+    suite = SUITES["tism-fig2"]
+    model, fasta = example_files() or pytest.fail("no example")
+    case = Case(model, 500, 2, fasta=fasta)
+    methods = [backend_method(name) for name in suite.backends or ()]
+    rows = measure(case, methods, keep=True, rounds=1, seconds=0.2, naive_seconds=0.05)
+    taylor = rows[1]
+    assert taylor.verdict == "estimate"
+    assert len(taylor.extra["pearson_by_sequence"]) == 2 * 4
+    assert len(taylor.extra["truth"]) == len(taylor.extra["said"]) > 100
+    assert rows[0].verdict == "exact"
+
+
+def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = "bench --arch toynet -l 30 --width 0.1 --backends windowed --rounds 1 --seconds 0.1"
+    code, out, err = invoke([*line.split(), "--device", "cpu", "-o", str(tmp_path / "o")], capsys)
+    assert (code, err) == (0, "")
+    assert "toynet, 30 letters, 1 sequence, 0.1 of the channels, float32, cpu" in out
+    assert (tmp_path / "o/bench.json").exists()
+
+
+ERRORS = {
+    "nothing": ("", "yuzu bench: nothing to measure; give --model, --arch or --suite"),
+    "no model": ("-l 30", "yuzu bench: no model; give --model or --arch"),
+    "no such architecture": ("--arch bassett", "--arch: no architecture 'bassett'; one of "),
+    "nor with a length": ("--arch bassett -l 30", "--arch: no architecture 'bassett'; one of "),
+    "no such suite": ("--suite fig9", "--suite: no suite 'fig9'; one of all, yuzu-fig2"),
+    "no such backend": ("--arch toynet --backends slow", "no backend 'slow'"),
+    "no such peer": ("--arch toynet --peers quick", "--peers: no peer 'quick'; one of tangermeme"),
+    "matrix of a backend without": ("--arch toynet --backends taylor:gaussian", "taylor has no se"),
+    "no such matrix": ("--arch toynet --backends yuzu:round", "no sensing matrix 'round'; one of"),
+    "alpha": ("--arch toynet --backends yuzu:gaussian@x", "yuzu:gaussian@x: 'x' is not a number"),
+    "length of a file": ("-m a.pt", "--length: is needed for a.pt; like -l 1000"),
+    "length": ("--arch toynet -l 3x", "--length: '3x' is not a number above zero; like 500"),
+    "precision": ("--arch toynet --precision float8", "--precision: no precision 'float8'"),
+}
+
+
+@pytest.mark.parametrize(("line", "message"), ERRORS.values(), ids=ERRORS.keys())
+def test_faults_of_the_command_line(
+    line: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = invoke(["bench", *line.split(), "-o", str(tmp_path / "o")], capsys)
+    assert (code, out) == (2, "")
+    assert message in err
+    assert not (tmp_path / "o").exists()

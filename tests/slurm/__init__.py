@@ -1,1 +1,0 @@
-"""A real SLURM on this machine, for tests: see cluster.py."""
