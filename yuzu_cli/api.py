@@ -17,7 +17,7 @@ import numpy as np
 
 from yuzu_cli.alphabet import Alphabet
 from yuzu_cli.errors import InputError, UsageError
-from yuzu_cli.output.reader import Result, open_result
+from yuzu_cli.results.reader import Result, open_result
 
 if TYPE_CHECKING:
     from yuzu_cli.config import RunConfig

@@ -21,9 +21,9 @@ from yuzu_cli.backends.kept import precompute as make_plan
 from yuzu_cli.backends.sensing import MATRICES
 from yuzu_cli.errors import InputError
 from yuzu_cli.model import Model, load_model
-from yuzu_cli.output.reader import open_result
 from yuzu_cli.plan import store
 from yuzu_cli.plan.store import StoredPlan, load_plan, save_plan
+from yuzu_cli.results.reader import open_result
 
 
 def write_model(path: Path, seed: int) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.cli import World, contents, make_world, start
-from yuzu_cli.output.reader import info
+from yuzu_cli.runs.info import info
 
 RECORDS = 120
 ARGV = ["run", "-m", "model.pt", "-f", "seqs.fa", "--batch-size", "1", "--backend", "naive"]

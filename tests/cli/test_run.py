@@ -16,7 +16,7 @@ from tests.support.cli import LENGTH, World, contents, invoke, make_world
 from yuzu_cli.cli import _console
 from yuzu_cli.cli._console import Progress, messages, tell
 from yuzu_cli.cli.run import prepare
-from yuzu_cli.output.reader import info
+from yuzu_cli.runs.info import info
 
 RECORDS = 6
 

@@ -28,7 +28,7 @@ import pytest
 
 from tests.support.cli import contents, make_world, start
 from tests.support.slurm import Cluster, missing, wait_for
-from yuzu_cli.output.reader import info
+from yuzu_cli.runs.info import info
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

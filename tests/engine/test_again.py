@@ -23,9 +23,9 @@ from yuzu_cli import engine
 from yuzu_cli.backends import BACKENDS
 from yuzu_cli.errors import OutputError
 from yuzu_cli.inputs.stream import WindowStream
-from yuzu_cli.output import part as part_module
-from yuzu_cli.output.merge import merge
-from yuzu_cli.output.writer import OutputRun
+from yuzu_cli.runs import folder as part_module
+from yuzu_cli.runs.merge import merge
+from yuzu_cli.runs.writer import OutputRun
 
 BATCH = {"compute__batch_size": 2, "compute__backend": "naive"}
 

@@ -155,7 +155,7 @@ def test_averages(
 
 
 def test_resumed_and_sharded_runs_give_the_same_bits(tmp_path: Path) -> None:
-    from yuzu_cli.output.merge import merge
+    from yuzu_cli.runs.merge import merge
 
     path = script(seeded(conv), tmp_path / "m.pt")
     fasta(tmp_path, sequences(11))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tests.support.runs import content, make_info, write_all
 from yuzu_cli.errors import OutputError
-from yuzu_cli.output.writer import OutputRun
+from yuzu_cli.runs.writer import OutputRun
 
 INFO = make_info(
     n_records=30, batch_size=5, length=300, mutate_start=0, mutate_end=300, created="2026-01-01"

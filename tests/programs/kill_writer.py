@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.runs import content, make_info, write_all
-from yuzu_cli.output.writer import OutputRun
+from yuzu_cli.runs.writer import OutputRun
 
 CALLS = ("open", "write", "pwrite", "fsync", "replace", "unlink", "link", "mkdir", "rmdir")
 INFO = make_info(batch_size=20, save=("delta", "l2"), created="2026-01-01")

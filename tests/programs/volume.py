@@ -14,7 +14,7 @@ import time
 import h5py
 import numpy as np
 
-from yuzu_cli.output.chunks import Codec
+from yuzu_cli.runs.compression import Codec
 
 WAYS = ("gzip", "gzip:2", "gzip:4", "gzip:9", "lzf", "none")
 #: MB that are packed by each way.

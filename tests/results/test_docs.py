@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from yuzu_cli.cli import main
-from yuzu_cli.output.export import FORMATS
+from yuzu_cli.results.export import FORMATS
 from yuzu_cli.variants.alleles import REASONS
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed")

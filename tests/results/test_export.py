@@ -16,10 +16,10 @@ import pytest
 
 from tests.support.results import MOTIF, Made, make_result, planted_result, random_sequences
 from yuzu_cli.errors import InputError, OutputError, UsageError
-from yuzu_cli.output.derive import STATISTICS, derive, source_of
-from yuzu_cli.output.export import FORMATS, ExportOptions, export
-from yuzu_cli.output.export.sweep import sweep
-from yuzu_cli.output.source import Source
+from yuzu_cli.results.derived import STATISTICS, derive, source_of
+from yuzu_cli.results.export import FORMATS, ExportOptions, export
+from yuzu_cli.results.export.sweep import sweep
+from yuzu_cli.results.streaming import Source
 
 COMPLEMENT = [3, 2, 1, 0]
 
@@ -543,7 +543,7 @@ def test_memory_does_not_grow_with_rows(to: str, tmp_path: Path) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Source, "scores", spy)
-        patch.setattr("yuzu_cli.output.source._BATCH_BYTES", 4 * 4 * 8 * 3)
+        patch.setattr("yuzu_cli.results.streaming._BATCH_BYTES", 4 * 4 * 8 * 3)
         export(made.path, to, tmp_path / "o.npz")
     assert asked == [3] * 13 + [1]
 

@@ -9,10 +9,10 @@ import pytest
 
 from tests.support.results import MOTIF, Made, make_result, planted_result, random_sequences
 from yuzu_cli.errors import OutputError, UsageError
-from yuzu_cli.output.source import Source
-from yuzu_cli.output.view import ZOOM, busiest, logo_heights, view
-from yuzu_cli.plot import plot, strongest
-from yuzu_cli.plot.figure import draw
+from yuzu_cli.results.plot import plot, strongest
+from yuzu_cli.results.plot.figure import draw
+from yuzu_cli.results.plot.region import ZOOM, busiest, logo_heights, view
+from yuzu_cli.results.streaming import Source
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed")
 pytest.importorskip("logomaker", reason="logomaker is not installed")

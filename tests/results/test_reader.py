@@ -14,8 +14,9 @@ import pytest
 
 from tests.support.runs import make_info, make_rows, write_all, write_file
 from yuzu_cli.errors import OutputError
-from yuzu_cli.output.reader import info, open_result
-from yuzu_cli.output.writer import OutputRun
+from yuzu_cli.results.reader import open_result
+from yuzu_cli.runs.info import info
+from yuzu_cli.runs.writer import OutputRun
 
 INFO = make_info(save=("delta", "l2", "contribution"), n_targets=3)
 

@@ -15,9 +15,9 @@ import pytest
 
 from tests.support.results import Made, make_result, planted_result, random_sequences
 from yuzu_cli.errors import OutputError
-from yuzu_cli.output.source import Source
-from yuzu_cli.output.summary import EDGES, summarise
-from yuzu_cli.report import report
+from yuzu_cli.results.report import report
+from yuzu_cli.results.streaming import Source
+from yuzu_cli.results.summary import EDGES, summarise
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed")
 pytest.importorskip("logomaker", reason="logomaker is not installed")
@@ -54,8 +54,8 @@ def mixed(tmp_path: Path) -> Made:
 
 
 def test_summary_is_what_numpy_says(mixed: Made, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("yuzu_cli.output.source._BATCH_BYTES", 4 * 4 * 36 * 3 * 2)
-    monkeypatch.setattr("yuzu_cli.output.summary._TARGETS_AT_ONCE", 1)
+    monkeypatch.setattr("yuzu_cli.results.streaming._BATCH_BYTES", 4 * 4 * 36 * 3 * 2)
+    monkeypatch.setattr("yuzu_cli.results.summary._TARGETS_AT_ONCE", 1)
     with Source(mixed.path) as source:
         summary = summarise(source, top=2)
     inside = mixed.codes[:, 2:38]

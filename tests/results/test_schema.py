@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from yuzu_cli.output import schema
+from yuzu_cli.results import schema
 
 BY_PATH = {d.path: d for d in schema.DATASETS}
 

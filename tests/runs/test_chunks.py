@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from yuzu_cli.errors import UsageError
-from yuzu_cli.output.build import chunk_starts, encode_rows
-from yuzu_cli.output.chunks import Codec, pad_to
+from yuzu_cli.runs.compression import Codec, pad_to
+from yuzu_cli.runs.new_file import chunk_starts, encode_rows
 
 ARRAYS = {
     "float32": np.random.default_rng(0).normal(size=(3, 5, 4, 9)).astype("f4"),

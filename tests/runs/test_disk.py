@@ -15,11 +15,11 @@ import pytest
 from tests.programs.full_disk import FULL, INFO, child
 from tests.support.runs import content, expect_rows, make_info, write_all, write_file
 from yuzu_cli.errors import OutputError
-from yuzu_cli.output.build import Builder, Sink
-from yuzu_cli.output.chunks import Codec
-from yuzu_cli.output.files import size_text
-from yuzu_cli.output.files import write_all as write_bytes
-from yuzu_cli.output.writer import OutputRun
+from yuzu_cli.files import size_text
+from yuzu_cli.files import write_all as write_bytes
+from yuzu_cli.runs.compression import Codec
+from yuzu_cli.runs.new_file import Builder, Sink
+from yuzu_cli.runs.writer import OutputRun
 
 ROOT = Path(__file__).parents[2]
 

@@ -14,15 +14,15 @@ from pathlib import Path
 import pytest
 
 from tests.support.runs import content, make_info, write_all, write_file
-from yuzu_cli.output.segments import log_files
-from yuzu_cli.output.writer import OutputRun
+from yuzu_cli.runs.segments import log_files
+from yuzu_cli.runs.writer import OutputRun
 
 ROOT = Path(__file__).parents[2]
 SLOW_RUN = """
 import sys, time
 from pathlib import Path
 from tests.support.runs import make_info, make_rows
-from yuzu_cli.output.writer import OutputRun
+from yuzu_cli.runs.writer import OutputRun
 info = make_info(n_records=400, batch_size=4, created="2026-01-01")
 with OutputRun.open(Path(sys.argv[1]), info) as run:
     for batch, start, stop in run.pending():

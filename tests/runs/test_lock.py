@@ -17,9 +17,9 @@ import pytest
 
 from tests.support.runs import expect_rows, make_info, make_rows, write_all, write_file
 from yuzu_cli.errors import OutputError
-from yuzu_cli.output import lock as lock_module
-from yuzu_cli.output.lock import LOCK, Lock
-from yuzu_cli.output.writer import OutputRun
+from yuzu_cli.runs import lock as lock_module
+from yuzu_cli.runs.lock import LOCK, Lock
+from yuzu_cli.runs.writer import OutputRun
 
 
 def _write_lock(folder: Path, count: int = 0, **owner: Any) -> Path:

@@ -15,9 +15,9 @@ import resource, sys
 from pathlib import Path
 import numpy as np
 from tests.support.runs import make_info, make_rows, shard_info
-from yuzu_cli.output.merge import merge
-from yuzu_cli.output.reader import open_result
-from yuzu_cli.output.writer import OutputRun
+from yuzu_cli.runs.merge import merge
+from yuzu_cli.results.reader import open_result
+from yuzu_cli.runs.writer import OutputRun
 
 n, folder = int(sys.argv[1]), Path(sys.argv[2])
 wide = {"length": 400, "mutate_start": 0, "mutate_end": 400, "dtype": "float16",

@@ -24,9 +24,10 @@ from tests.support.runs import (
     write_file,
 )
 from yuzu_cli.errors import OutputError, UsageError
-from yuzu_cli.output.merge import merge
-from yuzu_cli.output.reader import info, open_result
-from yuzu_cli.output.writer import OutputRun
+from yuzu_cli.results.reader import open_result
+from yuzu_cli.runs.info import info
+from yuzu_cli.runs.merge import merge
+from yuzu_cli.runs.writer import OutputRun
 
 
 def write_shards(folder: Path, count: int, **changes: Any) -> list[Path]:

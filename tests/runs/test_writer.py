@@ -23,9 +23,9 @@ from tests.support.runs import (
     write_file,
 )
 from yuzu_cli.errors import OutputError
-from yuzu_cli.output import segments
-from yuzu_cli.output.reader import open_result
-from yuzu_cli.output.writer import OutputRun, preflight
+from yuzu_cli.results.reader import open_result
+from yuzu_cli.runs import segments
+from yuzu_cli.runs.writer import OutputRun, preflight
 
 ALL = ("delta", "l2", "contribution", "centered", "prediction")
 
@@ -480,7 +480,7 @@ def test_a_failure_of_the_writer_is_the_run_s(tmp_path: Path, monkeypatch: Any) 
     def fail(*_: object) -> None:
         raise RuntimeError("the thread broke")
 
-    monkeypatch.setattr("yuzu_cli.output.writer.encode_batch", fail)
+    monkeypatch.setattr("yuzu_cli.runs.writer.encode_batch", fail)
     run = OutputRun.open(tmp_path / "out.h5", make_info())
     write_all(run, 1)
     with pytest.raises(RuntimeError, match="the thread broke"):
@@ -497,7 +497,7 @@ def test_a_failure_after_the_last_call_is_raised_on_leaving(
     def fail(*_: object) -> None:
         raise RuntimeError("the thread broke")
 
-    monkeypatch.setattr("yuzu_cli.output.writer.encode_batch", fail)
+    monkeypatch.setattr("yuzu_cli.runs.writer.encode_batch", fail)
     with (
         pytest.raises(RuntimeError, match="the thread broke"),
         OutputRun.open(tmp_path / "out.h5", make_info()) as run,

@@ -14,7 +14,7 @@ from pathlib import Path
 import yaml
 
 from yuzu_cli.errors import YuzuError
-from yuzu_cli.output.reader import info
+from yuzu_cli.runs.info import info
 
 ROOT = Path(__file__).parents[2]
 WORKFLOW = ROOT / "configs/snakemake"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from yuzu_cli.output.writer import OutputRun, RunInfo
+from yuzu_cli.runs.writer import OutputRun, RunInfo
 
 LETTERS = "ACGT"
 MOTIF = "TGACTCATG"

@@ -10,8 +10,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from yuzu_cli.output.schema import datasets_for
-from yuzu_cli.output.writer import OutputRun, RunInfo
+from yuzu_cli.results.schema import datasets_for
+from yuzu_cli.runs.writer import OutputRun, RunInfo
 
 CONFIG = """\
 score: {reduce: none}

@@ -98,7 +98,7 @@ def command(
       yuzu export scores.h5 --to modisco -o motifs/ --target 0
       yuzu export scores.h5 --to bigwig -o CTCF.bw --target CTCF -g genome.fa
     """
-    from yuzu_cli.output.export import ExportOptions, export
+    from yuzu_cli.results.export import ExportOptions, export
 
     options = ExportOptions(targets, genome, chrom_sizes, overlap, unknown, score, force)
     done = export(result, to, output, options)

@@ -35,7 +35,7 @@ def command(path: str, as_json: bool, debug: bool) -> None:
       yuzu info scores.h5
       yuzu info scores.h5 --json | python -m json.tool
     """
-    from yuzu_cli.output.reader import info
+    from yuzu_cli.runs.info import info
 
     facts = info(path)
     click.echo(json.dumps(facts, indent=2) if as_json else describe(facts))

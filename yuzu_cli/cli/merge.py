@@ -22,7 +22,7 @@ def command(shards: tuple[str, ...], output: str, link: bool, force: bool, debug
     Example:
       yuzu merge scores.1.h5 scores.2.h5 scores.3.h5 -o scores.h5
     """
-    from yuzu_cli.output.merge import merge
+    from yuzu_cli.runs.merge import merge
 
     with _console.messages(0):
         path = merge(shards, output, force=force, link=link)

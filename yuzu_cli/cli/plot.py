@@ -71,7 +71,7 @@ def command(
       yuzu plot scores.h5 --region peak_17 --target CTCF --range 200:300 -o peak.pdf
       yuzu plot scores.h5 --top 20 -o pictures/
     """
-    from yuzu_cli.plot import plot
+    from yuzu_cli.results.plot import plot
 
     paths = plot(
         result, output, regions=regions, top=top, targets=targets, stretch=stretch, force=force

@@ -38,7 +38,7 @@ def command(
     Example:
       yuzu report scores.h5 -o report.html
     """
-    from yuzu_cli.report import report
+    from yuzu_cli.results.report import report
 
     path = report(result, output, top=top, force=force)
     if not quiet:

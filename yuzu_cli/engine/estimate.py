@@ -15,7 +15,7 @@ from yuzu_cli.engine.setup import Setup, first_codes
 from yuzu_cli.engine.summary import Estimate
 
 if TYPE_CHECKING:
-    from yuzu_cli.output.writer import RunInfo
+    from yuzu_cli.runs.writer import RunInfo
 
 PROBE_SECONDS = 1.0
 WAITING = 5

@@ -24,14 +24,14 @@ from yuzu_cli.scores import score_shapes
 
 if TYPE_CHECKING:
     from yuzu_cli.config import RunConfig
-    from yuzu_cli.output.writer import RunInfo
+    from yuzu_cli.runs.writer import RunInfo
 
 logger = logging.getLogger(__name__)
 
 
 def make_info(setup: Setup, choice: Choice, verified: Check) -> RunInfo:
     """The facts of a run, as its output records them."""
-    from yuzu_cli.output.writer import RunInfo
+    from yuzu_cli.runs.writer import RunInfo
 
     config, stream = setup.config, setup.stream
     shard = config.shard()
@@ -108,7 +108,7 @@ def check_output(config: RunConfig) -> None:
     OutputError
         The folder is missing or not to be written to, or the path is taken.
     """
-    from yuzu_cli.output.writer import preflight
+    from yuzu_cli.runs.writer import preflight
 
     process = config.run
     accept = config.to_yaml() if process.resume and may_be_done(config) else None
@@ -117,7 +117,7 @@ def check_output(config: RunConfig) -> None:
 
 def warn_of_disk(config: RunConfig, info: RunInfo) -> None:
     """Say so when the disk may turn out too small."""
-    from yuzu_cli.output.part import shortage
+    from yuzu_cli.runs.folder import shortage
 
     if text := shortage(config.output.path, info):
         logger.warning("%s", text)

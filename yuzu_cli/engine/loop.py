@@ -35,8 +35,8 @@ from yuzu_cli.engine.verify import SEQUENCES, Check, check
 if TYPE_CHECKING:
     from yuzu_cli.config import RunConfig
     from yuzu_cli.inputs.stream import Window
-    from yuzu_cli.output.run_info import RunInfo
-    from yuzu_cli.output.writer import OutputRun
+    from yuzu_cli.runs.run_info import RunInfo
+    from yuzu_cli.runs.writer import OutputRun
 
 logger = logging.getLogger(__name__)
 
@@ -136,7 +136,7 @@ def _write_all(
     progress: Callable[[int, int], None] | None,
     should_stop: Callable[[], bool] | None,
 ) -> RunSummary:
-    from yuzu_cli.output.writer import OutputRun
+    from yuzu_cli.runs.writer import OutputRun
 
     config = setup.config
     stop = should_stop or (lambda: False)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from yuzu_cli.alphabet import parse_alphabet
 from yuzu_cli.errors import InputError, UsageError
+from yuzu_cli.files import replacing
 from yuzu_cli.inputs.genome import Genome
-from yuzu_cli.output.export.files import replacing
 from yuzu_cli.variants.alleles import EDIT, PASS, REASONS, Judge, Judged
 from yuzu_cli.variants.records import Record, Vcf
 from yuzu_cli.variants.write import kind_of, writer

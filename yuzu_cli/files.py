@@ -1,0 +1,133 @@
+"""File operations that either happen wholly or not at all, and say clearly when they cannot.
+
+Nothing here knows the format. Every write of this package to a disk goes through plain system
+calls, so that a full disk is an ordinary error: HDF5 may crash the process when its own writes
+fail.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from yuzu_cli.errors import OutputError
+
+_FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}
+_FULL[errno.EFBIG] = "the file would be larger than this system or its limits allow"
+
+
+def size_text(size: float) -> str:
+    """Bytes as a person reads them: ``1.5 GB``."""
+    units = ["bytes", "kB", "MB", "GB", "TB"]
+    while size >= 1000 and len(units) > 1:
+        size /= 1000
+        del units[0]
+    return f"{size:.0f} bytes" if units[0] == "bytes" else f"{size:.1f} {units[0]}"
+
+
+def token() -> str:
+    """A name no other process, on this machine or another, will come up with."""
+    return secrets.token_hex(6)
+
+
+@contextmanager
+def disk_errors(path: Path | str, hint: str = "") -> Iterator[None]:
+    """Turn an OSError into an `OutputError` about `path`."""
+    try:
+        yield
+    except OSError as error:
+        what = _FULL.get(error.errno or 0) or error.strerror or str(error)
+        if not hint and error.errno in _FULL:
+            hint = "free some space, then run the same command to continue"
+        raise OutputError(os.fspath(path), what, hint) from error
+
+
+def write_all(fd: int, data: bytes | memoryview) -> None:
+    """Write everything; the system may take less than it is given."""
+    view = memoryview(data).cast("B")
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def sync_folder(folder: Path) -> None:
+    """Make names created or changed in `folder` survive a crash, where the file system can."""
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        # Some network file systems do not sync folders: their servers keep names safe.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+            raise
+    finally:
+        os.close(fd)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace `path` by `data`, durably."""
+    temporary = path.with_name(f"{path.name}.{token()}.tmp")
+    with disk_errors(path):
+        try:
+            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+            try:
+                write_all(fd, data)
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+            os.replace(temporary, path)
+            sync_folder(path.parent)
+        except BaseException:
+            remove(temporary)
+            raise
+
+
+def remove(path: Path) -> None:
+    """Delete a file; no complaint when it is gone already or cannot go."""
+    with suppress(OSError):
+        os.unlink(path)
+
+
+@contextmanager
+def replacing(paths: Sequence[Path], force: bool = False) -> Iterator[list[Path]]:
+    """Temporary paths to write to; renamed to `paths`, in order, when the block ends well.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Where the files shall be. Missing folders are made.
+    force : bool
+        Whether files that are already there are replaced.
+
+    Raises
+    ------
+    OutputError
+        When a path exists and `force` is off, or nothing can be written there.
+    """
+    for path in paths:
+        if path.is_dir():
+            raise OutputError(str(path), "is a folder", "name a file")
+        if path.exists() and not force:
+            raise OutputError(str(path), "exists already", "--force replaces it")
+    temporary = [path.with_name(f".{path.name}.{token()}.tmp") for path in paths]
+    try:
+        with disk_errors(paths[-1], "free some space, then run the same command"):
+            for path in paths:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            for source, path in zip(temporary, paths, strict=True):
+                _sync(source)
+                os.replace(source, path)
+    finally:
+        for source in temporary:
+            remove(source)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

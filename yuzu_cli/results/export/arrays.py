@@ -1,0 +1,238 @@
+"""Results as arrays for TF-MoDISco, chrombpnet's tools and basenji's scripts.
+
+All three want one-hot sequences in the order ACGT and scores of the whole window. Scores outside
+the mutated range, and at unknown letters, are zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from yuzu_cli.errors import UsageError
+from yuzu_cli.files import replacing
+from yuzu_cli.results.export import Exported, ExportOptions
+from yuzu_cli.results.export.files import NpzStream, check_space, new_hdf5
+from yuzu_cli.results.streaming import HAS_UNKNOWN, PADDED, Source
+
+_HALF_MAX = float(np.finfo(np.float16).max)
+
+
+def modisco(source: Source, out: Path, options: ExportOptions) -> Exported:
+    """A folder with `ohe.npz` and `attr.npz` (N, 4, L) for `modisco motifs`, and `rows.tsv`."""
+    order, keep = _acgt(source), _kept(source, options, drop=False)
+    (target,) = source.choose(options.targets, one=True)
+    source.need("centered")
+    shape = (int(keep.sum()), 4, source.length)
+    check_space(out, int(np.prod(shape)))
+    names = [out / "ohe.npz", out / "attr.npz", out / "rows.tsv"]
+    with replacing(names, options.force) as (ohe, attr, rows):
+        with NpzStream(ohe) as file:
+            pieces = (_one_hot(source, part, order)[keep[part]] for part in source.batches())
+            file.add("arr_0", shape, np.dtype(np.int8), pieces)
+        with NpzStream(attr) as file:
+            pieces = (
+                _full(source, part, [target], order)[keep[part], 0] for part in source.batches()
+            )
+            file.add("arr_0", shape, np.dtype(np.float32), pieces)
+        _write_rows(source, keep, rows)
+    notes = _notes(source, keep)
+    covered = source.mutate_end - source.mutate_start
+    if covered < 400:
+        notes.append(f"modisco looks at 400 bp unless told otherwise: use `-w {covered}`")
+    return Exported(tuple(names), shape[0], tuple(notes))
+
+
+def chrombpnet(source: Source, out: Path, options: ExportOptions) -> Exported:
+    """`raw/seq`, `shap/seq`, `projected_shap/seq` (N, 4, L) and a narrowPeak-like BED beside it.
+
+    Rows run along the forward strand, for that is how chrombpnet's tools place them: row i covers
+    start + summit - L/2 to start + summit + L/2 of line i.
+    """
+    order, keep = _acgt(source), _kept(source, options, drop=False)
+    (target,) = source.choose(options.targets, one=True)
+    source.need("centered")
+    padded = keep & (source.regions.status & PADDED > 0)
+    keep = keep & ~padded
+    length = source.length - source.length % 2
+    shape = (int(keep.sum()), 4, length)
+    check_space(out, int(np.prod(shape)))
+    bed = out.with_suffix(".bed")
+    half = _Half()
+    with replacing([bed, out], options.force) as (bed_path, h5_path):
+        with new_hdf5(h5_path) as (file, check):
+            raw = _dataset(file, "raw/seq", shape, np.int8)
+            shap = _dataset(file, "shap/seq", shape, np.float16)
+            projected = _dataset(file, "projected_shap/seq", shape, np.float16)
+            done = 0
+            for part in source.batches():
+                one_hot = source.forward(_one_hot(source, part), part, letters=1)
+                scores = source.forward(_full(source, part, [target])[:, 0], part, letters=1)
+                one_hot = one_hot[keep[part]][:, order, :length]
+                scores = half(scores[keep[part]][:, order, :length])
+                there = slice(done, done + len(one_hot))
+                raw[there], shap[there], projected[there] = one_hot, scores, scores * one_hot
+                done = there.stop
+                check()
+        _write_peaks(source, keep, bed_path)
+    notes = _notes(source, keep | padded) + half.notes()
+    if padded.any():
+        notes.append(f"{padded.sum()} rows reach past a chromosome's end and are left out")
+    if length != source.length:
+        notes.append("windows have an odd length: the last base of each is left out")
+    return Exported((out, bed), shape[0], tuple(notes))
+
+
+def basenji(source: Source, out: Path, options: ExportOptions) -> Exported:
+    """`seqs` (N, L, 4), `sum` (N, L, 4, T), `chr`, `start`, `end`, `strand`.
+
+    Each row runs in its own strand. `sum` is centred over the four bases, as basenji writes it;
+    with another `score` the dataset is named by that.
+    """
+    order, keep = _acgt(source), _kept(source, options, drop=True)
+    targets = source.choose(options.targets)
+    statistic = options.score or "centered"
+    if statistic not in ("centered", "delta", "prediction"):
+        raise UsageError("--score", f"basenji cannot hold {statistic}", "centered or delta")
+    source.need(statistic)
+    path = out if out.suffix in (".h5", ".hdf5") else out / "scores.h5"
+    n, half, where = int(keep.sum()), _Half(), source.regions
+    check_space(path, n * source.length * (4 + len(targets)))
+    with (
+        replacing([path], options.force) as (temporary,),
+        new_hdf5(temporary) as (file, check),
+    ):
+        name = "sum" if statistic == "centered" else statistic
+        seqs = _dataset(file, "seqs", (n, source.length, 4), np.bool_)
+        shape = (n, source.length, 4, len(targets))
+        scores = _dataset(file, name, shape, np.float16)
+        done = 0
+        for part in source.batches(len(targets)):
+            values = _full(source, part, targets, order, statistic)[keep[part]]
+            one_hot = _one_hot(source, part, order)[keep[part]].astype(bool)
+            # Scripts index scores by the one-hot: a column without a true would shift the rest.
+            one_hot[:, 0] |= ~one_hot.any(axis=1)
+            there = slice(done, done + len(values))
+            seqs[there] = one_hot.transpose(0, 2, 1)
+            scores[there] = half(values).transpose(0, 3, 2, 1)
+            done = there.stop
+            check()
+        file["chr"] = where.chrom[keep].astype("S")
+        file["start"], file["end"] = where.start[keep], where.end[keep]
+        file["strand"] = np.where(where.minus[keep], b"-", b"+")
+        file["input_index"] = where.input_index[keep]
+        file["target_ids"] = np.array([source.targets[i].encode() for i in targets])
+    return Exported((path,), n, tuple(_notes(source, keep) + half.notes()))
+
+
+def _acgt(source: Source) -> list[int]:
+    """Which channel of the result is A, C, G, T."""
+    letters = source.letters.replace("U", "T")
+    if sorted(letters) != sorted("ACGT"):
+        raise UsageError(
+            str(source.path),
+            f"alphabet {source.letters} is not that of DNA or RNA",
+            "--to npz and --to tsv take any alphabet",
+        )
+    return [letters.index(letter) for letter in "ACGT"]
+
+
+def _kept(source: Source, options: ExportOptions, *, drop: bool) -> np.ndarray:
+    """Which rows are written, bool (N,), by what is asked for rows with unknown letters."""
+    if options.unknown == "keep" or (options.unknown == "auto" and not drop):
+        return np.ones(source.n, bool)
+    return source.regions.status & HAS_UNKNOWN == 0
+
+
+def _one_hot(source: Source, rows: slice, order: Sequence[int] = (0, 1, 2, 3)) -> np.ndarray:
+    """int8 (B, 4, L); all zero where the letter is unknown."""
+    codes = source.sequences(rows)
+    return (codes[:, None, :] == np.array(order, np.uint8)[None, :, None]).astype(np.int8)
+
+
+def _full(
+    source: Source,
+    rows: slice,
+    targets: Sequence[int],
+    order: Sequence[int] = (0, 1, 2, 3),
+    statistic: str = "centered",
+) -> np.ndarray:
+    """Scores over the whole window, float32 (B, T, 4, L); zero where there are none."""
+    scores = source.scores(statistic, rows, targets)[:, :, list(order)]
+    whole = np.zeros((*scores.shape[:3], source.length), np.float32)
+    whole[..., source.mutate_start : source.mutate_end] = np.nan_to_num(scores, nan=0.0)
+    return whole
+
+
+class _Half:
+    """Conversion to float16 that remembers what float16 could not hold."""
+
+    def __init__(self) -> None:
+        self._largest = 0.0
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        self._largest = max(self._largest, float(np.abs(values).max(initial=0.0)))
+        return np.clip(values, -_HALF_MAX, _HALF_MAX).astype(np.float16)
+
+    def notes(self) -> list[str]:
+        if self._largest > _HALF_MAX:
+            return [f"scores up to {self._largest:.3g} were cut to 65504, the largest float16"]
+        if 0 < self._largest < 1e-3:
+            return [f"the largest score is {self._largest:.2g}: in float16 small ones are coarse"]
+        return []
+
+
+def _dataset(file: h5py.File, name: str, shape: tuple[int, ...], dtype: type) -> h5py.Dataset:
+    """A gzip dataset in chunks of some rows, about 1 MiB."""
+    row = int(np.prod(shape[1:])) * np.dtype(dtype).itemsize
+    rows = max(1, min(shape[0], (1 << 20) // max(1, row)))
+    chunks = (rows, *shape[1:]) if shape[0] else None
+    return file.create_dataset(
+        name,
+        shape,
+        dtype,
+        chunks=chunks,
+        compression="gzip" if chunks else None,
+        shuffle=bool(chunks),
+    )
+
+
+def _notes(source: Source, keep: np.ndarray) -> list[str]:
+    notes = []
+    if not keep.all():
+        notes.append(f"{(~keep).sum()} rows with unknown letters are left out")
+    if (source.mutate_start, source.mutate_end) != (0, source.length):
+        notes.append(
+            f"scores cover {source.mutate_start}:{source.mutate_end} of {source.length} positions; "
+            "outside they are written as 0"
+        )
+    return notes
+
+
+def _write_rows(source: Source, keep: np.ndarray, path: Path) -> None:
+    where = source.regions
+    with path.open("w", encoding="utf-8") as file:
+        file.write("row\tinput_index\tchrom\tstart\tend\tname\tstrand\tstatus\n")
+        for row, i in enumerate(_indices(keep)):
+            file.write(
+                f"{row}\t{where.input_index[i]}\t{where.chrom[i]}\t{where.start[i]}\t"
+                f"{where.end[i]}\t{where.name[i]}\t{where.strand[i]}\t{where.status[i]}\n"
+            )
+
+
+def _write_peaks(source: Source, keep: np.ndarray, path: Path) -> None:
+    where, middle = source.regions, source.length // 2
+    with path.open("w", encoding="utf-8") as file:
+        for i in _indices(keep):
+            name = where.name[i] or "."
+            file.write(
+                f"{where.chrom[i]}\t{where.start[i]}\t{where.end[i]}\t{name}\t0\t.\t0\t-1\t-1\t"
+                f"{middle}\n"
+            )
+
+
+def _indices(keep: np.ndarray) -> Iterator[int]:
+    return iter(np.flatnonzero(keep).tolist())

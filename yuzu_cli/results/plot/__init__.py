@@ -1,0 +1,137 @@
+"""Pictures of results: a logo of contributions over a map of every substitution's effect.
+
+Chooses regions and writes files; `figure` draws, from the numbers of `region`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from yuzu_cli.errors import UsageError
+from yuzu_cli.files import replacing
+from yuzu_cli.results.plot.region import View, view
+from yuzu_cli.results.streaming import Source
+
+FORMATS = ("png", "pdf", "svg")
+_DPI = 200
+
+
+def plot(
+    result: str | Path,
+    out: str | Path,
+    *,
+    regions: Sequence[str] = (),
+    top: int = 1,
+    targets: Sequence[str] = (),
+    stretch: str | None = None,
+    force: bool = False,
+) -> list[Path]:
+    """Draw regions of a result into a file each, or into the pages of one PDF.
+
+    Parameters
+    ----------
+    result : path-like
+    out : path-like
+        PNG, PDF or SVG; several regions go into a PDF, or as PNGs into a folder (a name without a
+        suffix).
+    regions : sequence of str
+        Names, `chrom:start-end`, or row numbers; empty takes the `top` strongest.
+    top : int
+    targets : sequence of str
+        Names or 0-based indices; empty takes the strongest of each region.
+    stretch : str or None
+        `START:END` in the window, `chrom:start-end`, or `all`; None looks where most happens.
+    force : bool
+        Replace files that are there.
+
+    Raises
+    ------
+    UsageError
+        For options that fit neither the result nor each other.
+    OutputError
+        When the result cannot be read, has no such region, or the picture cannot be written.
+    """
+    drawing_needed()
+    out = Path(out)
+    with Source(result) as source:
+        rows = [source.result.find(text) for text in regions] or strongest(source, top)
+        chosen = source.choose(targets) if targets else None
+        views = [view(source, row, chosen, stretch) for row in rows]
+    if out.suffix == "" or out.is_dir():
+        paths = [out / f"{_file_name(seen)}.png" for seen in views]
+        pages = [[seen] for seen in views]
+    else:
+        if out.suffix.lower()[1:] not in FORMATS:
+            known = ", ".join(f".{name}" for name in FORMATS)
+            raise UsageError("--output", f"cannot draw a {out.suffix}", f"one of {known}")
+        if len(views) > 1 and out.suffix.lower() != ".pdf":
+            raise UsageError(
+                "--output", f"one {out.suffix[1:]} holds one region", "give a .pdf or a folder"
+            )
+        paths, pages = [out], [views]
+    with replacing(paths, force) as temporary:
+        for path, final, page in zip(temporary, paths, pages, strict=True):
+            _save(page, path, final.suffix.lower()[1:])
+    return paths
+
+
+def drawing_needed() -> None:
+    """Check that what pictures need is there, before hours of reading.
+
+    Raises
+    ------
+    UsageError
+        When matplotlib or logomaker is not installed.
+    """
+    missing = [name for name in ("matplotlib", "logomaker") if find_spec(name) is None]
+    if missing:
+        hint = "pip install 'yuzu-cli[plots]'"
+        raise UsageError("", f"pictures need {' and '.join(missing)}, not installed here", hint)
+
+
+def strongest(source: Source, count: int) -> list[int]:
+    """Rows with the largest effect of any single substitution, the strongest first.
+
+    Raises
+    ------
+    UsageError
+        When there are no rows.
+    """
+    if not source.n:
+        raise UsageError(str(source.path), "holds no regions", "")
+    strength = np.zeros(source.n)
+    every = list(range(len(source.targets)))
+    name = next((s for s in ("contribution", "l2", "delta") if s in source.saved), "delta")
+    for part in source.batches(len(every)):
+        values = np.nan_to_num(np.abs(source.scores(name, part, every)))
+        strength[part] = values.reshape(len(values), -1).max(axis=1)
+    return np.argsort(-strength, kind="stable")[:count].tolist()
+
+
+def _save(views: Sequence[View], path: Path, kind: str) -> None:
+    import matplotlib as mpl
+
+    from yuzu_cli.results.plot.figure import STYLE, draw
+
+    plain: dict[str, Any] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(kind, {})
+    with mpl.rc_context(STYLE):
+        if kind != "pdf":
+            draw(views[0]).savefig(path, format=kind, dpi=_DPI, metadata=plain or None)
+            return
+        from matplotlib.backends.backend_pdf import PdfPages
+
+        with PdfPages(path, metadata=plain) as pages:
+            for seen in views:
+                pages.savefig(draw(seen))
+
+
+def _file_name(seen: View) -> str:
+    """`row-name`, fit for any file system."""
+    name = re.sub(r"[^\w.+-]+", "_", seen.row.name or seen.row.chrom).strip("._")
+    return f"{seen.row.index:05d}-{name}"[:120]

@@ -1,0 +1,269 @@
+"""Reading a finished file, row by row, and saying plainly when it is not one.
+
+`open_result` holds nothing but names in memory. No score is computed here; writing is elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from yuzu_cli.errors import OutputError
+from yuzu_cli.results.hdf5 import (
+    attributes_of,
+    check_format,
+    damage,
+    missing_sources,
+    open_hdf5,
+    saved_scores,
+)
+from yuzu_cli.results.schema import ATTRIBUTES, datasets_for, row_shape
+
+UNKNOWN = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One region of a result; the scores are read when asked for, with `Result.scores`.
+
+    Attributes
+    ----------
+    index : int
+        Row in this file.
+    chrom, start, end, name, strand, input_index, status
+        As in `/regions`.
+    codes : ndarray, uint8, (L,)
+        The sequence, 5'→3' of `strand`.
+    reference : ndarray, float32, (T,)
+    """
+
+    index: int
+    chrom: str
+    start: int
+    end: int
+    name: str
+    strand: str
+    input_index: int
+    status: int
+    codes: np.ndarray
+    reference: np.ndarray
+
+
+class Result:
+    """A finished output, open for reading; made by `open_result`, closed by `close` or ``with``.
+
+    Attributes
+    ----------
+    path : Path
+    attributes : dict
+        Those of the root, as str, int and float.
+    """
+
+    def __init__(self, path: Path, file: h5py.File) -> None:
+        self.path, self.file = path, file
+        self.attributes = attributes_of(file)
+
+    @property
+    def n_regions(self) -> int:
+        """Rows, N."""
+        return int(self.file["sequences"].shape[0])
+
+    @property
+    def alphabet(self) -> str:
+        """The letters, in the order of the A axis."""
+        return str(self.attributes["alphabet"])
+
+    @property
+    def length(self) -> int:
+        """Letters per window, L."""
+        return int(self.file["sequences"].shape[1])
+
+    @property
+    def mutated(self) -> tuple[int, int]:
+        """First mutated position of the window, and one past the last."""
+        return int(self.attributes["mutate_start"]), int(self.attributes["mutate_end"])
+
+    @cached_property
+    def targets(self) -> list[str]:
+        """Names of the targets."""
+        return [str(name) for name in self.file["targets"].asstr()[()]]
+
+    @property
+    def saved(self) -> tuple[str, ...]:
+        """Names of the scores that were saved."""
+        return saved_scores(self.file)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Length of each axis by its letter."""
+        start, end = self.mutated
+        t, a = int(self.file["targets"].shape[0]), len(self.alphabet)
+        return {"N": self.n_regions, "T": t, "A": a, "L": self.length, "M": end - start}
+
+    def read(self, path: str, rows: slice | int = slice(None), targets: Any = slice(None)) -> Any:
+        """Some rows of one dataset.
+
+        Parameters
+        ----------
+        path : str
+            As in the schema: ``regions/start``, ``scores/delta``.
+        rows : slice or int
+        targets : slice or int
+            For datasets with a T axis: only these are read.
+
+        Returns
+        -------
+        ndarray
+            Text as an object array of str.
+
+        Raises
+        ------
+        OutputError
+            When the dataset is not there, or the file turns out damaged.
+        """
+        if path not in self.file:
+            saved = ", ".join(self.saved) or "no score"
+            raise OutputError(os.fspath(self.path), f"has no {path}", f"{saved} was saved")
+        data = self.file[path]
+        with damage(self.path):
+            if h5py.check_string_dtype(data.dtype) is not None and data.dtype.kind == "O":
+                return data.asstr()[rows]
+            with_targets = path in ("reference", "scores/contribution") or data.ndim == 4
+            return data[rows, targets] if with_targets else data[rows]
+
+    def scores(self, name: str, row: int, target: int | slice = slice(None)) -> np.ndarray:
+        """One saved score of one row, in the type it was saved in; for l2 `target` is ignored."""
+        return self.read(f"scores/{name}", row, target)
+
+    def row(self, index: int) -> Row:
+        """Everything about one row but its scores; negative numbers count from the end.
+
+        Raises
+        ------
+        OutputError
+            When there is no such row.
+        """
+        n = self.n_regions
+        if not -n <= index < n:
+            raise OutputError(os.fspath(self.path), f"has no row {index}", f"it has {n} rows")
+        i = index % n
+        get = {d: self.read(f"regions/{d}", i) for d in self.file["regions"]}
+        strand = bytes(get["strand"]).decode()
+        return Row(
+            index=i,
+            chrom=str(get["chrom"]),
+            start=int(get["start"]),
+            end=int(get["end"]),
+            name=str(get["name"]),
+            strand=strand,
+            input_index=int(get["input_index"]),
+            status=int(get["status"]),
+            codes=self.read("sequences", i),
+            reference=self.read("reference", i),
+        )
+
+    def __len__(self) -> int:
+        return self.n_regions
+
+    def __iter__(self) -> Iterator[Row]:
+        return (self.row(i) for i in range(self.n_regions))
+
+    def text(self, codes: np.ndarray) -> str:
+        """Letters of some codes; `N` for unknown ones."""
+        table = np.full(256, ord("N"), np.uint8)
+        table[: len(self.alphabet)] = np.frombuffer(self.alphabet.encode("ascii"), np.uint8)
+        return table[codes].tobytes().decode()
+
+    def find(self, region: str) -> int:
+        """Row of a region given by name, by ``chrom:start-end``, or by number.
+
+        Raises
+        ------
+        OutputError
+            When there is none, or several have that name.
+        """
+        for column in ("name", "chrom"):
+            found = np.flatnonzero(self.read(f"regions/{column}") == region)
+            if len(found) == 1 or (len(found) and column == "name"):
+                return self._only(region, found)
+        chrom, _, span = region.rpartition(":")
+        start, dash, end = span.replace(",", "").partition("-")
+        if chrom and dash and start.isdecimal() and end.isdecimal():
+            found = np.flatnonzero(
+                (self.read("regions/chrom") == chrom)
+                & (self.read("regions/start") == int(start))
+                & (self.read("regions/end") == int(end))
+            )
+            return self._only(region, found)
+        if region.lstrip("-").isdecimal():
+            return self.row(int(region)).index
+        return self._only(region, np.array([], int))
+
+    def _only(self, region: str, found: np.ndarray) -> int:
+        if len(found) == 1:
+            return int(found[0])
+        if len(found) == 0:
+            hint = f"give a name, chrom:start-end, or a row from 0 to {self.n_regions - 1}"
+            raise OutputError(os.fspath(self.path), f"has no region {region!r}", hint)
+        rows = ", ".join(str(i) for i in found[:5])
+        raise OutputError(
+            os.fspath(self.path), f"has {len(found)} regions {region!r}", f"give a row: {rows}"
+        )
+
+    def close(self) -> None:
+        """Close the file."""
+        self.file.close()
+
+    def __enter__(self) -> Result:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def open_result(path: str | os.PathLike[str]) -> Result:
+    """Open a finished output for reading.
+
+    Raises
+    ------
+    OutputError
+        When the file is missing, cut short, unfinished, of a newer version, or not of this tool.
+    """
+    path = Path(path)
+    file = open_hdf5(path)
+    try:
+        check_format(path, file)
+        result = Result(path, file)
+        _check_content(result)
+    except BaseException:
+        file.close()
+        raise
+    return result
+
+
+def _check_content(result: Result) -> None:
+    """Every attribute and dataset there, and of the shape that the others say."""
+    shown, file = os.fspath(result.path), result.file
+    for attribute in ATTRIBUTES:
+        if not attribute.optional and attribute.name not in file.attrs:
+            raise OutputError(shown, f"lacks the attribute {attribute.name}")
+    for dataset in datasets_for(result.saved):
+        if dataset.path not in file:
+            raise OutputError(shown, f"lacks /{dataset.path}")
+    n = int(result.attributes["n_regions"])
+    sizes = result.sizes
+    for dataset in datasets_for(result.saved):
+        shape = ((n,) if dataset.per_row else ()) + row_shape(dataset, sizes)
+        if file[dataset.path].shape != shape:
+            what = f"/{dataset.path} has shape {file[dataset.path].shape}, not {shape}"
+            raise OutputError(shown, what)
+        for source in missing_sources(result.path, file[dataset.path]):
+            hint = "bring it back, or merge again without --link"
+            raise OutputError(shown, f"is linked to {source}, which is gone", hint)

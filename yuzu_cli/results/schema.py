@@ -1,0 +1,247 @@
+"""The output format, version 1, as one table, from which writer, reader, merge and docs go.
+
+Only names, shapes, types and chunking. It opens no file and knows nothing of how a run goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+FORMAT = "yuzu"
+FORMAT_VERSION = 1
+
+#: A chunk of scores stays at or below this, so that reading one region decompresses little.
+CHUNK_BYTES = 1 << 20
+#: Rows smaller than this share a chunk: one chunk each would cost more in the index than in data.
+SMALL_ROW_BYTES = 4 << 10
+#: What several small rows fill together.
+SHARED_CHUNK_BYTES = 64 << 10
+
+#: Where work in progress lives, beside its output, and the file there that says whose it is.
+UNFINISHED, MANIFEST = ".part", "manifest.json"
+
+TEXT = "text"
+SCORE = "score"
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """One dataset of the format.
+
+    Attributes
+    ----------
+    path : str
+        Where it stands in the file.
+    axes : str
+        Its axes in order: N region, T target, A letter, L window position, M mutated position.
+    dtype : str
+        A numpy type name, ``text`` (UTF-8 of any length), or ``score`` (float32 or float16, as
+        asked).
+    meaning : str
+        For the docs.
+    """
+
+    path: str
+    axes: str
+    dtype: str
+    meaning: str
+
+    @property
+    def saved_name(self) -> str | None:
+        """Name in `score.save` that asks for this dataset; None when it is always there."""
+        return self.path.removeprefix("scores/") if self.path.startswith("scores/") else None
+
+    @property
+    def per_row(self) -> bool:
+        """Whether the first axis is the regions."""
+        return self.axes.startswith("N")
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """One attribute of the root group; `optional` ones are there only for a shard."""
+
+    name: str
+    dtype: str
+    meaning: str
+    optional: bool = False
+
+
+DATASETS: tuple[Dataset, ...] = (
+    Dataset("regions/chrom", "N", TEXT, "chromosome, or the FASTA record"),
+    Dataset("regions/name", "N", TEXT, "name of the BED line or of the FASTA record"),
+    Dataset(
+        "regions/start", "N", "int64", "first base of the window, 0-based, forward strand; FASTA: 0"
+    ),
+    Dataset("regions/end", "N", "int64", "one past its last base, on the forward strand; FASTA: L"),
+    Dataset(
+        "regions/strand",
+        "N",
+        "S1",
+        "`+`, `-` or `.` (none given); sequence and scores run 5'→3' of this strand",
+    ),
+    Dataset(
+        "regions/input_index",
+        "N",
+        "int64",
+        "0-based number of the record in the input; leads back from a row when others were dropped",
+    ),
+    Dataset(
+        "regions/status",
+        "N",
+        "uint8",
+        "bits: 1 has unknown letters, 2 padded at an edge, 4 cropped or padded to length",
+    ),
+    Dataset("sequences", "N L", "uint8", "index into `alphabet`; 255 is an unknown letter"),
+    Dataset("targets", "T", TEXT, "names of the targets"),
+    Dataset(
+        "reference",
+        "N T",
+        "float32",
+        "the model's output for the sequence itself, after reduce and transform",
+    ),
+    Dataset(
+        "scores/delta",
+        "N T A M",
+        SCORE,
+        "mutant minus reference, at the letter mutated to; 0 at the letter that is there, "
+        "NaN where the letter is unknown",
+    ),
+    Dataset(
+        "scores/l2",
+        "N A M",
+        SCORE,
+        "Euclidean norm of `delta` over the targets: the score of the Yuzu paper",
+    ),
+    Dataset(
+        "scores/contribution",
+        "N T M",
+        SCORE,
+        "minus the mean of `delta` over all A letters: importance of the letter that is there "
+        "(TISM paper, eq. 5 and 8)",
+    ),
+    Dataset(
+        "scores/centered",
+        "N T A M",
+        SCORE,
+        "`delta` minus its mean over A (TISM paper, eq. 4; hypothetical scores in TF-MoDISco)",
+    ),
+    Dataset(
+        "scores/prediction",
+        "N T A M",
+        SCORE,
+        "the mutant's own output; the reference's at the letter that is there, NaN where the "
+        "letter is unknown",
+    ),
+)
+
+ATTRIBUTES: tuple[Attribute, ...] = (
+    Attribute("format", "str", "`yuzu`"),
+    Attribute("format_version", "int", "1"),
+    Attribute("yuzu_version", "str", "version of this tool"),
+    Attribute("torch_version", "str", "version of PyTorch"),
+    Attribute("created", "str", "when the run was first started, ISO 8601, UTC"),
+    Attribute("command", "str", "the command line that started it"),
+    Attribute("config", "str", "every setting, as resolved, YAML"),
+    Attribute(
+        "model_sha256",
+        "str",
+        "of the model file, or of all of an ensemble, and of `.npy` extra inputs",
+    ),
+    Attribute("input_sha256", "str", "of the sequences or the regions with their genome"),
+    Attribute("alphabet", "str", "the letters, in the order of the A axis"),
+    Attribute("backend", "str", "the one that was used, never `auto`"),
+    Attribute("device", "str", "what it ran on"),
+    Attribute("precision", "str", "type the model computed in"),
+    Attribute("mutate_start", "int", "first mutated position, 0-based in the window"),
+    Attribute("mutate_end", "int", "one past the last; M is the difference"),
+    Attribute(
+        "verify_max_abs_error",
+        "float",
+        "largest difference from naive over the mutants checked; NaN when none was",
+    ),
+    Attribute(
+        "verify_max_rel_error", "float", "the same, relative to the largest effect; NaN likewise"
+    ),
+    Attribute("n_regions", "int", "rows in this file, N"),
+    Attribute("n_records", "int", "records in the whole input, dropped ones included"),
+    Attribute("record_start", "int", "first input record this file answers for"),
+    Attribute("record_stop", "int", "one past the last; a record without a row here was dropped"),
+    Attribute("batch_size", "int", "input records per batch; 0 where merged shards differ in it"),
+    Attribute("shard_index", "int", "which shard this is, from 1", optional=True),
+    Attribute("shard_count", "int", "of how many", optional=True),
+)
+
+SAVE_NAMES: tuple[str, ...] = tuple(d.saved_name for d in DATASETS if d.saved_name)
+
+
+def datasets_for(save: Sequence[str]) -> tuple[Dataset, ...]:
+    """The datasets of a file that saves these scores, in the order of the table."""
+    return tuple(d for d in DATASETS if d.saved_name is None or d.saved_name in save)
+
+
+def row_shape(dataset: Dataset, sizes: Mapping[str, int]) -> tuple[int, ...]:
+    """Shape of one row (axes after N), or of the whole dataset when it has no N axis."""
+    return tuple(sizes[axis] for axis in dataset.axes.split() if axis != "N")
+
+
+def numpy_dtype(dataset: Dataset, score_dtype: str) -> np.dtype:
+    """Type on disk; text is ``object`` here, since numpy has no variable-length UTF-8."""
+    if dataset.dtype == TEXT:
+        return np.dtype(object)
+    return np.dtype(score_dtype if dataset.dtype == SCORE else dataset.dtype)
+
+
+def row_bytes(dataset: Dataset, sizes: Mapping[str, int], score_dtype: str) -> int:
+    """Bytes of one row before compression; for text a guess of 32."""
+    if dataset.dtype == TEXT:
+        return 32
+    shape = row_shape(dataset, sizes)
+    return int(np.prod(shape, dtype=np.int64)) * numpy_dtype(dataset, score_dtype).itemsize
+
+
+def chunk_rows(dataset: Dataset, sizes: Mapping[str, int], score_dtype: str) -> int:
+    """Regions per chunk: 1, so that chunks move between files untouched; more if rows are small."""
+    size = row_bytes(dataset, sizes, score_dtype)
+    return 1 if size >= SMALL_ROW_BYTES else max(1, SHARED_CHUNK_BYTES // max(1, size))
+
+
+def row_is_chunks(dataset: Dataset, sizes: Mapping[str, int], score_dtype: str) -> bool:
+    """Whether each row is one chunk or several of its own."""
+    plain = dataset.dtype == TEXT or dataset.axes == "N"
+    return not plain and chunk_rows(dataset, sizes, score_dtype) == 1
+
+
+def chunk_shape(
+    dataset: Dataset, sizes: Mapping[str, int], score_dtype: str, n: int
+) -> tuple[int, ...]:
+    """Shape of a chunk in a file of `n` >= 1 rows.
+
+    One region and as many targets as stay near `CHUNK_BYTES`; evenly sized, so that the last chunk
+    of a row is hardly padded.
+    """
+    rows = min(n, chunk_rows(dataset, sizes, score_dtype))
+    shape = row_shape(dataset, sizes)
+    size = row_bytes(dataset, sizes, score_dtype)
+    if rows == 1 and shape and size > CHUNK_BYTES:
+        most = max(1, CHUNK_BYTES * shape[0] // size)
+        pieces = -(-shape[0] // most)
+        shape = (-(-shape[0] // pieces), *shape[1:])
+    return (rows, *shape)
+
+
+def schema_markdown() -> str:
+    """The two tables of the format as Markdown, for the docs and for the test that they agree."""
+    types = {TEXT: "UTF-8", SCORE: "float32 or float16"}
+    lines = ["| dataset | shape | type | meaning |", "|---|---|---|---|"]
+    for d in DATASETS:
+        axes = d.axes.replace(" ", ", ") + ("," if " " not in d.axes else "")
+        lines.append(f"| `/{d.path}` | ({axes}) | {types.get(d.dtype, d.dtype)} | {d.meaning} |")
+    lines += ["", "| attribute of `/` | type | meaning |", "|---|---|---|"]
+    for a in ATTRIBUTES:
+        meaning = f"{a.meaning} (only in a shard)" if a.optional else a.meaning
+        lines.append(f"| `{a.name}` | {a.dtype} | {meaning} |")
+    return "\n".join(lines) + "\n"

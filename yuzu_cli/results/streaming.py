@@ -1,0 +1,245 @@
+"""What every hand-over reads from: a finished result, streamed in batches of rows.
+
+Chooses targets by index or name, makes scores that were not saved from those that were, and knows
+where each position of a window lies on the forward strand. Writes nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from yuzu_cli.alphabet import Alphabet
+from yuzu_cli.errors import OutputError, UsageError
+from yuzu_cli.results.derived import derive, source_of
+from yuzu_cli.results.reader import Result, open_result
+
+HAS_UNKNOWN, PADDED = 1, 2
+_COLUMNS = ("chrom", "start", "end", "name", "strand", "input_index", "status")
+_BATCH_BYTES = 1 << 25
+
+
+@dataclass(frozen=True, slots=True)
+class Regions:
+    """Where the rows lie; one entry a row, small enough to be held whole.
+
+    Attributes
+    ----------
+    chrom, name : ndarray of str, (N,)
+    start, end : ndarray, int64, (N,)
+        The window on the forward strand, 0-based, half-open.
+    minus : ndarray, bool, (N,)
+    strand : ndarray of str, (N,)
+    input_index : ndarray, int64, (N,)
+    status : ndarray, uint8, (N,)
+    """
+
+    chrom: np.ndarray
+    name: np.ndarray
+    start: np.ndarray
+    end: np.ndarray
+    strand: np.ndarray
+    minus: np.ndarray
+    input_index: np.ndarray
+    status: np.ndarray
+
+
+class Source:
+    """A finished result, opened for reading.
+
+    Parameters
+    ----------
+    path : path-like
+        An HDF5 file written by `run` or `merge`.
+
+    Raises
+    ------
+    OutputError
+        When the file is missing, unfinished, damaged or not a result.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.result = open_result(path)
+        self.attrs = self.result.attributes
+        self.letters = self.result.alphabet
+        self.mutate_start, self.mutate_end = self.result.mutated
+        self.n, self.length = self.result.n_regions, self.result.length
+        self.targets = self.result.targets
+        self.saved = self.result.saved
+
+    def close(self) -> None:
+        """Close the file; batches can no longer be read."""
+        self.result.close()
+
+    def __enter__(self) -> Source:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    @cached_property
+    def regions(self) -> Regions:
+        """Coordinates of all rows."""
+        columns = {name: self.result.read(f"regions/{name}") for name in _COLUMNS}
+        columns["strand"] = columns["strand"].astype("U1")
+        return Regions(**columns, minus=columns["strand"] == "-")
+
+    @cached_property
+    def complement(self) -> np.ndarray:
+        """Code of each code's complement, uint8 (256,).
+
+        Raises
+        ------
+        UsageError
+            For an alphabet without complements.
+        """
+        table = Alphabet(self.letters).complement
+        if table is None:
+            raise UsageError(str(self.path), f"alphabet {self.letters} has no complement")
+        return table
+
+    def choose(self, wanted: Sequence[str], *, one: bool = False) -> list[int]:
+        """Indices of targets asked for by name or by index; all of them when none is asked for.
+
+        Parameters
+        ----------
+        wanted : sequence of str
+            Names, or 0-based indices as text: `2`, `0,3,7-9`. What is a name counts as that.
+        one : bool
+            The format takes exactly one target.
+
+        Raises
+        ------
+        UsageError
+            For an unknown target, or when one is needed and it is not clear which.
+        """
+        chosen = list(dict.fromkeys(index for text in wanted for index in self._target(text)))
+        chosen = chosen or list(range(len(self.targets)))
+        if one and len(chosen) != 1:
+            raise UsageError(
+                "--target",
+                f"this format holds one target and {len(chosen)} are in question",
+                f"choose one of: {_some(self.targets)}",
+            )
+        return chosen
+
+    def _target(self, text: str) -> list[int]:
+        if text in self.targets:
+            return [self.targets.index(text)]
+        parts = [re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip()) for part in text.split(",")]
+        ranges = [(int(p[1]), int(p[2] or p[1])) for p in parts if p]
+        fit = all(first <= last < len(self.targets) for first, last in ranges)
+        if fit and all(parts):
+            return [index for first, last in ranges for index in range(first, last + 1)]
+        raise UsageError(
+            "--target",
+            f"no target {text!r} in {self.path}",
+            f"there are 0 to {len(self.targets) - 1}: {_some(self.targets)}",
+        )
+
+    def need(self, statistic: str) -> str:
+        """Name of the saved score that `statistic` is made from.
+
+        Raises
+        ------
+        OutputError
+            When it can be made from none of them.
+        """
+        have = source_of(statistic, self.saved)
+        if have is None:
+            raise OutputError(
+                str(self.path),
+                f"{statistic} is needed here, and {', '.join(self.saved) or 'no score'} was saved",
+                "run again with --scores delta",
+            )
+        return have
+
+    def dtype(self, statistic: str) -> np.dtype:
+        """Type a saved score is stored in: float32 or float16."""
+        return self.result.file[f"scores/{statistic}"].dtype
+
+    def sequences(self, rows: slice) -> np.ndarray:
+        """Letters of whole windows, uint8 (B, L), in each row's own strand."""
+        return self.result.read("sequences", rows)
+
+    def reference(self, rows: slice, targets: Sequence[int]) -> np.ndarray:
+        """Outputs for the sequences themselves, float32 (B, T)."""
+        return self.result.read("reference", rows)[:, list(targets)]
+
+    def scores(self, statistic: str, rows: slice, targets: Sequence[int]) -> np.ndarray:
+        """One statistic, saved or derived, float32, in each row's own strand.
+
+        Returns
+        -------
+        ndarray
+            (B, T, A, M); (B, T, M) for contribution; (B, A, M) over all targets for l2.
+        """
+        have = self.need(statistic)
+        if "l2" in (statistic, have):
+            targets = range(len(self.targets))
+        if have == "l2":
+            values = self.result.read("scores/l2", rows)
+        else:
+            values = _take(self.result, f"scores/{have}", rows, targets)
+        codes = self.sequences(rows)[:, self.mutate_start : self.mutate_end]
+        return derive(statistic, have, values, codes, self.reference(rows, targets))
+
+    def batches(self, n_targets: int = 1) -> Iterator[slice]:
+        """Slices over all rows, each small enough that its scores take some 32 MiB."""
+        row = 4 * max(1, n_targets) * len(self.letters) * (self.mutate_end - self.mutate_start)
+        step = max(1, _BATCH_BYTES // max(1, row))
+        for start in range(0, self.n, step):
+            yield slice(start, min(start + step, self.n))
+
+    def mutated(self, rows: slice) -> tuple[np.ndarray, np.ndarray]:
+        """Start and end of the mutated range of each row on the forward strand, int64 (B,)."""
+        where = self.regions
+        start, end, minus = where.start[rows], where.end[rows], where.minus[rows]
+        first = np.where(minus, end - self.mutate_end, start + self.mutate_start)
+        return first, first + (self.mutate_end - self.mutate_start)
+
+    def forward(self, values: np.ndarray, rows: slice, letters: int | None = None) -> np.ndarray:
+        """Turn the minus-strand rows of an array round: last axis flipped, letters complemented.
+
+        Parameters
+        ----------
+        values : ndarray, (B, ..., M or L)
+        rows : slice
+            The rows it holds.
+        letters : int or None
+            Which axis counts letters of the alphabet, when one does.
+        """
+        minus = np.flatnonzero(self.regions.minus[rows])
+        if not len(minus):
+            return values
+        turned = values[minus][..., ::-1]
+        if letters is not None:
+            turned = np.take(turned, self.complement[: len(self.letters)], axis=letters)
+        values = values.copy()
+        values[minus] = turned
+        return values
+
+
+def _take(result: Result, path: str, rows: slice, targets: Sequence[int]) -> np.ndarray:
+    """Some targets of some rows, in the order asked for.
+
+    A slice where it can be, for h5py reads slices far faster than lists, and lists only sorted.
+    """
+    order = sorted(targets)
+    if order[-1] - order[0] + 1 == len(order):
+        values = result.read(path, rows, slice(order[0], order[-1] + 1))
+    else:
+        values = result.read(path, rows, order)
+    if order == list(targets):
+        return values
+    return values[:, [order.index(target) for target in targets]]
+
+
+def _some(names: Sequence[str], most: int = 8) -> str:
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")

@@ -1,0 +1,223 @@
+"""What a whole result amounts to: how large effects are, where in the window, in which regions.
+
+One pass over the scores in memory that does not grow with the number of regions. Numpy only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from yuzu_cli.alphabet import UNKNOWN
+from yuzu_cli.results.derived import source_of
+from yuzu_cli.results.streaming import Source
+
+#: Edges of the bins of |effect|, eight to a factor of ten; smaller ones count into the first.
+EDGES = np.logspace(-12, 6, 18 * 8 + 1)
+_TARGETS_AT_ONCE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Strongest:
+    """The largest effect of one substitution in one region.
+
+    Attributes
+    ----------
+    row, target : int
+    position : int
+        Index into the mutated range.
+    letter : int
+        The letter mutated to; -1 when only contributions were saved.
+    effect : float
+    """
+
+    row: int
+    target: int
+    position: int
+    letter: int
+    effect: float
+
+
+@dataclass(slots=True)
+class Summary:
+    """Figures of a result.
+
+    Attributes
+    ----------
+    kind : str
+        What was counted: `delta`, `l2` or `contribution`.
+    targets : list of str
+    loss, gain : ndarray, int64, (T, bins of EDGES)
+        How many substitutions lower or raise the output by how much.
+    lowest, highest : ndarray, float64, (T,)
+    count : ndarray, int64, (T,)
+        Substitutions of a known letter.
+    profile : ndarray, float64, (T, M)
+        Mean size of an effect at each mutated position.
+    reference_mean, reference_sd : ndarray, float64, (T,)
+    top : list of Strongest
+        One a region, the strongest first; of windows whose strongest base is the same, one.
+    status : dict
+        Rows with unknown letters, padded, resized.
+    """
+
+    kind: str
+    targets: list[str]
+    loss: np.ndarray
+    gain: np.ndarray
+    lowest: np.ndarray
+    highest: np.ndarray
+    count: np.ndarray
+    profile: np.ndarray
+    reference_mean: np.ndarray
+    reference_sd: np.ndarray
+    top: list[Strongest] = field(default_factory=list)
+    status: dict[str, int] = field(default_factory=dict)
+
+    def quantile(self, target: int, q: float) -> float:
+        """Size of effect that a share `q` of substitutions does not exceed, to a few per cent."""
+        bins = self.loss[target] + self.gain[target]
+        total = np.cumsum(bins)
+        rank = q * self.count[target] - (self.count[target] - total[-1])
+        if rank <= 0 or not total[-1]:
+            return 0.0
+        at = int(np.searchsorted(total, rank))
+        # Within its bin as if sizes were spread evenly over the logarithm.
+        share = (rank - (total[at] - bins[at])) / bins[at]
+        return float(EDGES[at] * (EDGES[at + 1] / EDGES[at]) ** share)
+
+
+def summarise(source: Source, top: int = 5) -> Summary:
+    """Go through all rows once.
+
+    Parameters
+    ----------
+    source : Source
+    top : int
+        How many regions to name.
+
+    Raises
+    ------
+    OutputError
+        When the result cannot be read, or holds no scores.
+    """
+    kind = _kind(source)
+    names = source.targets if kind != "l2" else ["l2"]
+    counts = np.zeros((len(names), len(EDGES) - 1), np.int64)
+    width = source.mutate_end - source.mutate_start
+    out = Summary(
+        kind=kind,
+        targets=names,
+        loss=counts,
+        gain=counts.copy(),
+        lowest=np.zeros(len(names)),
+        highest=np.zeros(len(names)),
+        count=np.zeros(len(names), np.int64),
+        profile=np.zeros((len(names), width)),
+        reference_mean=np.full(len(source.targets), np.nan),
+        reference_sd=np.full(len(source.targets), np.nan),
+        status=_status(source),
+    )
+    _reference(source, out)
+    seen = np.zeros(width, np.int64)
+    for part in source.batches(min(_TARGETS_AT_ONCE, len(names))):
+        codes = source.sequences(part)[:, source.mutate_start : source.mutate_end]
+        seen += (codes != UNKNOWN).sum(axis=0)
+        best: list[Strongest | None] = [None] * len(codes)
+        for first in range(0, len(names), _TARGETS_AT_ONCE):
+            block = list(range(first, min(first + _TARGETS_AT_ONCE, len(names))))
+            values = _values(source, kind, part, block)
+            _count(out, block, values, codes, len(source.letters))
+            _best(best, values, part.start, first)
+        every = [*out.top, *(found for found in best if found is not None)]
+        out.top = _distinct(source, sorted(every, key=lambda found: -abs(found.effect)), top)
+    others = 1 if kind == "contribution" else len(source.letters) - 1
+    out.profile /= np.maximum(seen * others, 1)
+    return out
+
+
+def _kind(source: Source) -> str:
+    if source_of("delta", source.saved):
+        return "delta"
+    return "contribution" if "contribution" in source.saved else source.need("l2")
+
+
+def _values(source: Source, kind: str, part: slice, block: list[int]) -> np.ndarray:
+    """(B, T, A, M), or (B, T, 1, M) for contributions; a copy, NaN where the letter is unknown."""
+    values = source.scores(kind, part, block)
+    if kind == "l2":
+        return values[:, None]
+    return values[:, :, None] if kind == "contribution" else values
+
+
+def _count(
+    out: Summary, block: list[int], values: np.ndarray, codes: np.ndarray, letters: int
+) -> None:
+    known = (codes != UNKNOWN)[:, None, :]
+    if values.shape[2] == letters:
+        known = known & (codes[:, None, :] != np.arange(letters)[None, :, None])
+    for at, target in enumerate(block):
+        effects = values[:, at]
+        out.profile[target] += np.where(known, np.abs(effects), 0).sum(axis=(0, 1))
+        effects = effects[known]
+        out.count[target] += len(effects)
+        out.lowest[target] = min(out.lowest[target], effects.min(initial=0.0))
+        out.highest[target] = max(out.highest[target], effects.max(initial=0.0))
+        for table, part in ((out.loss, -effects[effects < 0]), (out.gain, effects[effects > 0])):
+            inside = np.clip(part, EDGES[0], EDGES[-1])
+            table[target] += np.histogram(inside, EDGES)[0]
+
+
+def _best(best: list[Strongest | None], values: np.ndarray, start: int, first: int) -> None:
+    size = np.nan_to_num(np.abs(values)).reshape(len(values), -1)
+    if not size.shape[1]:
+        return
+    for i, at in enumerate(size.argmax(axis=1).tolist()):
+        target, letter, position = (int(k) for k in np.unravel_index(at, values.shape[1:]))
+        effect, old = float(np.nan_to_num(values[i, target, letter, position])), best[i]
+        if old is None or abs(effect) > abs(old.effect):
+            letter = letter if values.shape[2] > 1 else -1
+            best[i] = Strongest(start + i, first + target, position, letter, effect)
+
+
+def _distinct(source: Source, found: list[Strongest], most: int) -> list[Strongest]:
+    """The first few that are not at the same base as one before."""
+    where = source.regions
+    seen: set[tuple[str, int]] = set()
+    kept: list[Strongest] = []
+    for one in found:
+        if len(kept) == most:
+            break
+        position = source.mutate_start + one.position
+        minus = where.minus[one.row]
+        base = where.end[one.row] - 1 - position if minus else where.start[one.row] + position
+        place = (where.chrom[one.row], int(base))
+        if place not in seen:
+            seen.add(place)
+            kept.append(one)
+    return kept
+
+
+def _reference(source: Source, out: Summary) -> None:
+    if not source.n:
+        return
+    total = np.zeros(len(source.targets))
+    square = np.zeros(len(source.targets))
+    every = list(range(len(source.targets)))
+    # About the first row, so that large outputs that differ little lose no digits.
+    about = source.reference(slice(0, 1), every)[0].astype(np.float64)
+    for start in range(0, source.n, 4096):
+        rows = slice(start, min(start + 4096, source.n))
+        values = source.reference(rows, every).astype(np.float64) - about
+        total += values.sum(axis=0)
+        square += np.square(values).sum(axis=0)
+    mean = total / source.n
+    out.reference_mean = mean + about
+    out.reference_sd = np.sqrt(np.maximum(square / source.n - np.square(mean), 0))
+
+
+def _status(source: Source) -> dict[str, int]:
+    status = source.regions.status
+    names = ("with unknown letters", "padded at a chromosome's end", "cropped or padded to length")
+    return {name: int(((status >> bit) & 1).sum()) for bit, name in enumerate(names)}

@@ -1,0 +1,256 @@
+"""`OUT.h5.part/`, the folder beside an output: who may use it, what is in it, how it goes.
+
+Also whether a file may be put at the path itself. Deletes only files that this tool named, so that
+a folder of somebody else's survives a mistake.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from yuzu_cli.errors import OutputError
+from yuzu_cli.files import disk_errors, remove, size_text, sync_folder, token
+from yuzu_cli.results.schema import MANIFEST, UNFINISHED
+from yuzu_cli.runs.existing import finished_by, is_output, may_be_of
+from yuzu_cli.runs.identity import Manifest, differences, identity
+from yuzu_cli.runs.lock import LOCK
+from yuzu_cli.runs.run_info import RunInfo
+from yuzu_cli.runs.segments import log_files
+
+#: Seconds between two looks at a run that is waited for.
+WAIT = 1.0
+
+_log = logging.getLogger(__name__)
+
+
+class PartFolder:
+    """The folder; whoever calls a method that changes something holds its lock."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.force = False
+
+    @classmethod
+    def make(cls, target: Path) -> PartFolder:
+        """The folder for an output, created if need be.
+
+        Raises
+        ------
+        OutputError
+            When it cannot be, or is somebody else's.
+        """
+        if not target.parent.is_dir():
+            what = "there is no such folder"
+            raise OutputError(
+                os.fspath(target.parent), what, "create it, or mend the output's path"
+            )
+        part = cls(target.with_name(target.name + UNFINISHED))
+        names: list[str] = []
+        with disk_errors(part.path):
+            with suppress(FileExistsError):
+                os.mkdir(part.path)
+            sync_folder(target.parent)
+            with suppress(FileNotFoundError):  # a run that ends just now has removed it
+                names = os.listdir(part.path)
+        strange = [name for name in names if not _is_ours(name)]
+        if strange:
+            what = f"holds files that are not yuzu's ({strange[0]})"
+            raise OutputError(os.fspath(part.path), what, "move it away")
+        return part
+
+    def manifest(self, tolerant: bool = False) -> Manifest | None:
+        """What is recorded here; None for nothing, or (if tolerant) nothing readable."""
+        try:
+            return Manifest.load(self.path)
+        except OutputError:
+            if tolerant:
+                return None
+            raise
+
+    def patience(self, info: RunInfo) -> Callable[[OutputError], None]:
+        """For `Lock`: wait while the run that holds it does just what `info` asks for."""
+        told = False
+
+        def held(error: OutputError) -> None:
+            nonlocal told
+            found = self.manifest(tolerant=True)
+            if found is not None and differences(identity(info), identity(found.info)):
+                raise error
+            if not told:
+                _log.warning("%s: %s; waiting for it to end", error.where, error.what)
+                told = True
+            time.sleep(WAIT)
+
+        return held
+
+    def take_over(
+        self, found: Manifest | None, info: RunInfo, *, resume: bool, force: bool
+    ) -> Manifest:
+        """Continue what is here, or begin anew.
+
+        Raises
+        ------
+        OutputError
+            When it is of other settings, and neither `force` nor `resume` = False allows to drop
+            it.
+        """
+        self.force = force
+        if found is not None and resume:
+            changed = differences(identity(info), identity(found.info))
+            if not changed:
+                self.tidy()
+                return found
+            if not force:
+                what = f"the unfinished run here had other settings: {'; '.join(changed[:3])}"
+                if len(changed) > 3:
+                    what += f"; and {len(changed) - 3} more"
+                hint = "use the same settings to continue, or --no-resume to start again"
+                raise OutputError(os.fspath(self.path), what, hint)
+        # The manifest first: from here on no log of the old run is anybody's.
+        manifest = Manifest(token(), info)
+        manifest.save(self.path)
+        for path in log_files(self.path):
+            remove(path)
+        self.tidy()
+        return manifest
+
+    def tidy(self) -> None:
+        """Delete what an interrupted process was in the middle of making."""
+        for path in self.path.glob("*.tmp"):
+            remove(path)
+
+    def clear(self) -> None:
+        """Delete all of it but the lock; the manifest last, so that this can be interrupted."""
+        self.tidy()
+        for path in log_files(self.path):
+            remove(path)
+        remove(self.path / MANIFEST)
+
+    def remove_if_empty(self) -> None:
+        """Delete the folder if nothing is left in it."""
+        with suppress(OSError):
+            self.path.rmdir()
+
+
+def _is_ours(name: str) -> bool:
+    return name in (MANIFEST, LOCK) or name.endswith(".tmp") or name.startswith("batches-")
+
+
+def check_target(path: Path, force: bool, inputs: Sequence[str | os.PathLike[str]] = ()) -> None:
+    """Whether a file may be put at `path`.
+
+    Raises
+    ------
+    OutputError
+        When something is there that must stay, or may only go by `force`.
+    """
+    shown = os.fspath(path)
+    if not path.exists():
+        return
+    for other in inputs:
+        if os.path.exists(other) and os.path.samefile(path, other):
+            raise OutputError(shown, "is an input of this run", "take another output")
+    if not path.is_file():
+        raise OutputError(shown, "is not a regular file", "take another output")
+    if not is_output(path):
+        what = "exists and is not an output of yuzu, so it is not replaced"
+        raise OutputError(shown, what, "take another output, or move that file away")
+    if not force:
+        raise OutputError(shown, "exists", "use --force to replace it")
+
+
+def preflight(
+    path: str | os.PathLike[str],
+    *,
+    force: bool = False,
+    inputs: Sequence[str | os.PathLike[str]] = (),
+    accept: str | None = None,
+) -> None:
+    """Whether a run to `path` could begin, asked before long work; `OutputRun.open` asks again.
+
+    Parameters
+    ----------
+    path : path
+    force : bool
+    inputs : sequence of paths
+        As `OutputRun.open` takes them.
+    accept : str, optional
+        Settings as YAML. A finished output that may be of these is no obstacle.
+
+    Raises
+    ------
+    OutputError
+        When the folder is missing or may not be written to, or the path is taken.
+    """
+    target = Path(os.path.realpath(path))
+    _check_folder(target.parent)
+    part = PartFolder(target.with_name(target.name + UNFINISHED))
+    found = part.manifest(tolerant=True)
+    if found is not None and finished_by(target, found.info):
+        return
+    if accept is None or not may_be_of(target, accept):
+        check_target(target, force, inputs)
+
+
+def _check_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        what = "there is no such folder"
+        raise OutputError(os.fspath(folder), what, "create it, or mend the output's path")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(os.fspath(folder), "may not be written to", "take another output")
+
+
+def check_room(path: Path, needed: int) -> None:
+    """Whether the disk has room for the finished file: better now than after an hour of copying.
+
+    Raises
+    ------
+    OutputError
+        When it has not.
+    """
+    free = shutil.disk_usage(path.parent).free
+    if free < needed:
+        what = f"the finished file needs {size_text(needed)} more, {size_text(free)} are free"
+        hint = "free some space, then run the same command to continue"
+        raise OutputError(os.fspath(path), what, hint)
+
+
+def shortage(path: str | os.PathLike[str], info: RunInfo) -> str:
+    """What to tell a user whose disk may be too small for a run; empty when it is not.
+
+    At the end the finished batches and the file made of them are both there.
+    """
+    target = Path(os.path.realpath(path))
+    free, needed = shutil.disk_usage(target.parent).free, 2 * info.disk_bytes()
+    there = sum(p.stat().st_size for p in log_files(target.with_name(target.name + UNFINISHED)))
+    if needed - there <= free:
+        return ""
+    return (
+        f"{target.parent}: the run needs up to {size_text(needed)} before it ends (the result of "
+        f"{size_text(info.disk_bytes())} is written twice; compression makes it less), and "
+        f"{size_text(free)} are free"
+    )
+
+
+def publish(temporary: Path, path: Path, force: bool) -> None:
+    """Move the finished, synced file to its path.
+
+    Raises
+    ------
+    OutputError
+        When a file came to be there meanwhile and may not be replaced.
+    """
+    try:
+        check_target(path, force)
+        with disk_errors(path):
+            os.replace(temporary, path)
+            sync_folder(path.parent)
+    except BaseException:
+        remove(temporary)
+        raise

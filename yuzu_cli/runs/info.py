@@ -1,0 +1,109 @@
+"""What a file is, in plain values fit for JSON: an output, a plan, or work in progress.
+
+Looks at facts and sizes, never at scores.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from yuzu_cli.results.hdf5 import attributes_of, open_hdf5
+from yuzu_cli.results.reader import Result, open_result
+from yuzu_cli.results.schema import FORMAT, MANIFEST, TEXT, UNFINISHED, datasets_for
+from yuzu_cli.runs.identity import Manifest
+from yuzu_cli.runs.segments import scan
+
+
+def info(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What is in an output, a plan, or an unfinished run, as plain values fit for JSON.
+
+    Parameters
+    ----------
+    path : path
+        A file, or the `.part` folder of an unfinished run.
+
+    Returns
+    -------
+    dict
+        ``kind`` is ``output``, ``plan`` or ``unfinished``; NaN is None.
+
+    Raises
+    ------
+    OutputError
+        When it is none of these.
+    """
+    path = Path(path)
+    if (path / MANIFEST).exists():
+        return _info_unfinished(path)
+    if not path.exists() and (path.with_name(path.name + UNFINISHED) / MANIFEST).exists():
+        return _info_unfinished(path.with_name(path.name + UNFINISHED))
+    with open_hdf5(path) as file:
+        kind = file.attrs.get("format")
+        if isinstance(kind, str) and kind.startswith(FORMAT) and kind != FORMAT:
+            attributes = _without_nan(attributes_of(file))
+            size = path.stat().st_size
+            return {"kind": "plan", "path": os.fspath(path), "bytes": size} | attributes
+    with open_result(path) as result:
+        return _info_output(result)
+
+
+def _info_output(result: Result) -> dict[str, Any]:
+    names = ("has_unknown", "padded", "resized")
+    counts = dict.fromkeys(names, 0)
+    for start in range(0, result.n_regions, 1 << 20):
+        status = result.read("regions/status", slice(start, start + (1 << 20)))
+        for bit, name in enumerate(names):
+            counts[name] += int(np.count_nonzero(status & (1 << bit)))
+    datasets = {}
+    for dataset in datasets_for(result.saved):
+        data = result.file[dataset.path]
+        dtype = "utf-8" if dataset.dtype == TEXT else str(data.dtype)
+        datasets["/" + dataset.path] = {
+            "axes": dataset.axes,
+            "shape": list(data.shape),
+            "dtype": dtype,
+            "compression": data.compression or "none",
+            "chunk": list(data.chunks) if data.chunks else None,
+            "stored_bytes": data.id.get_storage_size(),
+            "linked": bool(data.is_virtual),
+        }
+    attributes = _without_nan(result.attributes)
+    answered = attributes["record_stop"] - attributes["record_start"]
+    return {
+        "kind": "output",
+        "path": os.fspath(result.path),
+        "bytes": result.path.stat().st_size,
+        **attributes,
+        "length": result.length,
+        "targets": result.targets,
+        "scores": list(result.saved),
+        "dropped": answered - result.n_regions,
+        "status": counts,
+        "datasets": datasets,
+    }
+
+
+def _info_unfinished(part: Path) -> dict[str, Any]:
+    manifest = Manifest.load(part)
+    assert manifest is not None
+    run, done = manifest.info, scan(part, manifest.run_id, verify=False)
+    facts = _without_nan(run.attributes(sum(entry.rows for entry in done.values())))
+    return {
+        "kind": "unfinished",
+        "path": os.fspath(part),
+        "batches": len(run.batches),
+        "batches_done": len(done),
+        **facts,
+        "length": run.length,
+        "targets": list(run.targets),
+        "scores": list(run.save),
+    }
+
+
+def _without_nan(values: dict[str, Any]) -> dict[str, Any]:
+    return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in values.items()}

@@ -1,0 +1,241 @@
+"""One run per output: a lock file with a heartbeat, without trusting file locks of the file system.
+
+The lock spares users two runs doing the same work; it is not what keeps results right (see
+`segments`: even two runs at once do no harm). A lock whose owner is gone is taken over: at once if
+it was on this machine, and else when its heartbeat has stood still. Clocks of machines are never
+compared.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from yuzu_cli.errors import OutputError
+from yuzu_cli.files import disk_errors, remove, token, write_all
+
+LOCK = "lock"
+#: Seconds between heartbeats, and without one until an owner on another machine counts as gone.
+HEARTBEAT = 10.0
+TIMEOUT = 60.0
+
+_log = logging.getLogger(__name__)
+
+
+def _read_text(path: str) -> str:
+    try:
+        with open(path) as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def _machine() -> str:
+    """This boot of this machine, and the set of process numbers seen (containers have theirs)."""
+    boot = _read_text("/proc/sys/kernel/random/boot_id").strip()
+    try:
+        space = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        space = ""
+    return f"{boot} {space}"
+
+
+def _started(pid: int) -> str | None:
+    """When a process of this machine was started, as a token; None when it is gone."""
+    stat = _read_text(f"/proc/{pid}/stat")
+    if stat:
+        rest = stat.rpartition(")")[2].split()
+        return None if rest[0] in "ZX" else rest[19]
+    if os.path.exists("/proc/self/stat"):
+        return None
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except OSError:
+        return ""
+    return ""
+
+
+class Lock:
+    """Held from construction until `release`; `lost` tells when another run has taken it over.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the lock file goes.
+    heartbeat, timeout : float
+        Seconds.
+    held : function of an OutputError, optional
+        Called when a live run holds the lock. It raises the error, as it does by default, or sleeps
+        a little and returns: then the lock is asked for again.
+
+    Raises
+    ------
+    OutputError
+        When a live run holds it.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        heartbeat: float | None = None,
+        timeout: float | None = None,
+        held: Callable[[OutputError], None] | None = None,
+    ) -> None:
+        self._path = folder / LOCK
+        self._heartbeat = HEARTBEAT if heartbeat is None else heartbeat
+        self._timeout = TIMEOUT if timeout is None else timeout
+        self._held = held or _refuse
+        self._token = token()
+        self._stop = threading.Event()
+        self._lost = threading.Event()
+        with disk_errors(self._path):
+            while not self._create():
+                self._wait_until_stale()
+                # The run before may have removed the folder with its lock, or be just about to.
+                with suppress(FileExistsError):
+                    os.mkdir(folder)
+        self._thread = threading.Thread(target=self._beat, name="yuzu-lock", daemon=True)
+        self._thread.start()
+
+    @property
+    def lost(self) -> bool:
+        """Whether another run has taken over, thinking this one gone; as of the last heartbeat."""
+        return self._lost.is_set()
+
+    def still_ours(self) -> bool:
+        """Whether the lock is ours at this moment."""
+        if not self._lost.is_set() and not self._ours():
+            self._lost.set()
+        return not self._lost.is_set()
+
+    def release(self) -> None:
+        """Stop the heartbeat and remove the lock, if it is still ours."""
+        self._stop.set()
+        self._thread.join()
+        os.close(self._fd)
+        if self._ours():
+            with suppress(OSError):
+                os.unlink(self._path)
+
+    def _create(self) -> bool:
+        """Put our lock there, whole, unless there is one."""
+        pid = os.getpid()
+        owner = {"host": socket.gethostname(), "machine": _machine(), "pid": pid}
+        owner |= {"started": _started(pid), "token": self._token}
+        aside = self._path.with_name(f"{LOCK}.{self._token}.tmp")
+        try:
+            self._fd = os.open(aside, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        except FileNotFoundError:
+            return False
+        created = False
+        try:
+            write_all(self._fd, _counter(0) + json.dumps(owner).encode())
+            os.fsync(self._fd)
+            created = self._put(aside)
+        finally:
+            remove(aside)
+            if not created:
+                os.close(self._fd)
+        return created
+
+    def _put(self, aside: Path) -> bool:
+        try:
+            os.link(aside, self._path)
+        except OSError as error:
+            # A file server whose first answer got lost reports our own link as in the way.
+            if os.fstat(self._fd).st_nlink == 2:
+                return True
+            if isinstance(error, FileExistsError | FileNotFoundError):
+                return False
+            # No hard links on this file system: nearly as good, if nobody comes at the same moment.
+            if self._path.exists():
+                return False
+            os.rename(aside, self._path)
+        return True
+
+    def _wait_until_stale(self) -> None:
+        """Return when it is time to ask for the lock again; `held` is told of a live owner."""
+        first = self._read()
+        if first is None:
+            return
+        deadline = time.monotonic() + self._timeout
+        owner = _owner(first)
+        if owner.get("machine") == _machine():
+            if _started(owner["pid"]) == owner["started"]:
+                self._held(self._by(owner))
+            else:
+                self._break(first)
+            return
+        _log.info("%s: waiting to see whether the run on %s is alive", self._path, owner["host"])
+        while time.monotonic() < deadline:
+            time.sleep(min(1.0, self._heartbeat / 4))
+            now = self._read()
+            if now is None:
+                return
+            if now != first:
+                self._held(self._by(_owner(now)))
+                return
+        self._break(first)
+
+    def _by(self, owner: dict[str, Any]) -> OutputError:
+        what = f"another run writes here (process {owner['pid']} on {owner['host']})"
+        hint = "wait for it, stop it, or take another output"
+        return OutputError(os.fspath(self._path.parent), what, hint)
+
+    def _break(self, judged: bytes | None) -> None:
+        """Remove the lock that was judged stale, and not one that came in its place meanwhile."""
+        aside = self._path.with_name(f"{LOCK}.{self._token}.tmp")
+        with suppress(FileNotFoundError):
+            if self._read() != judged:
+                return
+            os.rename(self._path, aside)
+            os.unlink(aside)
+
+    def _read(self) -> bytes | None:
+        try:
+            return self._path.read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def _ours(self) -> bool:
+        with suppress(OSError):
+            return _owner(self._read())["token"] == self._token
+        return True
+
+    def _beat(self) -> None:
+        count = 0
+        while not self._stop.wait(self._heartbeat):
+            count += 1
+            # Through our own handle: after a take-over this goes to a file without a name.
+            with suppress(OSError):
+                os.pwrite(self._fd, _counter(count), 0)
+                os.fsync(self._fd)
+            if not self.still_ours():
+                return
+
+
+def _refuse(error: OutputError) -> None:
+    raise error
+
+
+def _counter(count: int) -> bytes:
+    return b"%020d\n" % count
+
+
+def _owner(content: bytes | None) -> dict[str, Any]:
+    """What a lock file says; an unreadable one has an unknown owner, to be waited for."""
+    unknown = {"host": "an unknown machine", "pid": 0, "machine": "", "started": "", "token": ""}
+    try:
+        return unknown | json.loads((content or b"").partition(b"\n")[2])
+    except ValueError:
+        return unknown

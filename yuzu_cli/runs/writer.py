@@ -1,0 +1,299 @@
+"""Writing a run: batches safe on disk as they come, the file at its path only when whole.
+
+Work in progress lives in `OUT.h5.part/`: a manifest that says whose it is, a lock, and logs of
+finished batches. Compressing and writing happen in a thread, so that the next batch computes
+meanwhile; what goes wrong there is raised at the next call. No torch, and no idea of what a score
+is.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from yuzu_cli.errors import OutputError
+from yuzu_cli.files import token
+from yuzu_cli.runs.compression import Codec
+from yuzu_cli.runs.encoding import Rows, assemble, check_rows, encode_batch
+from yuzu_cli.runs.existing import finished_by, same_run
+from yuzu_cli.runs.folder import PartFolder, check_room, check_target, preflight, publish
+from yuzu_cli.runs.identity import Manifest
+from yuzu_cli.runs.lock import Lock
+from yuzu_cli.runs.run_info import RunInfo
+from yuzu_cli.runs.segments import Entry, SegmentWriter, scan
+
+__all__ = ["OutputRun", "RunInfo", "preflight"]
+
+#: Batches waiting to be written; more would only hold memory.
+QUEUE = 2
+
+
+def _threads() -> int:
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, min(8, (cpus or 1) // 2))
+
+
+class _StoppedError(Exception):
+    """Putting the file together was given up because it was asked to be."""
+
+
+class OutputRun:
+    """One run writing one file: made by `open`, used from one thread, closed by `close`.
+
+    Attributes
+    ----------
+    path : Path
+        Where the finished file will stand.
+    info : RunInfo
+        As recorded when the run was first started: on a continued one, its `batch_size` counts, not
+        the one asked for now.
+    finished : bool
+        The file is at its path; nothing is left to do.
+    """
+
+    def __init__(self, path: Path, part: PartFolder, lock: Lock, manifest: Manifest) -> None:
+        self.path, self.finished = path, False
+        self._part, self._lock, self._manifest = part, lock, manifest
+        self._entries: dict[int, Entry] = scan(part.path, manifest.run_id)
+        self._codec = Codec.parse(manifest.info.compression)
+        self._pool = ThreadPoolExecutor(_threads(), thread_name_prefix="yuzu-compress")
+        self._log = SegmentWriter(part.path, manifest.run_id)
+        self._queue: queue.Queue[tuple[int, dict[str, Any]] | None] = queue.Queue(QUEUE)
+        self._failure: BaseException | None = None
+        self._accepted: set[int] = set()
+        self._closed = False
+        self._thread = threading.Thread(target=self._write_loop, name="yuzu-writer", daemon=True)
+        self._thread.start()
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        info: RunInfo,
+        *,
+        resume: bool = True,
+        force: bool = False,
+        inputs: Sequence[str | os.PathLike[str]] = (),
+        accept: bool = False,
+        wait: bool = False,
+    ) -> OutputRun:
+        """Begin a run, or continue the same run after it was interrupted.
+
+        Parameters
+        ----------
+        path : path
+            Of the finished file.
+        info : RunInfo
+        resume : bool
+            False throws away work in progress.
+        force : bool
+            A finished output at `path` may be replaced, and so may work in progress of other
+            settings.
+        inputs : sequence of paths
+            Files that must never be replaced.
+        accept : bool
+            A finished output of the same settings is this run's own, with nothing left to do.
+        wait : bool
+            Wait for a live run of the same settings to end, rather than be refused.
+
+        Raises
+        ------
+        OutputError
+            When there is a finished output (and no `force`), something that is not one (whatever
+            `force`), work in progress of other settings, or a live run.
+        """
+        target = Path(os.path.realpath(path))
+        part = PartFolder.make(target)
+        lock = Lock(part.path, held=part.patience(info) if wait else None)
+        try:
+            found = part.manifest(tolerant=not resume or force)
+            if found is None and accept and resume and not force:
+                same = same_run(target, info)
+                found = Manifest(token(), same) if same else None
+            if found is not None and finished_by(target, found.info):
+                part.clear()
+                run = cls(target, part, lock, found)
+                run.finished = True
+                return run
+            check_target(target, force, inputs)
+            manifest = part.take_over(found, info, resume=resume, force=force)
+            return cls(target, part, lock, manifest)
+        except BaseException:
+            part.tidy()
+            lock.release()
+            part.remove_if_empty()
+            raise
+
+    @property
+    def info(self) -> RunInfo:
+        """The run as recorded."""
+        return self._manifest.info
+
+    @property
+    def batch_size(self) -> int:
+        """Input records per batch, as recorded when the run was first started."""
+        return self.info.batch_size
+
+    @property
+    def done(self) -> frozenset[int]:
+        """Numbers of the batches that are safe on disk."""
+        return frozenset(self.info.batches if self.finished else self._entries.copy())
+
+    @property
+    def n_done(self) -> int:
+        """How many batches are safe on disk."""
+        return len(self.info.batches) if self.finished else len(self._entries)
+
+    def pending(self) -> Iterator[tuple[int, int, int]]:
+        """What remains to be computed: (batch, first record, one past the last), in order."""
+        for batch in self.info.batches:
+            if not self.finished and batch not in self._entries and batch not in self._accepted:
+                yield batch, *self.info.batch_records(batch)
+
+    def record_verify(self, max_abs_error: float, max_rel_error: float) -> None:
+        """Record the errors measured against naive; durable, and kept when the run is continued."""
+        self._manifest = self._manifest.with_verify(max_abs_error, max_rel_error)
+        self._manifest.save(self._part.path)
+
+    def write(self, batch: int, rows: Rows) -> None:
+        """Hand over one batch; its arrays must not be changed afterwards.
+
+        Parameters
+        ----------
+        batch : int
+            One of `info.batches`.
+        rows : mapping
+            Dataset path -> values, the rows of the batch along the first axis, by rising
+            `regions/input_index`; text as a sequence of str. May be empty when every record was
+            dropped.
+
+        Raises
+        ------
+        OutputError
+            When this or an earlier batch could not be written.
+        ValueError
+            When the rows are not what the file needs: a mistake of the caller.
+        """
+        if not self._thread.is_alive():
+            raise ValueError("this run is closed")
+        if batch not in self.info.batches or batch in self._accepted or batch in self._entries:
+            raise ValueError(f"batch {batch} is written already or is not of this run")
+        item = (batch, check_rows(self.info, batch, rows))
+        self._accepted.add(batch)
+        self._put(item)
+
+    def flush(self) -> None:
+        """Return when every batch handed over is safe on disk."""
+        self._queue.join()
+        self._check()
+
+    def finish(self, should_stop: Callable[[], bool] | None = None) -> Path:
+        """Put the file together and move it to its path; the work in progress is deleted.
+
+        Parameters
+        ----------
+        should_stop : function, optional
+            Asked now and then, as this can take minutes; once it is true, the file is left for
+            the next time and `finished` stays False.
+
+        Raises
+        ------
+        OutputError
+            When the disk is full, a finished batch turns out damaged, or the path was taken
+            meanwhile. Nothing is lost: run again to continue.
+        """
+        if not self.finished:
+            self.flush()
+            missing = next(self.pending(), None)
+            if missing is not None:
+                raise ValueError(f"batch {missing[0]} has not been written")
+            self._stop()
+            try:
+                self._assemble(should_stop or (lambda: False))
+            except _StoppedError:
+                self.close()
+                return self.path
+            except OutputError:
+                # A twin on another machine, which no lock may have kept out, can have been faster.
+                if not finished_by(self.path, self.info):
+                    raise
+            self.finished = True
+        self.close()
+        return self.path
+
+    def close(self) -> None:
+        """Write what was handed over, then let go. To be continued, unless finished."""
+        if self._closed:
+            return
+        self._closed = True
+        self._stop()
+        self._pool.shutdown()
+        if self._lock.still_ours():
+            if self.finished:
+                self._part.clear()
+            else:
+                self._part.tidy()
+        self._lock.release()
+        self._part.remove_if_empty()
+
+    def __enter__(self) -> OutputRun:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self.close()
+        if kind is None and not self.finished:
+            self._check()
+
+    def _check(self) -> None:
+        if self._lock.lost and self._failure is None:
+            what = "another run took this output over, thinking this one gone"
+            self._failure = OutputError(os.fspath(self._part.path), what, "let that one finish")
+        if self._failure is not None:
+            raise self._failure
+
+    def _put(self, item: tuple[int, dict[str, Any]] | None) -> None:
+        self._check()
+        self._queue.put(item)
+
+    def _stop(self) -> None:
+        if self._thread.is_alive():
+            self._queue.put(None)
+            self._thread.join()
+        self._log.close()
+
+    def _write_loop(self) -> None:
+        while (item := self._queue.get()) is not None:
+            try:
+                # After a failure batches are taken and dropped, so that nobody waits for room.
+                if self._failure is None and not self._lock.lost:
+                    self._write_one(*item)
+            except BaseException as error:
+                self._failure = error
+            finally:
+                self._queue.task_done()
+        self._queue.task_done()
+
+    def _write_one(self, batch: int, rows: dict[str, Any]) -> None:
+        header, payload = encode_batch(self.info, self._codec, rows, self._pool.map)
+        count = len(rows["regions/input_index"])
+        self._entries[batch] = self._log.append(batch, count, header, payload)
+        self._accepted.discard(batch)
+
+    def _assemble(self, should_stop: Callable[[], bool]) -> None:
+        def between_batches() -> None:
+            self._check()
+            if should_stop():
+                raise _StoppedError
+
+        entries = [self._entries[batch] for batch in self.info.batches]
+        check_room(self.path, sum(entry.size for entry in entries))
+        temporary = self._part.path / f"final-{token()}.tmp"
+        assemble(self.info, entries, temporary, os.fspath(self.path), between_batches)
+        self._lock.still_ours()
+        self._check()
+        publish(temporary, self.path, self._part.force)
