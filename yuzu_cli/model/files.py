@@ -22,6 +22,8 @@ from typing import Any
 import torch
 
 from yuzu_cli.errors import ModelError
+from yuzu_cli.model.archive import check_members, read_head
+from yuzu_cli.model.exported import check_exported
 
 SAVE_HINT = "save it with torch.jit.script(model).save(...) or torch.export.save(...)"
 _PLAIN: tuple[str, ...] = (
@@ -101,19 +103,18 @@ def _sniff_zip(where: str, archive: zipfile.ZipFile) -> str:
     inner = {name.split("/", 1)[-1] for name in names}
     tops = {name.split("/", 1)[0] for name in inner}
     if "constants.pkl" in inner and "code" in tops:
+        check_members(where, archive, packed=True)
         return "torchscript"
     if any("aotinductor/" in name for name in names):
         raise ModelError(
             where, "holds compiled code (AOTInductor)", "save it with torch.export.save(...)"
         )
     if "archive_format" in inner or "serialized_exported_program.json" in names:
-        objects = [n for n in names if Path(n).name.startswith(("custom_obj", "opaque_obj"))]
-        if objects:
-            raise ModelError(where, f"holds pickled objects ({objects[0]})", "export without them")
+        check_exported(where, archive)
         return "exported"
     for name in names:
         if name.split("/", 1)[-1] == "data.pkl":
-            raise ModelError(where, _describe_pickle(archive.read(name)), SAVE_HINT)
+            raise ModelError(where, _describe_pickle(read_head(archive, name)), SAVE_HINT)
     raise ModelError(where, "is a zip file, but not TorchScript or torch.export", SAVE_HINT)
 
 
