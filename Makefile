@@ -8,7 +8,8 @@ INSTALLED := $(VENV)/.installed
 OUT := out
 REGIONS ?= 50000
 
-.PHONY: help venv example bench test check lint types soak soak-cluster slurm-test zoo-test clean
+.PHONY: help venv example bench test check lint types soak soak-cluster slurm-test zoo-test \
+    gpu-test gpu-bench clean
 
 help:
 	@echo 'make example  install into .venv, run the example, show its result'
@@ -19,6 +20,8 @@ help:
 	@echo 'make zoo-test  the published models at full size against the oracle; minutes'
 	@echo 'make slurm-test    on a SLURM of its own on this machine; as root, with slurm-wlm and munge'
 	@echo 'make soak-cluster  many shards, killed at random and started again; REGIONS=50000'
+	@echo 'make gpu-test   on a machine with a GPU: exactness, memory, two runs; PYTHON with torch'
+	@echo 'make gpu-bench  on a machine with a GPU: speed beside naive, as JSON; see docs/gpu.md'
 	@echo 'make clean    remove what the above made, .venv excepted'
 
 venv: $(INSTALLED)
@@ -69,6 +72,16 @@ slurm-test: venv
 soak-cluster: export OMP_NUM_THREADS := 1
 soak-cluster: venv
 	$(BIN)/python -m tests.programs.soak_cluster --regions $(REGIONS) --folder $(OUT)/soak
+
+# For a machine with a card: PYTHON needs torch, numpy, h5py and this checkout, and no more. Without
+# a card both say so and end with status 77, which make reports as its own failure.
+gpu-test:
+	@mkdir -p $(OUT)
+	$(PYTHON) -W ignore -m tests.gpu -o $(OUT)/gpu-test.json
+
+gpu-bench:
+	@mkdir -p $(OUT)
+	$(PYTHON) -W ignore -m tests.programs.gpu_bench -o $(OUT)/gpu-bench.json
 
 clean:
 	rm -rf $(OUT) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

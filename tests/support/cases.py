@@ -97,18 +97,20 @@ class Case:
             inputs[place] = value.expand(len(x), *value.shape)
         return [inputs[i] for i in sorted(inputs)]
 
-    def function(self, dtype: torch.dtype, seed: int = 0) -> Callable[[Tensor], Tensor]:
-        """One-hot (N, A, L) -> targets (N, T), in one precision."""
-        module = self.build(seed).to(dtype)
+    def function(
+        self, dtype: torch.dtype, seed: int = 0, device: str = "cpu"
+    ) -> Callable[[Tensor], Tensor]:
+        """One-hot (N, A, L) -> targets (N, T), in one precision, computed on `device`."""
+        module = self.build(seed).to(device, dtype)
 
         def call(x: Tensor) -> Tensor:
-            value = module(*self.arguments(x))
+            value = module(*(argument.to(device) for argument in self.arguments(x)))
             if isinstance(value, dict):
                 value = tuple(value.values())
             if not isinstance(value, Tensor):
                 parts = value if self.output == "all" else [value[self.output]]
                 value = torch.cat([part.reshape(len(x), -1) for part in parts], dim=1)
-            return value.reshape(len(x), -1)
+            return value.reshape(len(x), -1).to(x.device)
 
         return call
 

@@ -38,7 +38,7 @@ class Subject:
     module : callable
         () -> nn.Module, float32, always the same.
     function : callable
-        torch.dtype -> (one-hot (N, A, L) -> targets (N, T)).
+        (torch.dtype, device="cpu") -> (one-hot (N, A, L) -> targets (N, T)), on the CPU outside.
     arguments : callable
         One-hot (N, A, L) -> all inputs of the module, to trace it on.
     layout, output, extra : as `load_model` takes them
@@ -47,7 +47,7 @@ class Subject:
     name: str
     length: int
     module: Callable[[], nn.Module]
-    function: Callable[[torch.dtype], Callable[[Tensor], Tensor]]
+    function: Callable[..., Callable[[Tensor], Tensor]]
     arguments: Callable[[Tensor], list[Tensor]] = lambda x: [x]
     letters: int = 4
     layout: str = "NCL"
@@ -91,10 +91,10 @@ class Subject:
 
 @functools.cache
 def truth(
-    subject: Subject, positions: tuple[int, ...], unknown: float = 0.0
+    subject: Subject, positions: tuple[int, ...], unknown: float = 0.0, device: str = "cpu"
 ) -> list[tuple[Tensor, float]]:
-    """Per sequence: float64 scores (T, A, M) and the error of naive float32."""
-    exact, naive = subject.function(torch.float64), subject.function(torch.float32)
+    """Per sequence: float64 scores (T, A, M) of the CPU, error of naive float32 on `device`."""
+    exact, naive = subject.function(torch.float64), subject.function(torch.float32, device=device)
     options = {"letters": subject.letters, "unknown": unknown}
     found = []
     for codes in subject.sequences():
@@ -104,10 +104,12 @@ def truth(
 
 
 def settings_for(model: Model, **options: object) -> Settings:
-    return Settings(length=model.length, device=torch.device("cpu"), **options)  # type: ignore[arg-type]
+    return Settings(length=model.length, device=model.device, **options)  # type: ignore[arg-type]
 
 
-def scores(runner: Runner, codes: Tensor, positions: Sequence[int], letters: int) -> Tensor:
+def scores(
+    runner: Runner, codes: Tensor, positions: Sequence[int], letters: int, device: str = "cpu"
+) -> Tensor:
     """Everything a runner yields as one (B, T, A, M) tensor, by the contract's rules.
 
     Raises
@@ -117,15 +119,17 @@ def scores(runner: Runner, codes: Tensor, positions: Sequence[int], letters: int
     """
     where = np.asarray(positions, dtype=np.int64)
     n, m = len(codes), len(where)
-    targets = runner.reference(codes).shape[1]
+    there = codes.to(device)
+    targets = runner.reference(there).shape[1]
     flat = torch.full((n * m * letters, targets), torch.nan, dtype=torch.float64)
     seen = torch.zeros(n * m * letters, targets, dtype=torch.bool)
-    for block in runner.blocks(codes, where):
+    for block in runner.blocks(there, where):
         assert block.index.dtype == torch.int64
         assert block.delta.dtype == torch.float32
         part = torch.arange(targets)[block.targets]
-        flat[block.index[:, None], part] = block.delta.double()
-        seen[block.index[:, None], part] = True
+        index = block.index.cpu()[:, None]
+        flat[index, part] = block.delta.cpu().double()
+        seen[index, part] = True
     here = codes[:, torch.as_tensor(where)].long().reshape(-1, 1)
     same = (here == torch.arange(letters)).reshape(-1)
     lost = (here == oracle.UNKNOWN).expand(-1, letters).reshape(-1)
@@ -141,8 +145,11 @@ def judge(
     runner: Runner,
     positions: Sequence[int] | None = None,
     unknown: float = 0.0,
+    device: str = "cpu",
 ) -> None:
     """Refuse a runner that is less exact on the subject's sequences than naive float32.
+
+    Naive computes on the same device: what is exact must be so beside it.
 
     Raises
     ------
@@ -151,16 +158,20 @@ def judge(
     """
     positions = tuple(range(subject.length)) if positions is None else tuple(positions)
     codes = subject.sequences()
-    found = scores(runner, codes, positions, subject.letters)
-    for one, (exact, naive32) in zip(found, truth(subject, positions, unknown), strict=True):
+    found = scores(runner, codes, positions, subject.letters, device)
+    exactly = truth(subject, positions, unknown, device)
+    for one, (exact, naive32) in zip(found, exactly, strict=True):
         oracle.assert_exact(one, exact, naive32, slack=SLACK)
     x = torch.stack([oracle.one_hot(c, subject.letters, torch.float64, unknown) for c in codes])
     with torch.no_grad():
         expected = subject.function(torch.float64)(x)
-    reference = runner.reference(codes)
+    reference = runner.reference(codes.to(device))
     assert reference.dtype == torch.float32
     torch.testing.assert_close(
-        reference.double(), expected, rtol=0, atol=2e-5 * max(1e-3, float(expected.abs().max()))
+        reference.cpu().double(),
+        expected,
+        rtol=0,
+        atol=2e-5 * max(1e-3, float(expected.abs().max())),
     )
 
 
@@ -183,14 +194,15 @@ def zoo_subject(name: str, length: int, width: float, output: int | str = 0) -> 
     def build() -> torch.nn.Module:
         return zoo.build(name, length, 1, width=width)
 
-    def function(dtype: torch.dtype):
-        module = build().to(dtype)
+    def function(dtype: torch.dtype, device: str = "cpu"):
+        module = build().to(device, dtype)
 
         def call(x: torch.Tensor) -> torch.Tensor:
-            y = module(x)
+            y = module(x.to(device))
             parts = y if isinstance(y, tuple) else (y,)
             parts = parts if output == "all" else (parts[int(output)],)
-            return torch.cat([part.reshape(len(x), -1) for part in parts], dim=1)
+            flat = [part.reshape(len(x), -1) for part in parts]
+            return torch.cat(flat, dim=1).to(x.device)
 
         return call
 
@@ -200,18 +212,21 @@ def zoo_subject(name: str, length: int, width: float, output: int | str = 0) -> 
 LOADED: dict[tuple[Subject, str], Model] = {}
 
 
-def loaded(subject: Subject, how: str, folder: Path) -> Model:
-    """The model, written and loaded once for all backends."""
+def loaded(subject: Subject, how: str, folder: Path, device: str = "cpu") -> Model:
+    """The model, written and loaded once for all backends; a process has one device."""
     if (subject, how) not in LOADED:
         path = subject.save(folder / f"{subject.name}-{how}.pt", how)
-        LOADED[subject, how] = subject.load(path)
+        LOADED[subject, how] = subject.load(path, device=device)
     return LOADED[subject, how]
 
 
-def run(subject: Subject, how: str, backend: str, folder: Path, **options) -> None:
+def run(
+    subject: Subject, how: str, backend: str, folder: Path, device: str = "cpu", **options
+) -> None:
     positions = options.pop("positions", None)
-    model = loaded(subject, how, folder)
+    model = loaded(subject, how, folder, device)
     method, settings = get_backend(backend), settings_for(model, **options)
     reason = method.unsupported(model, settings)
     assert reason is None, reason
-    judge(subject, method.prepare(model, settings), positions, options.get("unknown", 0.0))
+    runner = method.prepare(model, settings)
+    judge(subject, runner, positions, options.get("unknown", 0.0), device)

@@ -1,0 +1,77 @@
+"""The checks for a machine with a GPU: what they say without one, and that they can fail."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.gpu import __main__ as checks
+from tests.gpu import card, conformance, memory
+from tests.programs import gpu_bench
+from yuzu_cli.backends.base import Block
+from yuzu_cli.backends.windowed import WindowedRunner
+
+
+@pytest.mark.parametrize("main", [checks.main, gpu_bench.main])
+def test_without_a_card_they_say_so_and_end_with_a_status_of_its_own(main, monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit) as ended:
+        main([])
+    assert ended.value.code == card.NO_CARD == 77
+    assert "no GPU is visible to torch" in capsys.readouterr().out
+
+
+def test_a_rehearsal_of_the_checks(tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.setattr(memory, "MODELS", (("basset", 120, 2),))
+    monkeypatch.setattr(conformance, "check_all", in_this_process)
+    path = tmp_path / "out" / "found.json"
+    options = ["--device", "cpu", "--width", "0.05", "-o", str(path), "--only", "conv-stride-3"]
+    assert checks.main([*options, "--part", "conformance", "--part", "memory"]) == 0
+    found = json.loads(path.read_text())
+    assert found["parts"]["conformance"]["counts"] == {"ok": 5}
+    assert found["parts"]["memory"]["counts"] == {"ok": 1}
+    assert "conformance: 5 held, 0 did not" in capsys.readouterr().out
+
+
+def in_this_process(device: str, processes: int, only: str) -> Iterator[list[conformance.Result]]:
+    yield conformance.check(only, device)
+
+
+def test_a_wrong_backend_is_told(monkeypatch, capsys):
+    blocks = WindowedRunner.blocks
+
+    def spoiled(self, codes, positions):
+        for block in blocks(self, codes, positions):
+            yield Block(block.index, block.delta * 1.001, block.targets)
+
+    monkeypatch.setattr(WindowedRunner, "blocks", spoiled)
+    monkeypatch.setattr(conformance, "check_all", in_this_process)
+    options = ["--device", "cpu", "--only", "conv-stride-3", "--part", "conformance"]
+    assert checks.main(options) == 1
+    said = capsys.readouterr().out
+    assert "conv-stride-3 traced windowed: AssertionError: error" in said
+    assert "over the limit" in said
+
+
+def test_broken_promises_are_told(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(memory, "_peak", lambda device: memory.PROMISED + 1)
+    found = memory.promise("basset", 120, 1, tmp_path, "cpu", 0.05)
+    assert found["status"] == "failed"
+
+
+def test_a_rehearsal_of_the_benchmark(tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.setattr(gpu_bench, "PASSES", (2, 4))
+    monkeypatch.setattr(gpu_bench, "SEQUENCES", (1, 2, 3))
+    monkeypatch.setattr(gpu_bench, "MODELS", {"basset": 120})
+    options = ["--device", "cpu", "--width", "0.05", "--seconds", "0", "--compiled", "none"]
+    path = tmp_path / "bench.json"
+    assert gpu_bench.main([*options, "--models", "basset", "-o", str(path)]) == 0
+    (row,) = json.loads(path.read_text())["rows"]
+    assert row["naive"]["float32"]["best"] > 0
+    assert [w["sequences"] for w in row["windowed"]] == [1, 2, 3, 3]
+    assert row["errors"]["windowed_float32"] < 1e-4
+    assert "| basset 120 |" in capsys.readouterr().out
