@@ -127,13 +127,19 @@ def _merge_batches(small: Any, large: Any, batch: Node, graph: Graph, at: Node) 
         return type(small)(merged)
     if isinstance(small, Node) or small == large or not isinstance(small, int):
         return small
-    factor, rest = divmod(small, _BATCHES[0])
-    if rest or factor * _BATCHES[1] != large:
+    # A multiple of the batch size, and maybe rows that the model adds; a third size is tried later.
+    factor, rest = _rows(small, large)
+    if factor < 1 or rest < 0:
         raise CaptureError(f"{at.name} depends on the batch size in an unforeseen way")
-    if factor == 1:
-        return batch
     with graph.inserting_before(at):
-        return graph.call_function(operator.mul, (batch, factor))
+        size = batch if factor == 1 else graph.call_function(operator.mul, (batch, factor))
+        return graph.call_function(operator.add, (size, rest)) if rest else size
+
+
+def _rows(small: int, large: int) -> tuple[int, int]:
+    """Factor and rest of a size that was seen for the two batches."""
+    factor = (large - small) // (_BATCHES[1] - _BATCHES[0])
+    return factor, small - factor * _BATCHES[0]
 
 
 def _free_batch(small: GraphModule, large: GraphModule) -> GraphModule:
@@ -198,10 +204,13 @@ def specs_of(module: GraphModule, like: torch.Tensor) -> dict[str, TensorSpec]:
 
 def _spec(small: torch.Size, large: torch.Size, dtype: torch.dtype) -> TensorSpec:
     varying = [i for i, (a, b) in enumerate(zip(small, large, strict=True)) if a != b]
+    rows = {axis: _rows(small[axis], large[axis]) for axis in varying}
     shape = tuple(
-        size // _BATCHES[0] if axis in varying else size for axis, size in enumerate(small)
+        max(1, rows[axis][0]) if axis in rows else size for axis, size in enumerate(small)
     )
     axis = None if not varying else varying[0] if len(varying) == 1 else -1
+    if any(rest for _, rest in rows.values()):
+        axis = -1  # rows that are no mutants
     return TensorSpec(shape, axis, dtype)
 
 
@@ -235,11 +244,19 @@ def capture(
 def _check_numbers(model: torch.nn.Module, program: Program, like: torch.Tensor) -> None:
     """The captured graph against the model, on a batch of a third size and other sequences."""
     x = _probe(4, like.shape[1], like.shape[2], like, seed=1)
-    expected, found = model(x), program.module(x)
+    expected = model(x)
+    try:
+        found = program.module(x)
+    except RuntimeError as failure:
+        reason = str(failure).strip().splitlines()[0][:200]
+        raise CaptureError(f"the captured graph fails on another batch size: {reason}") from failure
+    if found.shape != expected.shape:
+        shapes = " and ".join(str(tuple(y.shape)) for y in (found, expected))
+        raise CaptureError(f"the captured graph and the model give other shapes: {shapes}")
     scale = expected.abs().max().clamp_min(1e-30)
     error = float(((found - expected).abs().max() / scale).nan_to_num(nan=float("inf")))
     limit = 1e-4 if like.dtype in (torch.float32, torch.float64) else 5e-2
-    if found.shape != expected.shape or not error <= limit:
+    if not error <= limit:
         raise CaptureError(
             f"the captured graph differs from the model by {error:.1e} of its output"
         )

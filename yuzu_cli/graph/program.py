@@ -29,8 +29,8 @@ class TensorSpec:
     shape : tuple of int
         Sizes, the batch axis (if any) counted for one sequence.
     batch_axis : int or None
-        The axis whose size is proportional to the number of sequences; None when no axis is, -1
-        when several are.
+        The axis whose size is proportional to the number of sequences; None when no axis depends
+        on it, -1 when several do, or one that holds further rows beside.
     dtype : torch.dtype
     """
 

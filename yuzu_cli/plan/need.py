@@ -134,9 +134,6 @@ def _before(node: Node, source: Reach, mine: Interval, context: Context) -> Inte
             return 0, source.size
         _, blocks, repeats = found
         return low * blocks // repeats, -(-high * blocks // repeats)
-    if target is _aten.upsample_nearest1d.default:
-        factor = context.spec(node).shape[source.axis] // source.size
-        return low // factor, -(-high // factor)
     own = context.reaches[node.name]
     same = isinstance(own, Reach) and own.size == source.size
     return mine if same else (0, source.size)

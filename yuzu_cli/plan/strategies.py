@@ -49,7 +49,6 @@ _MOVES = {
     _aten.flip.default,
     _aten.slice.Tensor,
     _aten.constant_pad_nd.default,
-    _aten.upsample_nearest1d.default,
     _aten.select.int,
     _aten.cat.default,
 }

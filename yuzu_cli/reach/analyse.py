@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from yuzu_cli.graph.program import Program
+from yuzu_cli.graph.program import Program, batch_size
 from yuzu_cli.reach.domain import EVERYWHERE, UNTOUCHED, AnyReach, Reach
 from yuzu_cli.reach.rules import Context, rule_for
 
@@ -29,7 +29,7 @@ def analyse(program: Program) -> dict[str, AnyReach]:
         spec = program.specs.get(node.name)
         rule = rule_for(node.target)
         known = spec is not None and spec.batch_axis == 0 and spec.shape[0] == 1
-        if spec is None and all(n is program.input for n in node.all_input_nodes):
-            continue  # the batch size: a number, the same for every mutant
+        if node.target is batch_size:
+            continue  # a number, the same for every mutant
         reaches[node.name] = rule(context, node) if known and rule is not None else EVERYWHERE
     return reaches

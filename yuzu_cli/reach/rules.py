@@ -266,25 +266,6 @@ def _pool(
     return window(reach, k, s, p, d, context.spec(node).shape[reach.axis])
 
 
-@rule(_aten.upsample_nearest1d.default, _aten.upsample_nearest2d.default)
-def _upsample(context: Context, node: Node) -> AnyReach:
-    reach = plain(context, node)
-    if reach is None or reach.axis < 2:
-        return EVERYWHERE
-    size = context.spec(node).shape[reach.axis]
-    factor, rest = divmod(size, reach.size)
-    same = all(
-        a == b
-        for i, (a, b) in enumerate(
-            zip(context.spec(node).shape, context.spec(node.args[0]).shape, strict=True)
-        )
-        if i != reach.axis
-    )
-    if rest or not same:
-        return EVERYWHERE
-    return reach.moved(reach.start * factor, reach.stop * factor, size=size)
-
-
 # --- the same values elsewhere ------------------------------------------------------------------
 
 
@@ -389,7 +370,8 @@ def slice_of(node: Node, context: Context) -> tuple[int, int, int]:
     axis = positive(args[1], len(context.spec(node).shape))
     size = context.spec(node.args[0]).shape[axis]
     begin = 0 if args[2] is None else args[2]
-    return axis, min(begin + size if begin < 0 else begin, size), args[4]
+    begin = begin + size if begin < 0 else begin
+    return axis, min(max(begin, 0), size), args[4]
 
 
 @rule(_aten.select.int)
@@ -417,6 +399,10 @@ def _index_select(context: Context, node: Node) -> AnyReach:
     _aten.replication_pad1d.default,
     _aten.replication_pad2d.default,
     _aten.roll.default,
+    _aten.upsample_nearest1d.default,
+    _aten.upsample_nearest2d.default,
+    _aten._upsample_nearest_exact1d.default,
+    _aten._upsample_nearest_exact2d.default,
     _aten._adaptive_avg_pool2d.default,
     ops.adaptive_max,
     ops.pick,

@@ -33,8 +33,14 @@ _ONE_AXIS = {
     _aten.roll.default: 2,
 }
 """Where each has its axis among its arguments."""
+_UPSAMPLINGS = {
+    _aten.upsample_nearest1d.default,
+    _aten.upsample_nearest2d.default,
+    _aten._upsample_nearest_exact1d.default,
+    _aten._upsample_nearest_exact2d.default,
+}
 _POOLS = {_aten._adaptive_avg_pool2d.default, ops.adaptive_max}
-TABLED = _PADS | set(_ONE_AXIS) | _POOLS
+TABLED = _PADS | set(_ONE_AXIS) | _UPSAMPLINGS | _POOLS
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +72,11 @@ def table_of(node: Node, program: Program, axis: int) -> Table | None:
     at = _ONE_AXIS.get(node.target)
     if at is not None and _axes(node.args[at] if len(node.args) > at else 0, len(after)) != [axis]:
         return None
+    if node.target in _UPSAMPLINGS:
+        # A factor near one moves positions of an axis that keeps its size.
+        others = [a for a in range(2, len(before)) if a != axis]
+        if any(_places(node, program, a, before) != list(range(before[a])) for a in others):
+            return None
     return _read_off(node, program, axis, before)
 
 
@@ -75,14 +86,19 @@ def _axes(dims: Any, ndim: int) -> list[int]:
 
 
 def _read_off(node: Node, program: Program, axis: int, shape: tuple[int, ...]) -> Table:
-    """The operator run on positions in the place of values."""
+    table = np.array(_places(node, program, axis, shape), dtype=np.int64).reshape(-1, 1)
+    return Table(table, np.ones(table.shape))
+
+
+def _places(node: Node, program: Program, axis: int, shape: tuple[int, ...]) -> list[int]:
+    """The operator run on positions of an axis in the place of values."""
     device = next((c.device for c in program.constants.values()), torch.device("cpu"))
     size = [shape[axis] if i == axis else 1 for i in range(len(shape))]
     positions = torch.arange(shape[axis], dtype=torch.float64, device=device).view(size)
     rest = fill((node.args[1:], node.kwargs), lambda n: program.constants[n.name])
     index = node.target(positions, *rest[0], **rest[1])  # type: ignore[operator]
-    table = index.reshape(-1, 1).long().cpu().numpy()
-    return Table(table, np.ones(table.shape))
+    lines = index.movedim(axis, 0).flatten(1)  # all alike: another axis may have been repeated
+    return [int(place) for place in lines[:, 0].tolist()]
 
 
 def _uneven_windows(size: int, count: int, largest: bool) -> Table:

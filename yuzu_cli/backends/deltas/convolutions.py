@@ -20,12 +20,12 @@ from yuzu_cli.reach.rules import along
 
 def convolution(p: Prepared) -> Step:
     """Deltas convolved with the taps; letters seen straight from the input as pairs."""
-    _, weight, _, stride, padding, dilation, transposed, _, groups = p.node.args
+    _, weight, _, stride, padding, dilation, transposed, _, _ = p.node.args
     reach, out_reach = p.reach_of(p.source), p.reach
     assert out_reach is not None
     n = len(p.spec.shape) - 2
     step, pad, gap = (along(reach, v, n) for v in (stride, padding, dilation))
-    taps = lay_out_taps(p, p.constant(weight), reach, padding, bool(transposed), int(groups))
+    taps = lay_out_taps(p, p.constant(weight), reach)
     kernel, layer = taps.shape[0], Taps(taps, gap)
     span = (kernel - 1) * gap
 
@@ -63,17 +63,18 @@ def convolution(p: Prepared) -> Step:
     return run
 
 
-def lay_out_taps(
-    p: Prepared, weight: torch.Tensor, reach: Reach, padding: Any, transposed: bool, groups: int
-) -> torch.Tensor:
+def lay_out_taps(p: Prepared, weight: torch.Tensor, reach: Reach) -> torch.Tensor:
     """Weights as (kernel, I, O), or (kernel, G, I/G, O/G); I and O with any dummy axis flattened
     in.
     """
+    _, _, _, _, padding, dilation, transposed, _, groups = p.node.args
     if weight.dim() == 4:
-        other, pads = 5 - reach.axis, list(padding)
+        other = 5 - reach.axis
         if p.context.spec(p.source).shape[other] == 1:
-            pad = pads[other - 2] if len(pads) > 1 else pads[0]
-            weight = weight.select(other, pad)
+            pad, gap = (v[other - 2 if len(v) > 1 else 0] for v in (padding, dilation))
+            tap, between = divmod(pad, gap)  # the one that lies on the only row of the dummy axis
+            met = not between and tap < weight.shape[other]
+            weight = weight.select(other, tap if met else 0) * float(met)
         elif reach.axis == 2:  # (O, I, k, H): channels of a row are (I, H)
             weight = weight.permute(0, 1, 3, 2).flatten(1, 2)
         else:  # (O, I, H, k)

@@ -30,7 +30,7 @@ def move(p: Prepared) -> Step:
     reach, old = p.reach, p.reach_of(p.source)
     assert reach is not None
     geometry: Callable[[Frame], Frame] = lambda f: f  # noqa: E731
-    repeat, mirror = 1, False
+    mirror = False
     if target is _aten.slice.Tensor:
         axis, begin, _ = slice_of(p.node, p.context)
         if axis == old.axis:
@@ -41,13 +41,11 @@ def move(p: Prepared) -> Step:
         if p.spec.numel // reach.size == p.context.spec(p.source).numel // old.size:
             geometry = lambda f: Frame(f.start + before, f.width, reach.size)  # noqa: E731
             return shifted(p, geometry)
-    elif target is _aten.upsample_nearest1d.default:
-        repeat = reach.size // old.size
     elif target is _aten.flip.default:
         mirror = old.axis in axes_of(p.node, p.context, 1)
     if target is _aten.constant_pad_nd.default:
         return padded_elsewhere(p)
-    return renamed(p, repeat, mirror)
+    return renamed(p, mirror)
 
 
 def shifted(p: Prepared, geometry: Callable[[Frame], Frame]) -> Step:
@@ -74,8 +72,8 @@ def shifted(p: Prepared, geometry: Callable[[Frame], Frame]) -> Step:
     return run
 
 
-def renamed(p: Prepared, repeat: int, mirror: bool) -> Step:
-    """The node's own call on the windows' other axes, with rows repeated or mirrored."""
+def renamed(p: Prepared, mirror: bool) -> Step:
+    """The node's own call on the windows' other axes, with rows maybe mirrored."""
     reach = p.reach
     assert reach is not None
     same = p.node.target in (
@@ -90,10 +88,6 @@ def renamed(p: Prepared, repeat: int, mirror: bool) -> Step:
         frame = win.frame
         if same:
             return p.win(frame, win.rows, win.is_delta, win.pairs, win.owned)
-        if repeat > 1:
-            rows = win.rows.repeat_interleave(repeat, dim=0)
-            frame = Frame(frame.start * repeat, frame.width * repeat, reach.size)
-            return p.win(frame, rows, win.is_delta, win.pairs)
         if mirror:
             frame = Frame(reach.size - frame.start - frame.width, frame.width, reach.size)
         result = p.node.target(win.logical(), *p.node.args[1:], **p.node.kwargs)

@@ -140,7 +140,8 @@ def linear_map(p: Prepared) -> Step:
                 for v in args[:2]
             )
             result = target(a, b)
-        rows = result.movedim(reach.axis, 0).reshape(win.rows.shape).contiguous()
+        # A constant may have made another axis longer.
+        rows = result.movedim(reach.axis, 0).reshape(*win.rows.shape[:-1], -1).contiguous()
         return p.win(win.frame, rows, True, win.pairs)
 
     return run

@@ -84,7 +84,11 @@ class Scope:
         if spec.batch_axis != 0 or spec.shape[0] != 1:
             return False  # rows are no longer mutants: the reference could not be added back
         assert isinstance(source, Node)
-        data = self.chunk.whole(state) if isinstance(state, Win) else self.chunk.delta_of(state)
+        if isinstance(state, Win):  # laid out as before it was flattened, where it was
+            own = self.program.specs[source.name].shape[1:]
+            data = self.chunk.whole(state).reshape(self.chunk.mutants, *own)
+        else:
+            data = self.chunk.delta_of(state)
         if node.target in _WEIGHTED:
             weight, rest = self.program.constants[node.args[1].name], node.args[3:]
             result = node.target(data, weight, None, *rest)

@@ -84,10 +84,12 @@ def convolutions(r: Rewriter, node: Node) -> bool:
 
 
 def splits(r: Rewriter, node: Node) -> bool:
-    """One piece of a split -> a slice."""
+    """One piece of a split -> a slice; of an unbind -> a slice of one, squeezed."""
     source = node.args[0] if node.args else None
     if node.target is not operator.getitem or not isinstance(source, Node):
         return False
+    if source.target is _aten.unbind.int:
+        return _unbound(r, node, source)
     x, index = source.args[0] if source.args else None, node.args[1]
     if not isinstance(x, Node) or x.name not in r.specs or not isinstance(index, int):
         return False
@@ -106,6 +108,17 @@ def splits(r: Rewriter, node: Node) -> bool:
         return False
     args = (x, axis, start, min(start + step, size))
     return r.replace(node, r.insert(node, _aten.slice.Tensor, args))
+
+
+def _unbound(r: Rewriter, node: Node, source: Node) -> bool:
+    x, axis = source.args[0], source.args[1] if len(source.args) > 1 else 0
+    spec, at = r.specs[x.name], node.args[1]
+    axis = int(axis) % len(spec.shape)
+    if spec.batch_axis != 0 or axis == 0 or not isinstance(at, int):
+        return False
+    at = at % spec.shape[axis]
+    piece = r.insert(node, _aten.slice.Tensor, (x, axis, at, at + 1))
+    return r.replace(node, r.insert(node, _aten.squeeze.dim, (piece, axis)))
 
 
 def view_of_view(r: Rewriter, node: Node) -> bool:

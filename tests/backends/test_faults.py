@@ -1,0 +1,509 @@
+"""Nets on which windowed once was wrong, crashed, or refused without need: each against the oracle.
+
+Every line of a table is a small net; see `tests.support.written`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from tests.support import conformance, oracle
+from tests.support.conformance import SLACK
+from tests.support.written import Written
+
+HOW = ("scripted", "traced")
+LENGTH = 60
+STEM: dict[str, Callable[[], Any]] = {"stem": lambda: nn.Conv1d(4, 6, 5, padding=2)}
+pytestmark = pytest.mark.filterwarnings("ignore:Using a target size")
+
+
+def check(net: Written, how: str, folder: Path) -> None:
+    """Windowed takes the net, and is as exact as naive; naive is exact enough for that to count."""
+    subject = net.subject()
+    for exact, naive32 in conformance.truth(subject, tuple(range(net.length))):
+        effect = oracle.largest(exact)
+        assert effect > 0, "no edit changes anything"
+        assert SLACK * naive32 < 1e-2 * effect, "naive is too far off to judge by"
+    conformance.LOADED.pop((subject, how), None)
+    conformance.run(subject, how, "windowed", folder)
+
+
+def table(*nets: Written) -> Any:
+    """Every net, scripted and traced."""
+    return pytest.mark.parametrize(
+        ("net", "how"),
+        [pytest.param(net, how, id=f"{net.name}-{how}") for net in nets for how in HOW],
+    )
+
+
+def written(name: str, body: str, length: int = LENGTH, **parts: Callable[[], Any]) -> Written:
+    return Written(name, body, parts, length)
+
+
+# --- after flatten ------------------------------------------------------------------------------
+
+
+def flat(name: str, tail: str, **parts: Callable[[], Any]) -> Written:
+    """`tail` is a function of f (N, 360), a flattened activation of six channels."""
+    body = f"h = torch.relu(self.stem(x))\nf = h.flatten(1)\n{tail}"
+    return Written(f"flatten-{name}", body, {**STEM, **parts}, LENGTH)
+
+
+WIDE = 6 * LENGTH
+
+
+@table(
+    flat(
+        "unsqueeze-conv",
+        "self.head(f.unsqueeze(-1)).flatten(1)",
+        head=lambda: nn.Conv1d(WIDE, 5, 1),
+    ),
+    flat(
+        "unsqueeze-groups",
+        "y = torch.relu(self.a(f.unsqueeze(-1)))\nself.b(y).flatten(1)",
+        a=lambda: nn.Conv1d(WIDE, 30, 1, groups=6),
+        b=lambda: nn.Conv1d(30, 6, 1, groups=6),
+    ),
+    flat(
+        "unsqueeze-conv2d",
+        "self.head(f[:, :, None, None]).flatten(1)",
+        head=lambda: nn.Conv2d(WIDE, 3, 1),
+    ),
+    flat(
+        "unsqueeze-channel",
+        "self.head(f.unsqueeze(1)).flatten(1)",
+        head=lambda: nn.Conv1d(1, 3, 7, 5),
+    ),
+    flat(
+        "unsqueeze-linear", "self.head(f.unsqueeze(1)).squeeze(1)", head=lambda: nn.Linear(WIDE, 3)
+    ),
+    flat(
+        "unsqueeze-matmul",
+        "torch.matmul(f.unsqueeze(1), self.m).squeeze(1)",
+        m=lambda: torch.randn(WIDE, 3),
+    ),
+    flat(
+        "unsqueeze-squeeze", "self.head(f.unsqueeze(2).squeeze(2))", head=lambda: nn.Linear(WIDE, 3)
+    ),
+    flat("slice-first", "f[:, :100]"),
+    flat("slice-last", "self.head(f[:, 100:])", head=lambda: nn.Linear(WIDE - 100, 3)),
+    flat("slice-steps", "f[:, 3::7]"),
+    flat("slice-negative", "f[:, -40:-3]"),
+    flat("narrow", "self.head(f.narrow(1, 50, 200))", head=lambda: nn.Linear(200, 3)),
+    flat("select", "torch.stack([f.select(1, 77), f[:, -30]], 1)"),
+    flat("index", "f.index_select(1, self.index)", index=lambda: torch.tensor([3, 350, 7, 7, 180])),
+    flat(
+        "flip-reshape",
+        "self.head(f.flip(1).reshape(-1, 6, 60)).flatten(1)",
+        head=lambda: nn.Conv1d(6, 2, 3),
+    ),
+    flat("flip", "self.head(f.flip(1))", head=lambda: nn.Linear(WIDE, 3)),
+    flat("roll", "self.head(f.roll(5, 1))", head=lambda: nn.Linear(WIDE, 3)),
+    flat("pad", "self.head(F.pad(f, [3, 2]))", head=lambda: nn.Linear(WIDE + 5, 3)),
+    flat("permute", "self.head(f.permute(1, 0).permute(1, 0))", head=lambda: nn.Linear(WIDE, 3)),
+    flat("transposed-product", "torch.matmul(self.m, f.t()).t()", m=lambda: torch.randn(3, WIDE)),
+    flat(
+        "other-order",
+        "self.head(f.reshape(-1, 60, 6)).flatten(1)",
+        head=lambda: nn.Conv1d(60, 3, 2),
+    ),
+    flat("view-back", "self.head(f.view(-1, 6, 60)).flatten(1)", head=lambda: nn.Conv1d(6, 3, 7)),
+    flat("view-sum", "f.view(-1, 2, 180).sum(1)"),
+    flat("unflatten", "self.head(f.unflatten(1, (6, 60)).amax(2))", head=lambda: nn.Linear(6, 3)),
+    flat("cat-itself", "torch.cat([f[:, :50], f], 1)"),
+    flat(
+        "cat-mean", "self.head(torch.cat([f, h.mean(2)], 1))", head=lambda: nn.Linear(WIDE + 6, 3)
+    ),
+    flat(
+        "stack", "self.head(torch.stack([f, f * f], 1)).flatten(1)", head=lambda: nn.Linear(WIDE, 2)
+    ),
+    flat(
+        "product",
+        "self.head(f * self.m)",
+        m=lambda: torch.randn(WIDE),
+        head=lambda: nn.Linear(WIDE, 3),
+    ),
+    flat("row-product", "f * self.m", m=lambda: torch.randn(1, WIDE)),
+    flat("sum-of-two", "f + x.repeat(1, 2, 1)[:, :6].flatten(1)"),
+    flat("product-of-two", "(f * torch.sigmoid(h).flatten(1))[:, 20:200]"),
+    flat("softmax", "f.softmax(1)[:, ::10]"),
+    flat("log-softmax", "F.log_softmax(f, 1)[:, ::10]"),
+    flat("mean", "f.mean(1, keepdim=True)"),
+    flat("centred", "(f - f.mean(1, keepdim=True))[:, ::9]"),
+    flat("maximum", "f.max(1)[0].unsqueeze(1)"),
+    flat("logsumexp", "f.logsumexp(1, keepdim=True)"),
+    flat("norm", "torch.linalg.vector_norm(f, dim=1, keepdim=True)"),
+    flat("std", "f.std(1, keepdim=True)"),
+    flat("cumsum", "f.cumsum(1)[:, ::20]"),
+    flat("chunks", "a, b = f.chunk(2, 1)\na * b"),
+    flat("split", "a, b = f.split([100, 260], 1)\ntorch.cat([b[:, :20], a[:, :20]], 1)"),
+    flat("repeat", "self.head(f.repeat(1, 2))", head=lambda: nn.Linear(2 * WIDE, 3)),
+    flat(
+        "layer-norm",
+        "self.head(self.norm(f))",
+        norm=lambda: nn.LayerNorm(WIDE),
+        head=lambda: nn.Linear(WIDE, 3),
+    ),
+    flat(
+        "batch-norm",
+        "self.head(self.norm(f))",
+        norm=lambda: nn.BatchNorm1d(WIDE),
+        head=lambda: nn.Linear(WIDE, 3),
+    ),
+    flat("batch-norm-slice", "self.norm(f)[:, 90:200]", norm=lambda: nn.BatchNorm1d(WIDE)),
+    flat("negated", "(-f)[:, :90]"),
+    flat("where", "torch.where(self.m > 0, f, -f)[:, :90]", m=lambda: torch.randn(WIDE)),
+    flat("pool", "F.avg_pool1d(f.unsqueeze(1), 60).flatten(1)"),
+    flat("max-pool", "F.max_pool1d(f.unsqueeze(1), 7).flatten(1)"),
+    flat("topk", "f.topk(5, 1)[0]"),
+    flat("sort", "f.sort(1)[0][:, -40:]"),
+)
+def test_after_flatten(net, how, tmp_path):
+    check(net, how, tmp_path)
+
+
+# --- several tensors of the input at once -------------------------------------------------------
+
+
+def inputs(name: str, body: str, **parts: Callable[[], Any]) -> Written:
+    return Written(f"input-{name}", body, parts, LENGTH)
+
+
+@table(
+    inputs("unbind", "a, c, g, t = x.unbind(1)\na * 0.3 + torch.sin(c + 2.0 * g) - t"),
+    inputs("unbind-one", "torch.tanh(x.unbind(1)[2] + 0.5)"),
+    inputs("unbind-positions", "p = x.unbind(2)\np[3] * p[4] + p[-1]"),
+    inputs(
+        "unbind-cat",
+        "p = x.unbind(1)\nh = torch.relu(self.c(x))\ntorch.cat([p[0].unsqueeze(1), h], 1)",
+        c=lambda: nn.Conv1d(4, 3, 5, padding=2),
+    ),
+    inputs(
+        "unbind-stack",
+        "p = x.unbind(1)\nself.c(torch.stack([p[3], p[0]], 1))",
+        c=lambda: nn.Conv1d(2, 3, 5),
+    ),
+    inputs(
+        "select-dose",
+        "d = x.select(1, 1)\nself.c(x) * d[:, 2:-2].unsqueeze(1)",
+        c=lambda: nn.Conv1d(4, 3, 5),
+    ),
+    inputs(
+        "select-position",
+        "self.c(x).mean(2) * (x.select(2, 30)[:, :3] + 0.5)",
+        c=lambda: nn.Conv1d(4, 3, 5),
+    ),
+    inputs(
+        "split",
+        "a, b = x.split([1, 3], 1)\ntorch.cat([self.c(b), a], 1)",
+        c=lambda: nn.Conv1d(3, 3, 5, padding=2),
+    ),
+    inputs(
+        "split-positions",
+        "a, b = x.split([20, 40], 2)\nb = self.c(b)\ntorch.cat([b.flatten(1), a.flatten(1)], 1)",
+        c=lambda: nn.Conv1d(4, 3, 5),
+    ),
+    inputs("chunk", "a, b = x.chunk(2, 1)\nself.c(a * 2.0 + b)", c=lambda: nn.Conv1d(2, 3, 5)),
+    inputs(
+        "chunk-positions",
+        "a, b = x.chunk(2, 2)\nself.c(a) * self.c(b)",
+        c=lambda: nn.Conv1d(4, 3, 5),
+    ),
+    inputs(
+        "max-channels",
+        "v, i = (x + self.t).max(1)\nself.c(v.unsqueeze(1))",
+        t=lambda: torch.rand(4, 1),
+        c=lambda: nn.Conv1d(1, 3, 5),
+    ),
+    inputs(
+        "max-plain",
+        "self.c(x.max(1, keepdim=True)[0] * self.t + x)",
+        t=lambda: torch.rand(60),
+        c=lambda: nn.Conv1d(4, 3, 5),
+    ),
+    inputs(
+        "max-positions",
+        "torch.cat([x.max(2)[0], self.c(x).amax(2)], 1)",
+        c=lambda: nn.Conv1d(4, 3, 5),
+    ),
+    inputs(
+        "min-positions",
+        "torch.cat([x[:, :, 10:13].min(2)[0], self.c(x).amin(2)], 1)",
+        c=lambda: nn.Conv1d(4, 3, 5),
+    ),
+    inputs(
+        "max-letters",
+        "self.c(self.e(x.max(1)[1]).transpose(1, 2))",
+        e=lambda: nn.Embedding(4, 3),
+        c=lambda: nn.Conv1d(3, 3, 5),
+    ),
+    inputs(
+        "argmax",
+        "self.c(self.e(x.argmax(1)).transpose(1, 2))",
+        e=lambda: nn.Embedding(4, 3),
+        c=lambda: nn.Conv1d(3, 3, 5),
+    ),
+    inputs(
+        "topk",
+        "v, i = (x * self.t).topk(2, 1)\nself.c(v)",
+        t=lambda: torch.rand(4, 1) + 0.2,
+        c=lambda: nn.Conv1d(2, 3, 5),
+    ),
+    inputs(
+        "topk-cat",
+        "torch.cat([x.topk(2, 1)[0][:, :, 3:-1], self.c(x)], 1)",
+        c=lambda: nn.Conv1d(4, 3, 5),
+    ),
+    inputs("topk-positions", "(x * self.t).topk(5, 2)[0].flatten(1)", t=lambda: torch.rand(60)),
+    inputs(
+        "sort",
+        "v, i = (x * self.t).sort(1)\nself.c(v)",
+        t=lambda: torch.rand(4, 1) + 0.2,
+        c=lambda: nn.Conv1d(4, 3, 5),
+    ),
+    inputs(
+        "sort-plain",
+        "v, i = x.sort(2)\ntorch.cat([v, self.c(x)], 1)",
+        c=lambda: nn.Conv1d(4, 3, 5, padding=2),
+    ),
+    inputs(
+        "sort-indices",
+        "(x * self.t).sort(1)[1].to(x.dtype) * self.c(x)",
+        t=lambda: torch.rand(4, 1) + 0.2,
+        c=lambda: nn.Conv1d(4, 1, 5, padding=2),
+    ),
+    inputs("cummax", "(x * self.t).cummax(2)[0]", t=lambda: torch.rand(60)),
+    inputs("median", "(x + self.t).median(1)[0]", t=lambda: torch.rand(4, 60)),
+    inputs(
+        "var-mean",
+        "v, m = torch.var_mean(x * self.t, dim=2)\ntorch.cat([v, m], 1)",
+        t=lambda: torch.rand(60),
+    ),
+    inputs(
+        "cat-of-pieces",
+        "a, b = x.split(2, 1)\np = x.unbind(1)[0].unsqueeze(1)\nm = x.max(1, keepdim=True)[0]\n"
+        "torch.cat([b, p, a, m, self.c(x)], 1)",
+        c=lambda: nn.Conv1d(4, 1, 3, padding=1),
+    ),
+)
+def test_pieces_of_the_input(net, how, tmp_path):
+    check(net, how, tmp_path)
+
+
+@table(
+    written("unbind", "p = torch.relu(self.stem(x)).unbind(1)\np[0] * p[3] + p[5]", **STEM),
+    written("chunk-gate", "a, b = self.stem(x).chunk(2, 1)\na * torch.sigmoid(b)", **STEM),
+    written(
+        "max-index", "v, i = self.stem(x).max(1)\nv * self.t[i]", t=lambda: torch.rand(6), **STEM
+    ),
+    written("topk-channels", "self.stem(x).topk(3, 1)[0]", **STEM),
+    written(
+        "sort-channels", "self.c(self.stem(x).sort(1)[0])", c=lambda: nn.Conv1d(6, 2, 5), **STEM
+    ),
+    written(
+        "split-uneven",
+        "a, b, c = self.stem(x).split([1, 2, 3], 1)\na * b[:, :1] + c[:, 1:2]",
+        **STEM,
+    ),
+    written("cat-of-tuple", "torch.cat(self.stem(x).split(2, 1)[::2], 1)", **STEM),
+)
+def test_pieces_of_an_activation(net, how, tmp_path):
+    check(net, how, tmp_path)
+
+
+# --- products that grow an axis -----------------------------------------------------------------
+
+
+@table(
+    *(
+        written(f"grows-{name}", f"h = self.stem(x)\n{body}", a=make, **STEM)
+        for name, body, make in [
+            ("last", "h.unsqueeze(-1) * self.a", lambda: torch.randn(3)),
+            ("last-ranks", "h.unsqueeze(-1) * self.a", lambda: torch.randn(1, 1, 1, 3)),
+            ("first", "self.a * h.unsqueeze(-1)", lambda: torch.randn(3)),
+            ("middle", "h.unsqueeze(2) * self.a", lambda: torch.randn(3, 1)),
+            ("channels", "h[:, :1] * self.a", lambda: torch.randn(5, 1)),
+            ("table", "h.unsqueeze(1) * self.a", lambda: torch.randn(3, 6, 60)),
+            ("sum", "h.unsqueeze(-1) + self.a", lambda: torch.randn(3)),
+            ("difference", "self.a - h.unsqueeze(-1)", lambda: torch.randn(3)),
+            ("quotient", "h.unsqueeze(-1) / self.a", lambda: torch.rand(3) + 1),
+            ("minimum", "torch.minimum(h.unsqueeze(-1), self.a)", lambda: torch.randn(3)),
+            (
+                "where",
+                "torch.where(self.a > 0, h.unsqueeze(-1), -h.unsqueeze(-1))",
+                lambda: torch.randn(3),
+            ),
+            (
+                "two-windows",
+                "h.unsqueeze(-1) * torch.stack([h, -h], 3) + self.a",
+                lambda: torch.randn(2),
+            ),
+            ("outer", "h.unsqueeze(1) * h.unsqueeze(2) + self.a", lambda: torch.randn(1)),
+            (
+                "then-conv",
+                "F.conv1d((h[:, :1] * self.a), self.a.view(1, 5, 1))",
+                lambda: torch.randn(5, 1),
+            ),
+            ("before-batch", "(h * self.a).sum(0)", lambda: torch.randn(3, 1, 1, 1)),
+            (
+                "radial",
+                "torch.exp(-(h.unsqueeze(-1) - self.a) ** 2).sum(1)",
+                lambda: torch.randn(4),
+            ),
+            ("positions", "(h.mean(2, keepdim=True) * self.a)", lambda: torch.randn(7)),
+        ]
+    )
+)
+def test_products_that_grow_an_axis(net, how, tmp_path):
+    check(net, how, tmp_path)
+
+
+# --- convolutions over a dummy axis -------------------------------------------------------------
+
+
+@table(
+    *(
+        Written(
+            f"dummy-{axis}-{name}",
+            f"h = torch.tanh(self.stem(x))\n"
+            f"torch.cat([self.c(h.unsqueeze({axis})).flatten(1), h[:, :, 30]], 1)",
+            {**STEM, "c": lambda make=make, axis=axis: make(axis)},
+        )
+        for axis in (2, 3)
+        for name, make in {
+            "dilated": lambda axis: plane(nn.Conv2d, axis, (3, 2, 2, 1), (5, 2, 1, 1)),
+            "dilated-even": lambda axis: plane(nn.Conv2d, axis, (2, 1, 2, 1), (5, 2, 1, 1)),
+            "dilated-more": lambda axis: plane(nn.Conv2d, axis, (5, 6, 3, 1), (3, 2, 2, 1)),
+            "padded": lambda axis: plane(nn.Conv2d, axis, (3, 1, 1, 1), (5, 0, 1, 2)),
+            "strided": lambda axis: plane(nn.Conv2d, axis, (3, 1, 1, 2), (5, 2, 1, 1)),
+            "groups": lambda axis: plane(nn.Conv2d, axis, (3, 2, 2, 1), (5, 2, 1, 1), groups=3),
+            "transposed": lambda axis: plane(nn.ConvTranspose2d, axis, (3, 2, 2, 1), (5, 2, 1, 1)),
+            "transposed-stride": lambda axis: plane(
+                nn.ConvTranspose2d, axis, (3, 2, 2, 3), (4, 1, 1, 3)
+            ),
+            "grows": lambda axis: plane(nn.Conv2d, axis, (3, 2, 1, 1), (5, 2, 1, 1)),
+        }.items()
+    )
+)
+def test_convolutions_over_a_dummy_axis(net, how, tmp_path):
+    check(net, how, tmp_path)
+
+
+def plane(make: Any, axis: int, dummy: Any, positions: Any, **options: Any) -> nn.Module:
+    """A 2-D convolution of 6 channels: kernel, padding, dilation, stride of either axis."""
+    pairs = zip(dummy, positions, strict=True) if axis == 2 else zip(positions, dummy, strict=True)
+    kernel, padding, dilation, stride = pairs
+    return make(6, 6, kernel, stride, padding, dilation=dilation, **options)
+
+
+# --- batches with other rows --------------------------------------------------------------------
+
+
+@table(
+    written(
+        "background",
+        "y = torch.relu(self.stem(torch.cat([self.b, x])))\n(self.head(y)[1:]).flatten(1)",
+        b=lambda: torch.rand(1, 4, 60),
+        head=lambda: nn.Conv1d(6, 2, 3),
+        **STEM,
+    ),
+    written(
+        "background-linear",
+        "y = torch.relu(self.stem(torch.cat([self.b, x])))\n"
+        "y = self.head(y.flatten(1))\ny[1:] - y[:1]",
+        b=lambda: torch.rand(1, 4, 60),
+        head=lambda: nn.Linear(360, 2),
+        **STEM,
+    ),
+    written(
+        "background-last",
+        "y = self.head(self.stem(torch.cat([x, self.b])).reshape(-1, 360))\ny[:-2]",
+        b=lambda: torch.rand(2, 4, 60),
+        head=lambda: nn.Linear(360, 2),
+        **STEM,
+    ),
+    written(
+        "background-view",
+        "n = x.shape[0] + 1\ny = self.stem(torch.cat([self.b, x])).view(n, 12, 30).amax(2)\ny[1:]",
+        b=lambda: torch.rand(1, 4, 60),
+        **STEM,
+    ),
+    written(
+        "strands-background",
+        "y = self.stem(torch.cat([x, self.b, x.flip([1, 2])]))\nn = x.shape[0]\n"
+        "(y[:n] + y[n + 1 :].flip(2)).amax(2)",
+        b=lambda: torch.rand(1, 4, 60),
+        **STEM,
+    ),
+)
+def test_other_rows_in_the_batch(net, how, tmp_path):
+    check(net, how, tmp_path)
+
+
+# --- upsampling and slices ----------------------------------------------------------------------
+
+
+@table(
+    *(
+        Written(f"upsample-{name}", f"h = torch.tanh(self.stem(x))\n{body}", {**STEM, **TAIL})
+        for TAIL in [{"c": lambda: nn.Conv1d(6, 2, 5)}]
+        for name, body in {
+            "2d": "self.c(F.interpolate(h.unsqueeze(2), scale_factor=[1.0, 3.0]).squeeze(2))",
+            "2d-other": "self.c(F.interpolate(h.unsqueeze(3), scale_factor=[2.0, 1.0]).squeeze(3))",
+            "2d-both": "F.interpolate(h.unsqueeze(2), scale_factor=2.0).mean(2)",
+            "2d-size": "self.c(F.interpolate(h.unsqueeze(2), size=[1, 77]).squeeze(2))",
+            "2.01": "self.c(F.interpolate(h, scale_factor=2.01))",
+            "1.01": "self.c(F.interpolate(h, scale_factor=1.01))",
+            "1.99": "self.c(F.interpolate(h, scale_factor=1.99))",
+            "0.5": "self.c(F.interpolate(h, scale_factor=0.5))",
+            "0.37": "self.c(F.interpolate(h, scale_factor=0.37))",
+            "recomputed": "h = F.interpolate(h, scale_factor=2.01, recompute_scale_factor=True)\n"
+            "self.c(h)",
+            "size": "self.c(F.interpolate(h, size=100))",
+            "twice": "self.c(F.interpolate(h, size=120))",
+            "smaller": "self.c(F.interpolate(h, size=30))",
+            "3": "self.c(F.interpolate(h, scale_factor=3.0))",
+            "exact": 'self.c(F.interpolate(h, scale_factor=2.5, mode="nearest-exact"))',
+            "linear": 'self.c(F.interpolate(h, scale_factor=2.01, mode="linear"))',
+            "2d-channels": "h = F.interpolate(h.unsqueeze(1), scale_factor=[1.1, 2.0])\n"
+            "self.c(h.squeeze(1))",
+        }.items()
+    )
+)
+def test_upsampling(net, how, tmp_path):
+    check(net, how, tmp_path)
+
+
+@table(
+    *(
+        Written(
+            f"slice-{name}",
+            f"h = torch.tanh(self.stem(x))\n{body}",
+            {**STEM, "c": lambda: nn.Conv1d(6, 2, 3)},
+            56,
+        )
+        for name, body in {
+            "below": "self.c(h[..., -100:-5])",
+            "below-open": "self.c(h[..., -100:])",
+            "above": "self.c(h[..., 5:100])",
+            "both": "self.c(h[..., -100:100])",
+            "steps-below": "self.c(h[..., -100:-5:3])",
+            "steps": "self.c(h[..., -50:-1:4])",
+            "input": "self.c(self.stem(x[..., -100:-5]))",
+            "twice": "self.c(h[..., -40:-1][..., -60:20])",
+            "channels": "h[:, -9:-2]",
+            "assigned": "y = torch.zeros_like(h)\ny[..., -100:-5] = h[..., -100:-5]\nself.c(y)",
+            "difference": "h[..., 1:] - h[..., :-1]",
+            "joined": "self.c(torch.cat([h[..., -70:-20], h[..., -10:90]], 2))",
+            "ends": "torch.cat([h[..., :3], h[..., -3:]], 1)",
+        }.items()
+    )
+)
+def test_slices(net, how, tmp_path):
+    check(net, how, tmp_path)
