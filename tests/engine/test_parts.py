@@ -148,6 +148,7 @@ def test_long_ranges_are_checked_at_their_ends_and_middle() -> None:
     assert 50_000 in some
 
 
+@pytest.mark.falls_back
 @pytest.mark.usefixtures("backends")
 def test_naive_takes_over_from_a_backend_that_fails(
     tmp_path: Path, caplog: pytest.LogCaptureFixture

@@ -100,6 +100,31 @@ def test_a_model_that_decides_from_the_data_is_refused():
         program_of(Decides())
 
 
+class Recurrent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.GRU(4, 3, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x.transpose(1, 2))[0][:, -1]
+
+
+def test_a_refusal_has_a_text_where_torchscript_loses_it(monkeypatch):
+    monkeypatch.setattr("yuzu_cli.graph.capture.MOST_CALLS", 100)
+    with pytest.raises(CaptureError, match="more than 100 calls in one pass"):
+        program_of(Recurrent())
+
+
+@pytest.mark.parametrize("text", ["", "\n", "Traceback ...\nRuntimeError: \n"])
+def test_a_refusal_is_never_empty(text):
+    class Raises(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise RuntimeError(text)
+
+    with pytest.raises(CaptureError, match=r"^RuntimeError without a text, at "):
+        capture(Raises(), letters=4, length=30, device=torch.device("cpu"), dtype=torch.float32)
+
+
 def test_a_graph_that_gives_other_numbers_is_refused(monkeypatch):
     """The check behind every rewrite can fail: a rewrite that is wrong is caught."""
     from yuzu_cli.graph import normalise

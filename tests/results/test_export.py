@@ -147,13 +147,30 @@ def test_rows_with_unknown_letters_can_be_left_out(mixed: Made, tmp_path: Path) 
         np.testing.assert_array_equal(ohe["arr_0"], one_hot(mixed)[[0, 1, 3]])
 
 
-def test_letters_are_put_into_the_order_acgt(tmp_path: Path) -> None:
-    made = make_result(tmp_path / "in.h5", [("c", 0, 8, "x", "+")], ["UUGCAACG"], letters="GUAC")
-    export(made.path, "modisco", tmp_path / "m", ExportOptions(targets=("0",)))
-    with np.load(tmp_path / "m/ohe.npz") as ohe, np.load(tmp_path / "m/attr.npz") as attr:
-        assert "".join("ACGT"[i] for i in ohe["arr_0"][0].argmax(axis=0)) == "TTGCAACG"
-        expected = made.centered[0, 0][[2, 3, 0, 1]]
-        np.testing.assert_allclose(attr["arr_0"][0], expected, atol=1e-6)
+@pytest.mark.parametrize("to", ["modisco", "chrombpnet", "basenji"])
+@pytest.mark.parametrize("strand", ["+", "-"])
+def test_letters_are_put_into_the_order_acgt(tmp_path: Path, to: str, strand: str) -> None:
+    """Letters of the model in an order that is not its own inverse, nor its complement's mirror."""
+    rows, letters = [("c", 0, 8, "x", strand)], "GUAC"
+    made = make_result(tmp_path / "in.h5", rows, ["UUGCAACG"], letters=letters)
+    out = tmp_path / ("m" if to == "modisco" else "x.h5")
+    export(made.path, to, out, ExportOptions(targets=("0",)))
+    if to == "modisco":
+        with np.load(out / "ohe.npz") as ohe, np.load(out / "attr.npz") as attr:
+            seq, scores = ohe["arr_0"][0], attr["arr_0"][0]
+    else:
+        names = ("raw/seq", "shap/seq") if to == "chrombpnet" else ("seqs", "sum")
+        with h5py.File(out) as file:
+            seq, scores = (file[name][0] for name in names)
+        if to == "basenji":
+            seq, scores = seq.T, scores[..., 0].T
+    turned = to == "chrombpnet" and strand == "-"  # the one that runs along the forward strand
+    expected = made.centered[0, 0][[letters.index(letter) for letter in "ACGU"]]
+    if turned:
+        expected = expected[::-1, ::-1]
+    text = "".join("ACGT"[i] for i in seq.argmax(axis=0))
+    assert text == ("CGTTGCAA" if turned else "TTGCAACG")
+    np.testing.assert_allclose(scores.astype(float), expected, rtol=1e-3, atol=1e-6)
 
 
 def test_chrombpnet_layout(mixed: Made, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -402,6 +403,23 @@ def test_damage_while_finishing_is_found_and_mended_by_running_again(tmp_path: P
         write_all(run)
         run.finish()
     expect_rows(tmp_path / "out.h5", info)
+
+
+def test_batches_of_another_run_are_never_taken(tmp_path: Path) -> None:
+    """A log that an earlier run of other settings left in the same folder, as after a crash."""
+    path, ours = tmp_path / "out.h5", make_info()
+    other = tmp_path / "other.h5"
+    with OutputRun.open(other, make_info(model_sha256="n" * 64)) as run:
+        write_all(run, 3)
+    with OutputRun.open(path, ours) as run:
+        write_all(run, 1)
+    (log,) = segments.log_files(Path(f"{other}.part"))
+    shutil.copy(log, Path(f"{path}.part") / log.name)
+    run_id = json.loads((Path(f"{path}.part") / "manifest.json").read_text())["run_id"]
+    assert len(segments.log_files(Path(f"{path}.part"))) == 2
+    assert set(segments.scan(Path(f"{path}.part"), run_id)) == {0}
+    with OutputRun.open(path, ours) as run:
+        assert run.done == {0}
 
 
 def test_a_damaged_manifest_is_named_and_no_resume_gets_past_it(tmp_path: Path) -> None:

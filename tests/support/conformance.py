@@ -115,7 +115,8 @@ def scores(
     Raises
     ------
     AssertionError
-        A mutant that changes a known letter is missing, or an index is out of bounds.
+        A mutant that changes a known letter is missing, an index is out of bounds, or `squares` is
+        not what the deltas come to.
     """
     where = np.asarray(positions, dtype=np.int64)
     n, m = len(codes), len(where)
@@ -123,8 +124,10 @@ def scores(
     targets = runner.reference(there).shape[1]
     flat = torch.full((n * m * letters, targets), torch.nan, dtype=torch.float64)
     seen = torch.zeros(n * m * letters, targets, dtype=torch.bool)
+    squares = torch.zeros(n * m * letters, dtype=torch.float64)
     for block in runner.blocks(there, where):
         assert block.index.dtype == torch.int64
+        squares[block.index.cpu()] += block.squares().cpu().double()
         assert block.delta.dtype == torch.float32
         part = torch.arange(targets)[block.targets]
         index = block.index.cpu()[:, None]
@@ -135,6 +138,8 @@ def scores(
     lost = (here == oracle.UNKNOWN).expand(-1, letters).reshape(-1)
     missing = ~seen.all(dim=1) & ~same & ~lost
     assert not missing.any(), f"{int(missing.sum())} mutants are missing"
+    told = ~same & ~lost
+    torch.testing.assert_close(squares[told], flat[told].square().sum(1), rtol=1e-4, atol=1e-30)
     flat[same] = 0.0
     flat[lost] = torch.nan
     return flat.reshape(n, m, letters, targets).permute(0, 3, 2, 1)

@@ -330,6 +330,7 @@ def test_edges_and_unknown_letters_as_errors(world: World) -> None:
         world.table("chr1 45 T A", config=config)
 
 
+@pytest.mark.falls_back
 def test_a_backend_that_is_wrong_is_replaced(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

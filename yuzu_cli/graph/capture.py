@@ -39,6 +39,7 @@ class _PlainNumbers(TorchDispatchMode):
     def __init__(self, x: torch.Tensor) -> None:
         super().__init__()
         self.calls = 0
+        self.refusal = ""  # kept here, as the text of what is raised is lost inside TorchScript
         self.data = WeakTensorKeyDictionary()  # everything computed from x
         self.data[x] = True
 
@@ -48,7 +49,8 @@ class _PlainNumbers(TorchDispatchMode):
         kwargs = kwargs or {}
         self.calls += 1
         if self.calls > MOST_CALLS:
-            raise RuntimeError(f"more than {MOST_CALLS} calls in one pass, as of an unrolled loop")
+            self.refusal = f"more than {MOST_CALLS} calls in one pass, as of an unrolled loop"
+            raise RuntimeError(self.refusal)
         numbers = [a for a in args if isinstance(a, torch.Tensor)]
         slots = [
             i
@@ -78,9 +80,16 @@ def _probe(n: int, letters: int, length: int, like: torch.Tensor, seed: int = 0)
 
 
 def _trace(model: torch.nn.Module, x: torch.Tensor) -> GraphModule:
+    refusal = ""
+
     def call(x: torch.Tensor) -> torch.Tensor:
-        with _PlainNumbers(x):
-            return model(x)
+        nonlocal refusal
+        numbers = _PlainNumbers(x)
+        try:
+            with numbers:
+                return model(x)
+        finally:
+            refusal = numbers.refusal
 
     try:
         # One fake mode for the trace: the tracer would make one per call, each with a stack trace.
@@ -91,14 +100,20 @@ def _trace(model: torch.nn.Module, x: torch.Tensor) -> GraphModule:
             graph = make_fx(call)(x)
             graph = make_fx(torch.func.functionalize(graph))(x)
     except Exception as error:  # torch raises what it likes here; the plain way remains
-        lines = [line for line in str(error).strip().splitlines() if line.strip(" ~^<-HER")]
-        reason = lines[-1].strip()[:200] if lines else type(error).__name__
-        raise CaptureError(reason) from error
+        raise CaptureError(refusal or _reason(error)) from error
     _drop_relabelled_strides(graph)
     graph.graph.eliminate_dead_code()
     if any(n.target is _aten.as_strided.default for n in graph.graph.nodes):
         raise CaptureError("the model reads memory by strides (as_strided)")
     return graph
+
+
+def _reason(error: Exception) -> str:
+    """The last line of an error's text that says something; TorchScript prints code above it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip(" ~^<-HER")]
+    if not lines or lines[-1].endswith("Error:"):  # the text was lost, the kind was not
+        return f"{type(error).__name__} without a text, at {lines[0] if lines else 'no line'}"[:200]
+    return lines[-1][:200]
 
 
 def _drop_relabelled_strides(graph: GraphModule) -> None:
