@@ -18,6 +18,7 @@ RANKS = {
     "config_text": 2,
     "alphabet": 2,
     "files": 2,
+    "yaml12": 2,
     "config": 3,
     "inputs": 4,
     "results": 4,

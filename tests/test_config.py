@@ -114,6 +114,14 @@ FAULTS = {
         "mutate: {start: 9, end: 9}",
         "mutate.end: 9 is not after start 9; half-open",
     ),
+    "endless alpha": (
+        "sensing: {alpha: .inf}",
+        "sensing.alpha: expected auto or a number above 0, found inf",
+    ),
+    "compression": (
+        "output: {compression: gzip:0}",
+        "output.compression: 'gzip:0' is not one of gzip, gzip:1 to gzip:9, lzf, none",
+    ),
     "shard": (
         "run: {shard: 5/4}",
         "run.shard: '5/4' is not a shard; write I/N with 1 <= I <= N, or auto",
@@ -199,6 +207,12 @@ def test_spellings_of_the_command_line() -> None:
     assert config.score.save == ["delta", "l2"]
     assert config.compute.shifts == [0, 1, -1]
     assert config.model.path == ["a.pt"]
+
+
+@pytest.mark.parametrize("name", ["gzip", "gzip:4", "lzf", "none"])
+def test_compressions_that_are_documented_are_taken(tmp_path: Path, name: str) -> None:
+    config = load_config(write(tmp_path, f"output: {{compression: {name}}}"))
+    assert config.output.compression == name
 
 
 def test_resolved_yaml_reads_back_equal(tmp_path: Path) -> None:

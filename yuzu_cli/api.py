@@ -7,6 +7,8 @@ there is `yuzu run`, whose output `open_result` reads row by row.
 from __future__ import annotations
 
 import os
+import re
+import reprlib
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -168,12 +170,22 @@ def _input(
         items = [(f"sequence_{i}", text) for i, text in enumerate(sequences)]
     if not items:
         raise InputError("sequences", "there are none", "give at least one")
-    for name, text in items:
-        if not isinstance(text, str) or not text.strip():
-            raise UsageError(f"sequences[{name}]", f"{text!r} is not text with letters")
+    lines = [f">{i}\n{_letters(name, text)}\n" for i, (name, text) in enumerate(items)]
     path = folder / "sequences.fa"
-    path.write_text("".join(f">{i}\n{text}\n" for i, (_, text) in enumerate(items)))
+    path.write_text("".join(lines), encoding="utf-8")
     return "input.fasta", str(path), [str(name) for name, _ in items]
+
+
+def _letters(name: Any, text: Any) -> str:
+    """The letters of one sequence on one line, so that they cannot make a record of their own."""
+    where = f"sequences[{name}]"
+    if not isinstance(text, str) or not text.strip():
+        raise UsageError(where, f"{reprlib.repr(text)} is not text with letters")
+    letters = "".join(text.split())
+    if wrong := re.search(r"[^A-Za-z*.-]", letters):
+        hint = "give the letters alone, or the path of a FASTA"
+        raise UsageError(where, f"{wrong[0]!r} is not a letter", hint)
+    return letters
 
 
 def _compute(config: RunConfig, given: list[str] | None) -> Attributions:

@@ -17,6 +17,7 @@ from pydantic_core import PydanticCustomError
 
 from yuzu_cli import config_text
 from yuzu_cli.errors import UsageError
+from yuzu_cli.yaml12 import read_yaml, write_yaml
 
 
 class ConfigError(UsageError):
@@ -141,7 +142,7 @@ class OutputConfig(_Section):
     """Where the result goes."""
 
     path: str = Field(default="out.h5", min_length=1)
-    compression: Literal["gzip", "lzf", "none"] = "gzip"
+    compression: Annotated[str, BeforeValidator(config_text.compression)] = "gzip"
 
 
 class ProcessConfig(_Section):
@@ -171,7 +172,7 @@ class RunConfig(_Section):
 
     def to_yaml(self) -> str:
         """The resolved configuration as YAML that `load_config` reads back to an equal one."""
-        return yaml.safe_dump(self.model_dump(), sort_keys=False, allow_unicode=True, width=10_000)
+        return write_yaml(self.model_dump())
 
     def shard(self) -> tuple[int, int] | None:
         """(index, count) of the shard, 1-based; None for the whole input.
@@ -209,27 +210,15 @@ KEYS: dict[str, list[str]] = {
 # --- reading ------------------------------------------------------------------------------------
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML's safe loader, which also refuses a key given twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and (key.tag, key.value) in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key.value} is given twice", key.start_mark
-                )
-            seen.add((key.tag, key.value))
-        return super().construct_mapping(node, deep)
-
-
 def _read(path: str) -> dict[str, Any]:
     try:
-        tree = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_Loader)
+        tree = read_yaml(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(path, f"cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise UsageError(path, "is not UTF-8 text", "a config is a YAML file") from None
+    except ValueError as error:
+        raise UsageError(path, f"is not the YAML of a config: {error}") from None
     except RecursionError:
         raise UsageError(path, "is nested too deeply") from None
     except yaml.YAMLError as error:

@@ -9,6 +9,7 @@ import difflib
 import re
 import reprlib
 from collections.abc import Mapping
+from math import inf
 from typing import Any
 
 from pydantic_core import ErrorDetails
@@ -87,9 +88,15 @@ def batch_size(value: Any) -> Any:
 def alpha(value: Any) -> Any:
     if value == "auto":
         return value
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < inf:
         raise ValueError(f"expected auto or a number above 0, found {reprlib.repr(value)}")
     return float(value)
+
+
+def compression(value: Any) -> Any:
+    if not isinstance(value, str) or not re.fullmatch(r"gzip(:[1-9])?|lzf|none", value):
+        raise ValueError(f"{reprlib.repr(value)} is not one of gzip, gzip:1 to gzip:9, lzf, none")
+    return value
 
 
 def model_output(value: Any) -> Any:

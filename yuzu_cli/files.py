@@ -29,6 +29,21 @@ def size_text(size: float) -> str:
     return f"{size:.0f} bytes" if units[0] == "bytes" else f"{size:.1f} {units[0]}"
 
 
+def cache_folder() -> Path:
+    """``$XDG_CACHE_HOME/yuzu`` or ``~/.cache/yuzu``: what only saves time is kept there.
+
+    For a user without a home directory a path that nothing can be read from or written to, which is
+    the same as a cache that cannot be used.
+    """
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    if os.path.isabs(base):
+        return Path(base) / "yuzu"
+    try:
+        return Path.home() / ".cache" / "yuzu"
+    except RuntimeError:
+        return Path(os.devnull) / "yuzu"
+
+
 def token() -> str:
     """A name no other process, on this machine or another, will come up with."""
     return secrets.token_hex(6)

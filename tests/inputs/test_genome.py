@@ -168,6 +168,70 @@ def test_foreign_index_is_refused(tmp_path: Path, fai: str, expected: str) -> No
     assert "g.fa.fai, it is made again" in str(caught.value)
 
 
+def replaced(path: Path, how: str, text: str) -> Path:
+    """A genome with an index that looks newer than it and is of another one."""
+    pack(path, how)
+    Genome(str(path)).close()
+    size = path.stat().st_size
+    pack(path, how, text)
+    assert how == "bgzip" or path.stat().st_size == size
+    os.utime(path, (1e9, 1e9))
+    return path
+
+
+OTHERS = {
+    "other names": TEXT.replace(">chr1", ">chrA"),
+    "other order": TEXT.replace("chr1", "x").replace("chr2", "chr1").replace("x", "chr2"),
+    "other lines": ">chr1\n" + LETTERS[:50] + "\n" + LETTERS[50:120] + TEXT[6 + 121 :],
+    "header moved": ">chr1 " + LETTERS[:59] + "\n" + TEXT[6 + 60 :],
+    "shorter first": TEXT[: 6 + 610] + "\n>chrX\n" + TEXT[6 + 617 :],
+}
+
+
+@pytest.mark.parametrize("how", ["plain", "bgzip"])
+@pytest.mark.parametrize("text", OTHERS.values(), ids=OTHERS)
+def test_an_index_of_a_genome_that_was_replaced_is_refused(
+    tmp_path: Path, how: str, text: str
+) -> None:
+    path = replaced(tmp_path / f"g.fa{'.gz' * (how == 'bgzip')}", how, text)
+    with Genome(str(path)) as genome, pytest.raises(InputError, match="it is made again"):
+        assert not [genome.fetch("chr1", 0, 720), genome.fetch("chr2", 0, 4)], "both were read"
+
+
+@pytest.mark.parametrize("how", ["plain", "crlf", "bgzip"])
+def test_an_index_that_fits_is_not_refused(tmp_path: Path, how: str) -> None:
+    long = "x" * 20_000
+    text = f">empty\n>one {long}\nACGTA\nCG\n>two\nAC\n\n>three\tx\nACGTACGT"
+    path = pack(tmp_path / f"g.fa{'.gz' * (how == 'bgzip')}", how, text)
+    for _ in range(2):
+        with Genome(str(path)) as genome:
+            assert genome.fetch("one", 0, 7) == "ACGTACG"
+            assert genome.fetch("two", 0, 2) == "AC"
+            assert genome.fetch("three", 0, 8) == "ACGTACGT"
+
+
+def test_blank_lines_after_a_sequence_are_said(tmp_path: Path) -> None:
+    path = pack(tmp_path / "g.fa", "plain", TEXT.replace("\n>chr2", "\n\n\n>chr2"))
+    with pytest.raises(InputError, match=r"sequence 'chr1' has blank lines") as caught:
+        Genome(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_without_a_home_nothing_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path
+) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", homeless)
+    monkeypatch.setattr(index, "HASH_CACHE_BYTES", 1)
+    path = pack(tmp_path / "g.fa", "plain")
+    os.utime(path, (1e9, 1e9))
+    check(path)
+    assert index.file_sha256(str(path)) == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def test_truncated_bgzip(tmp_path: Path) -> None:
     path = pack(tmp_path / "g.fa.gz", "bgzip")
     path.write_bytes(path.read_bytes()[:-28])

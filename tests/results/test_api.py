@@ -83,6 +83,12 @@ def test_names_targets_and_settings(model: Path, monkeypatch: pytest.MonkeyPatch
     np.testing.assert_allclose(found["delta"], whole["delta"][:, [2, 0]], atol=1e-3)
 
 
+def test_a_sequence_may_be_wrapped(model: Path) -> None:
+    (text,) = random_sequences(1, L)
+    found = attribute(model, [f" {text[:9]}\r\n{text[9:]}\n"])
+    assert found.text(0) == text
+
+
 def test_bed(model: Path, tmp_path: Path) -> None:
     (text,) = random_sequences(1, 100)
     (tmp_path / "g.fa").write_text(f">c\n{text}\n")
@@ -99,6 +105,10 @@ def test_bed(model: Path, tmp_path: Path) -> None:
         ([], {}, InputError, "there are none"),
         (["ACGT", 3], {}, UsageError, "not text"),
         ([""], {}, UsageError, "not text"),
+        (["ACGT\n>x\nACGT"], {}, UsageError, r"sequences\[sequence_0\]: '>' is not a letter"),
+        ([">ACGT"], {}, UsageError, "'>' is not a letter"),
+        ([";ACGT"], {}, UsageError, "';' is not a letter"),
+        (["AC\u0100T"], {}, UsageError, "is not a letter"),
         ("ACGT", {}, InputError, "ACGT: no such file; give a list"),
         (["ACGT" * 8, "ACG"], {}, InputError, "letters"),
         (["A" * L], {"scores": ["dleta"]}, UsageError, "score.save"),

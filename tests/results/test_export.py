@@ -357,6 +357,36 @@ def test_faults_of_sizes(tmp_path: Path, mixed: Made) -> None:
     assert not out.exists()
 
 
+@pytest.mark.parametrize("to", ["bigwig", "bedgraph"])
+def test_records_of_one_name_are_not_averaged(tmp_path: Path, to: str) -> None:
+    rows = [("a", 0, 8, "a", "."), ("b", 0, 8, "b", "."), ("a", 0, 8, "a", ".")]
+    sequences = ["ACGTACGT", "TTTTACGT", "GGGGACGT"]
+    fasta = make_result(
+        tmp_path / "f.h5", rows, sequences, targets=("t",), config="input: {fasta: x.fa}"
+    )
+    with pytest.raises(OutputError, match="2 FASTA records are named a"):
+        export(fasta.path, to, tmp_path / "out", ExportOptions())
+    bed = make_result(
+        tmp_path / "b.h5", rows, sequences, targets=("t",), config="input: {bed: x.bed}"
+    )
+    (tmp_path / "s.tsv").write_text("a\t8\nb\t8\n")
+    options = ExportOptions(chrom_sizes=tmp_path / "s.tsv")
+    assert export(bed.path, to, tmp_path / "out", options).rows == 3
+
+
+@pytest.mark.parametrize("to", ["bigwig", "bedgraph"])
+def test_a_result_without_rows(tmp_path: Path, to: str) -> None:
+    made = make_result(tmp_path / "f.h5", [], [], targets=("t",), config="input: {fasta: x.fa}")
+    (tmp_path / "s.tsv").write_text("a\t8\n")
+    options = ExportOptions(chrom_sizes=tmp_path / "s.tsv")
+    assert export(made.path, to, tmp_path / "given", options).rows == 0
+    if to == "bedgraph":
+        assert export(made.path, to, tmp_path / "out", ExportOptions()).rows == 0
+        return
+    with pytest.raises(OutputError, match="has no regions"):
+        export(made.path, to, tmp_path / "out", ExportOptions())
+
+
 def test_sweep_splits_at_gaps_and_forgets_what_is_done() -> None:
     nan, v = np.nan, np.float32
     windows = [

@@ -84,6 +84,8 @@ def test_a_linked_merge_reads_the_same(
         for shard in shards:
             shard.unlink()
         expect_rows(moved / "linked.h5", make_info(**changes))
+        (moved / "elsewhere" / "name.h5").symlink_to("../linked.h5")
+        expect_rows(moved / "elsewhere" / "name.h5", make_info(**changes))
         with pytest.raises(OutputError, match=r"is linked to parts/shard1.h5, which is gone"):
             open_result(out)
 

@@ -15,13 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from yuzu_cli.errors import InputError
+from yuzu_cli.files import cache_folder
 from yuzu_cli.inputs.index import (
     build_index,
-    cache_folder,
     cache_key,
     explained,
     file_sha256,
+    fits_index,
     fresh_index,
+    unpacked,
 )
 from yuzu_cli.inputs.text import TextSource, changed, is_plain
 
@@ -58,6 +60,7 @@ class Genome:
         self._source: TextSource | None = None
         self._handle: Faidx | None = None
         self._scratch: str | None = None
+        self._checked: set[str] = set()
         try:
             self._locate()
             handle = self._handle = self._open()
@@ -100,8 +103,7 @@ class Genome:
 
         fai, gzi = self._index
         self._pid = os.getpid()
-        hint = f"delete {fai}, it is made again"
-        with explained(self.path, f"the index {fai.name} cannot be read", hint):
+        with explained(self.path, f"the index {fai.name} cannot be read", self._again()):
             return Faidx(
                 self._file,
                 indexname=str(fai),
@@ -118,21 +120,43 @@ class Genome:
             file.seek(min(last, size))
             rest = file.read(64)
         if not self.sizes or last > size + 2 or rest.strip():
-            fai = self._index[0]
-            what = f"the index {fai.name} is of another file, or of a part of this one"
-            raise InputError(self.path, what, f"delete {fai}, it is made again")
+            what = f"the index {self._index[0].name} is of another file, or of a part of this one"
+            raise InputError(self.path, what, self._again())
 
     def fetch(self, chrom: str, start: int, end: int) -> str:
         """Letters of ``[start, end)``, 0-based, within the sequence; case is kept."""
         if self._pid != os.getpid():  # a handle shared over a fork moves under its owner
             self._release()
         handle = self._handle = self._handle or self._open()
+        if chrom not in self._checked:
+            self._check_record(handle, chrom)
         with explained(self.path, f"{chrom}:{start}-{end} cannot be read"):
             letters = handle.fetch(chrom, start + 1, end) if end > start else ""
-        if len(letters) != end - start:
-            what = f"{chrom}:{start}-{end} has {len(letters)} letters"
-            raise InputError(self.path, what, f"delete {self._index[0]}, it is made again")
+        if len(letters) != end - start or ">" in letters:
+            found = "a header line" if ">" in letters else f"{len(letters)} letters"
+            what = f"{chrom}:{start}-{end} has {found} in it"
+            raise InputError(self.path, what, self._again())
         return letters
+
+    def _check_record(self, handle: Faidx, chrom: str) -> None:
+        """Before the first letters of a sequence: it stands where the index says, so wrapped."""
+        entry = handle.index[chrom]
+        with explained(self.path, f"{chrom} cannot be read", self._again()):
+            fits = fits_index(lambda offset, size: self._bytes(handle, offset, size), chrom, entry)
+        if not fits:
+            what = f"the index {self._index[0].name} does not fit at {chrom}: it is of another file"
+            raise InputError(self.path, what, self._again())
+        self._checked.add(chrom)
+
+    def _bytes(self, handle: Faidx, offset: int, size: int) -> bytes:
+        """Some of the (unpacked) bytes of the file, fewer at its end."""
+        if not self._packed:
+            with open(self._file, "rb") as file:
+                return os.pread(file.fileno(), size, offset)
+        return unpacked(handle.file, handle.gzi_index, offset, size)
+
+    def _again(self) -> str:
+        return f"delete {self._index[0]}, it is made again"
 
     def check_unchanged(self) -> None:
         """Raise InputError when the file was written to since it was opened."""
@@ -169,6 +193,12 @@ class Genome:
         if self._handle is not None:
             self._handle.close()
             self._handle = None
+
+    def __enter__(self) -> Genome:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Release the files; more than once is harmless."""

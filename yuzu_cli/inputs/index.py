@@ -13,13 +13,18 @@ import struct
 import tempfile
 import time
 import zlib
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from yuzu_cli.errors import InputError
+from yuzu_cli.files import cache_folder
 from yuzu_cli.inputs.text import hash_descriptor
 
+_HEADER = 1 << 12
+_ENDS = b"\r\n"
 HASH_CACHE_BYTES = 64 << 20
 _SETTLED_SECONDS = 2.0  # a file written to just now may be written to again at the same time stamp
 
@@ -64,6 +69,55 @@ def build_index(file: str, packed: bool, label: str, folder: Path, stem: str) ->
     return made[0], made[1]
 
 
+def fits_index(read: Callable[[int, int], bytes], name: str, entry: Any) -> bool:
+    """Whether a sequence lies in the file where its index entry says, under its name.
+
+    Looked at: the header line before it, the first line break in it, and what follows it. A genome
+    that was replaced by another of the same size keeps an index that looks fresh.
+
+    Parameters
+    ----------
+    read : callable
+        ``(offset, size)`` to that many unpacked bytes, fewer at the end of the file.
+    entry
+        Of pyfaidx: `rlen` letters, `lenc` a line, `lenb` bytes a line, from byte `offset`.
+    """
+    header = _header_before(read, entry.offset)
+    if not header.startswith(b">") or header[1:].split(None, 1)[:1] != [name.encode()]:
+        return False
+    if not entry.rlen or not entry.lenc:
+        return True
+    full, last = divmod(entry.rlen - 1, entry.lenc)
+    end = entry.offset + full * entry.lenb + last
+    line = read(entry.offset, min(entry.lenb, entry.rlen))
+    rest = read(end, _HEADER)
+    wrapped = len(line.rstrip(_ENDS)) == min(entry.lenc, entry.rlen)
+    follows = rest[1:].lstrip(_ENDS)[:1]
+    return wrapped and rest[:1].strip() != b"" and rest[1:2] in _ENDS and follows in b">"
+
+
+def _header_before(read: Callable[[int, int], bytes], offset: int) -> bytes:
+    """The line that ends just before a byte; empty when no line ends there."""
+    size = _HEADER
+    while True:
+        start = max(0, offset - size)
+        before = read(start, offset - start)
+        line = before.rstrip(_ENDS).rpartition(b"\n")[2]
+        if not start or len(line) < len(before.rstrip(_ENDS)):
+            return line.removeprefix(b"\xef\xbb\xbf") if before.endswith(b"\n") else b""
+        size *= 8
+
+
+def unpacked(file: Any, blocks: Sequence[Any], offset: int, size: int) -> bytes:
+    """Bytes of a bgzip file by their place in what it unpacks to, through its blocks (.gzi)."""
+    from Bio.bgzf import make_virtual_offset
+
+    block = blocks[max(0, bisect_right(blocks, offset, key=lambda b: b.ustart) - 1)]
+    file.seek(make_virtual_offset(block.cstart, 0))
+    file.read(offset - block.ustart)
+    return bytes(file.read(size))
+
+
 @contextmanager
 def explained(
     path: str, what: str, hint: str = "", *, let: tuple[type[Exception], ...] = ()
@@ -77,6 +131,12 @@ def explained(
         raise
     except FastaIndexingError as error:
         raise _indexing_error(path, str(error)) from error
+    except RuntimeError as error:
+        entry = re.search(r"at entry (.*?)Please report", str(error))
+        if entry is None:
+            raise
+        what = f"sequence {entry[1]!r} has blank lines in it or more than one after it"
+        raise InputError(path, what, "remove them, e.g. with grep -v '^$'") from error
     except (OSError, ValueError, FetchError, zlib.error, EOFError, struct.error) as error:
         if str(error).startswith("Duplicate key"):
             name = str(error).removeprefix("Duplicate key ").strip('"')
@@ -96,10 +156,6 @@ def _indexing_error(path: str, text: str) -> InputError:
     if "Unexpected text" in text or "does not contain a valid sequence" in text:
         return InputError(where, "is not a FASTA", "a FASTA begins with >name")
     return InputError(where, text)
-
-
-def cache_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "yuzu"
 
 
 def cache_key(path: str) -> str:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from yuzu_cli import files
 from yuzu_cli.errors import InputError
 
 if TYPE_CHECKING:
@@ -177,9 +178,7 @@ CACHE_BYTES = 4 << 30
 
 def cache_folder() -> Path:
     """Where plans are kept between runs: ``$XDG_CACHE_HOME/yuzu/plans``, or in ``~/.cache``."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    home = Path(base) if os.path.isabs(base) else Path.home() / ".cache"
-    return home / "yuzu" / "plans"
+    return files.cache_folder() / "plans"
 
 
 def cache_path(asked: Mapping[str, Value]) -> Path:

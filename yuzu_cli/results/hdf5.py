@@ -79,7 +79,8 @@ def missing_sources(path: Path, data: h5py.Dataset) -> list[str]:
     if not data.is_virtual:
         return []
     names = {str(source.file_name) for source in data.virtual_sources()}
-    return sorted(name for name in names if not (path.parent / name).exists())
+    folders = (path.parent, path.resolve().parent)  # HDF5, too, looks where a symlink leads
+    return sorted(n for n in names if not any((folder / n).exists() for folder in folders))
 
 
 def saved_scores(file: h5py.File) -> tuple[str, ...]:

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from yuzu_cli.errors import InputError, UsageError
+from yuzu_cli.errors import InputError, OutputError, UsageError
 from yuzu_cli.files import replacing
 from yuzu_cli.results.export import Exported, ExportOptions
 from yuzu_cli.results.export.files import check_space, open_text
-from yuzu_cli.results.export.sizes import chromosome_sizes
+from yuzu_cli.results.export.sizes import chromosome_sizes, inputs_of
 from yuzu_cli.results.export.sweep import sweep
 from yuzu_cli.results.streaming import Source
 
@@ -43,6 +43,9 @@ def bigwig(source: Source, out: Path, options: ExportOptions) -> Exported:
             "the sizes of the chromosomes are needed",
             "give --genome or --chrom-sizes",
         )
+    if not sizes:
+        what = "has no regions, and so no chromosome for the header of a bigWig"
+        raise OutputError(str(source.path), what, "give --genome or --chrom-sizes")
     _check_chromosomes(source, sizes)
     with replacing([out], options.force) as (path,):
         file = pyBigWig.open(str(path), "w")
@@ -103,6 +106,19 @@ def _check_chromosomes(source: Source, sizes: dict[str, int]) -> None:
         )
 
 
+def _check_records(source: Source) -> None:
+    """Records of a FASTA are sequences of their own; under one name they would be averaged."""
+    if not inputs_of(source).get("fasta"):
+        return
+    names, counts = np.unique(source.regions.chrom.astype("U"), return_counts=True)
+    if len(names) < source.n:
+        name, count = names[counts.argmax()], counts.max()
+        what = f"{count} FASTA records are named {name}, and a track has one place for a name"
+        raise OutputError(
+            str(source.path), what, "give each record a name of its own, or run it apart"
+        )
+
+
 def runs(
     source: Source, out: Path, options: ExportOptions, sizes: dict[str, int] | None
 ) -> Iterator[Run]:
@@ -114,6 +130,7 @@ def runs(
     """
     (target,) = source.choose(options.targets, one=True)
     source.need("contribution")
+    _check_records(source)
     width = source.mutate_end - source.mutate_start
     check_space(out, 4 * source.n * width)
     first, _ = source.mutated(slice(0, source.n))
