@@ -74,8 +74,8 @@ class Written:
     def subject(self) -> Subject:
         """What the conformance tests judge backends on."""
 
-        def function(dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
-            built = self.build().to(dtype)
-            return lambda x: built(x).reshape(len(x), -1).to(dtype)
+        def function(dtype: torch.dtype, device: str = "cpu") -> Callable[[Tensor], Tensor]:
+            built = self.build().to(device, dtype)
+            return lambda x: built(x.to(device)).reshape(len(x), -1).to(x.device, dtype)
 
         return Subject(self.name, self.length, self.build, function, letters=self.letters)
