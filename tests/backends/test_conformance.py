@@ -23,6 +23,7 @@ from tests.support.conformance import (
     settings_for,
     zoo_subject,
 )
+from tests.support.published import PUBLISHED
 from yuzu_cli.backends import get_backend
 from yuzu_cli.bench import zoo
 
@@ -65,6 +66,36 @@ TABLE = [
 
 @pytest.mark.parametrize(("name", "how", "backend"), TABLE)
 def test_cases(name, how, backend, folder):
+    run(case_subject(name), how, backend, folder)
+
+
+PUBLISHED_TABLE = [
+    pytest.param(case.name, how, backend, id=f"{case.name}-{how}-{backend}")
+    for case in PUBLISHED
+    for how in HOW
+    if possible(case, how)
+    for backend in EXACT
+]
+# Quickly, every second family scripted and the others traced; of the two scans, one.
+QUICK = [
+    pytest.param(case.name, HOW[i % 2], "windowed", id=f"{case.name}-{HOW[i % 2]}")
+    for i, case in enumerate(PUBLISHED)
+    if case.name != "like-mamba"
+]
+
+
+@pytest.mark.parametrize(("name", "how", "backend"), QUICK)
+def test_published_families_at_some_positions(name, how, backend, folder):
+    """Both ends, and a stretch in the middle that sees every phase of the pools."""
+    subject = case_subject(name)
+    middle = subject.length // 2
+    ends = [0, 1, subject.length - 2, subject.length - 1]
+    run(subject, how, backend, folder, positions=[*ends, *range(middle, middle + 14, 2)])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "how", "backend"), PUBLISHED_TABLE)
+def test_published_families(name, how, backend, folder):
     run(case_subject(name), how, backend, folder)
 
 

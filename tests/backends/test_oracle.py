@@ -9,6 +9,7 @@ import torch
 
 from tests.support import oracle
 from tests.support.cases import CASES
+from tests.support.published import PUBLISHED
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 WEIGHT = torch.tensor([[1.0, 2.0, 4.0], [10.0, 20.0, 40.0]])  # two letters, three positions
@@ -108,11 +109,11 @@ def test_the_yardstick_wins_where_naive_itself_is_bad(judged):
 
 
 def test_cases_have_names_of_their_own_and_there_are_many():
-    names = [case.name for case in CASES]
+    names = [case.name for case in [*CASES, *PUBLISHED]]
     assert len(set(names)) == len(names) >= 60
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [*CASES, *PUBLISHED], ids=lambda case: case.name)
 def test_cases_repeat_and_live(case):
     """The same seed gives the same net, another seed another, and mutations change its output."""
     draw = torch.Generator().manual_seed(1)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from tests.support import oracle
 from tests.support.cases import CASES
+from tests.support.published import PUBLISHED
 from yuzu_cli.backends import BACKENDS, get_backend
 from yuzu_cli.backends.base import Runner, Settings
 from yuzu_cli.bench import zoo
@@ -180,7 +181,7 @@ def judge(
     )
 
 
-BY_NAME = {case.name: case for case in CASES}
+BY_NAME = {case.name: case for case in [*CASES, *PUBLISHED]}
 # Letters and width of the zoo's reduced models; odd lengths, all poolings leave something.
 REDUCED = {"deepsea": 173, "basset": 131, "factorized-basset": 131, "bpnet9": 121}
 

@@ -1,0 +1,396 @@
+"""Published models made of convolutions, pools and norms: parts of `tests.support.published`."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tests.support.blocks import Cat, Permute, Residual
+from tests.support.cases import Norm, flat, seq
+
+
+class ExplaiNN(nn.Module):
+    """Units side by side: each a filter, a pool and two layers of its own; then one linear layer.
+
+    The letters are repeated for every unit, and everything is a grouped convolution.
+    """
+
+    def __init__(self, length: int, units: int = 5, kernel: int = 9, hidden: int = 4) -> None:
+        super().__init__()
+        self.units = units
+        places = (length - kernel + 1) // 7
+        self.filters = seq(nn.Conv1d(4 * units, units, kernel, groups=units), nn.BatchNorm1d(units))
+        self.dense = seq(
+            nn.Conv1d(units * places, units * hidden, 1, groups=units),
+            nn.BatchNorm1d(units * hidden),
+            nn.ReLU(),
+            nn.Conv1d(units * hidden, units, 1, groups=units),
+            nn.BatchNorm1d(units),
+            nn.ReLU(),
+            nn.Flatten(),
+        )
+        self.last = nn.Linear(units, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.exp(0.3 * self.filters(x.repeat(1, self.units, 1)))
+        x = F.max_pool1d(x, 7, 7).flatten(1).unsqueeze(-1)
+        return self.last(self.dense(x))
+
+
+class PairPool(nn.Module):
+    """Pairs of positions, weighed by a softmax of learned logits (the Enformer's pool)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.logits = nn.Conv2d(channels, channels, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, length = x.shape
+        missing = length % 2
+        x = F.pad(x, [0, missing]).reshape(n, c, (length + missing) // 2, 2)
+        logits = self.logits(x)
+        if missing > 0:
+            mask = torch.zeros([1, 1, length + missing], dtype=torch.bool, device=x.device)
+            mask[:, :, -1] = True
+            logits = logits.masked_fill(mask.reshape(1, 1, -1, 2), -1e9)
+        return (x * logits.softmax(dim=-1)).sum(dim=-1)
+
+
+class RelativeAttention(nn.Module):
+    """Heads of attention with a learned bias by distance; (N, L, C)."""
+
+    def __init__(self, channels: int, heads: int, length: int) -> None:
+        super().__init__()
+        self.heads, self.size = heads, channels // heads
+        self.query = nn.Linear(channels, channels, bias=False)
+        self.key = nn.Linear(channels, channels, bias=False)
+        self.value = nn.Linear(channels, channels, bias=False)
+        self.join = nn.Linear(channels, channels)
+        self.near = nn.Parameter(torch.randn(heads, 2 * length - 1))
+        at = torch.arange(length)
+        self.register_buffer("apart", at[:, None] - at[None, :] + length - 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, length, c = x.shape
+        q = self.query(x).reshape(n, length, self.heads, self.size).transpose(1, 2)
+        k = self.key(x).reshape(n, length, self.heads, self.size).transpose(1, 2)
+        v = self.value(x).reshape(n, length, self.heads, self.size).transpose(1, 2)
+        scores = torch.einsum("bhid,bhjd->bhij", q, k) * self.size**-0.5
+        weights = (scores + self.near[:, self.apart]).softmax(dim=-1)
+        y = torch.einsum("bhij,bhjd->bhid", weights, v)
+        return self.join(y.transpose(1, 2).reshape(n, length, c))
+
+
+class Enformer(nn.Module):
+    """Convolutions with pair pools, attention, a crop, softplus by tracks."""
+
+    def __init__(self, length: int) -> None:
+        super().__init__()
+        c = 8
+        self.stem = seq(
+            nn.Conv1d(4, c, 15, padding=7),
+            Residual(Norm(c), nn.Conv1d(c, c, 1)),
+            PairPool(c),
+            Norm(c),
+            nn.Conv1d(c, c, 5, padding=2),
+            Residual(Norm(c), nn.Conv1d(c, c, 1)),
+            PairPool(c),
+        )
+        places = (length + 3) // 4
+        self.body = seq(
+            Permute(0, 2, 1),
+            Residual(nn.LayerNorm(c), RelativeAttention(c, 2, places)),
+            Residual(nn.LayerNorm(c), nn.Linear(c, 12), nn.ReLU(), nn.Linear(12, c)),
+        )
+        self.head = nn.Linear(c, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.softplus(self.head(self.body(self.stem(x))[:, 4:-4]))
+
+
+class SoftmaxPool(nn.Module):
+    """Blocks of positions weighed by a softmax of channels mixed by a matrix."""
+
+    def __init__(self, channels: int, size: int) -> None:
+        super().__init__()
+        self.mix = nn.Parameter(torch.randn(channels, channels) * 0.5)
+        self.size = size
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, length = x.shape
+        x = x[:, :, : length // self.size * self.size].reshape(n, c, -1, self.size)
+        logits = torch.einsum("nclk,cd->ndlk", x, self.mix)
+        return (x * torch.softmax(logits, dim=-1)).sum(-1)
+
+
+class AITAC(nn.Module):
+    """Both strands through one first layer, residual blocks and softmax pools, dense layers."""
+
+    def __init__(self, length: int) -> None:
+        super().__init__()
+        c = 6
+        self.first = nn.Conv1d(4, c, 9, padding=4)
+        self.body = flat(
+            length,
+            nn.BatchNorm1d(c),
+            SoftmaxPool(c, 2),
+            Residual(nn.GELU(), nn.Conv1d(c, c, 5, padding=2), nn.BatchNorm1d(c)),
+            SoftmaxPool(c, 3),
+            letters=c,
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        plus, minus = self.first(x), self.first(x.flip([1, 2])).flip([2])
+        return self.body(torch.maximum(torch.relu(plus), torch.relu(minus)))
+
+
+class Puffin(nn.Module):
+    """Motifs of both strands, softplus, their effects by a long convolution as a product of
+    spectra, a short convolution, softplus.
+    """
+
+    def __init__(self, length: int) -> None:
+        super().__init__()
+        self.motifs = nn.Conv1d(4, 5, 9, padding=4)
+        self.effects = nn.Parameter(torch.randn(3, 10, 41) * 0.3)
+        self.last = nn.Conv1d(3, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.cat([self.motifs(x), self.motifs(x.flip([1, 2])).flip([2])], 1)
+        y = F.softplus(y)
+        size, reach = y.shape[2] + 40, 20
+        spectrum = torch.fft.rfft(y, n=size).unsqueeze(1)
+        kernel = torch.fft.rfft(self.effects, n=size).unsqueeze(0)
+        summed = torch.fft.irfft((spectrum * kernel).sum(2), n=size)
+        return F.softplus(self.last(summed[:, :, reach : reach + y.shape[2]]))
+
+
+class Excite(nn.Module):
+    """Channels gated by their means over positions."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.gate = seq(nn.Linear(channels, 3), nn.SiLU(), nn.Linear(3, channels), nn.Sigmoid())
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, _ = x.shape
+        return x * self.gate(x.view(n, c, -1).mean(dim=2)).view(n, c, 1)
+
+
+class LegNet(nn.Module):
+    """Inverted bottlenecks with squeeze and excitation, joined to their inputs; a mean at last."""
+
+    def __init__(self, length: int) -> None:
+        super().__init__()
+        c = 6
+        body: list[nn.Module] = [nn.Conv1d(4, c, 7, padding=3), nn.BatchNorm1d(c), nn.SiLU()]
+        for _ in range(2):
+            wide = seq(nn.Conv1d(c, 2 * c, 1), nn.BatchNorm1d(2 * c), nn.SiLU())
+            deep = seq(nn.Conv1d(2 * c, 2 * c, 5, padding=2, groups=2 * c), nn.SiLU())
+            block = seq(wide, deep, Excite(2 * c), nn.Conv1d(2 * c, c, 1), nn.BatchNorm1d(c))
+            body += [Cat(nn.Identity(), block), nn.Conv1d(2 * c, c, 5, padding=2), nn.SiLU()]
+            body += [nn.MaxPool1d(2)]
+        self.body = seq(*body, nn.Conv1d(c, 8, 1))
+        self.register_buffer("bins", torch.linspace(-1.0, 1.0, 8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.adaptive_avg_pool1d(self.body(x), 1).squeeze(2)
+        return (F.softmax(x, dim=1) * self.bins).sum(dim=1, keepdim=True)
+
+
+class Basenji(nn.Module):
+    """A tower of convolutions and pools, dilated residuals, a crop, tracks last."""
+
+    def __init__(self, length: int) -> None:
+        super().__init__()
+        c = 8
+        self.tower = seq(
+            nn.Conv1d(4, c, 15, padding=7), nn.BatchNorm1d(c), nn.MaxPool1d(2),
+            Norm(c), nn.Conv1d(c, c, 5, padding=2), nn.BatchNorm1d(c), nn.MaxPool1d(2),
+        )  # fmt: skip
+        self.dilated = seq(
+            *(
+                Residual(
+                    Norm(c), nn.Conv1d(c, 4, 3, padding=d, dilation=d), Norm(4), nn.Conv1d(4, c, 1)
+                )
+                for d in (1, 2, 3)
+            )
+        )
+        self.head = seq(Norm(c), nn.Conv1d(c, 10, 1), nn.Dropout(0.05), nn.GELU())
+        self.tracks = nn.Linear(10, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.head(self.dilated(self.tower(x))[:, :, 3:-3])
+        return F.softplus(self.tracks(x.transpose(1, 2)))
+
+
+class SpliceBlock(nn.Module):
+    """Two dilated convolutions beside the identity, and what the skip path takes of it."""
+
+    def __init__(self, c: int, kernel: int, dilation: int) -> None:
+        super().__init__()
+        options = {"padding": dilation * (kernel // 2), "dilation": dilation}
+        half = [nn.BatchNorm1d(c), nn.ReLU(), nn.Conv1d(c, c, kernel, **options)]
+        again = [nn.BatchNorm1d(c), nn.ReLU(), nn.Conv1d(c, c, kernel, **options)]
+        self.body, self.skip = Residual(*half, *again), nn.Conv1d(c, c, 1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.body(x)
+        return x, self.skip(x)
+
+
+class Splice(nn.Module):
+    """Residual blocks of two dilated convolutions, skips, a crop, classes by softmax."""
+
+    def __init__(self, tissues: int) -> None:
+        super().__init__()
+        c = 6
+        self.first, self.skip = nn.Conv1d(4, c, 1), nn.Conv1d(c, c, 1)
+        self.blocks = nn.ModuleList()
+        for kernel, dilation in ((5, 1), (5, 2), (3, 4)):
+            self.blocks.append(SpliceBlock(c, kernel, dilation))
+        self.heads = nn.ModuleList()
+        for _ in range(tissues):
+            self.heads.append(nn.Conv1d(c, 2 if tissues > 1 else 3, 1))
+        self.tissues = tissues
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        total = self.skip(x)
+        for block in self.blocks:
+            x, more = block(x)
+            total = total + more
+        total = total[:, :, 20:-20]
+        parts: list[Tensor] = []
+        for head in self.heads:
+            y = head(total)
+            if self.tissues > 1:
+                parts.append(F.softmax(y, dim=1))
+                parts.append(torch.sigmoid(y[:, :1]))
+            else:
+                parts.append(F.softmax(y, dim=1))
+        return torch.cat(parts, dim=1)
+
+
+class Aparent(nn.Module):
+    """Dilated residuals over an image of positions by one, and a softmax over cut positions that
+    has one place for none.
+    """
+
+    def __init__(self, length: int) -> None:
+        super().__init__()
+        c = 6
+        self.first = nn.Conv2d(1, c, (1, 4))
+        self.blocks = seq(
+            *(
+                Residual(
+                    nn.BatchNorm2d(c),
+                    nn.ReLU(),
+                    nn.Conv2d(c, c, (3, 1), dilation=(d, 1), padding=(d, 0)),
+                )
+                for d in (1, 2, 4)
+            )
+        )
+        self.score = nn.Conv2d(c, 1, 1)
+        self.bias = nn.Parameter(torch.randn(length))
+        self.none = nn.Linear(length, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores = self.score(self.blocks(self.first(x))).squeeze(3).squeeze(1)
+        scores = scores + self.bias
+        return torch.softmax(torch.cat([scores, self.none(scores)], 1), dim=1)
+
+
+class Malinois(nn.Module):
+    """Three convolutions with pools, dense, then branches of their own as one batched product."""
+
+    def __init__(self, length: int) -> None:
+        super().__init__()
+        body = [
+            nn.Conv1d(4, 8, 9, padding=4), nn.BatchNorm1d(8), nn.ReLU(), nn.MaxPool1d(3),
+            nn.Conv1d(8, 8, 5, padding=2), nn.BatchNorm1d(8), nn.ReLU(), nn.MaxPool1d(4),
+            nn.Conv1d(8, 6, 3, padding=1), nn.BatchNorm1d(6), nn.ReLU(), nn.MaxPool1d(2),
+        ]  # fmt: skip
+        self.body = flat(length, *body, targets=10)
+        self.weight = nn.Parameter(torch.randn(3, 10, 4) * 0.4)
+        self.bias = nn.Parameter(torch.randn(3, 1, 4) * 0.3)
+        self.last = nn.Parameter(torch.randn(3, 4, 1) * 0.4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.body(x)).repeat(1, 3)
+        x = x.reshape(x.shape[0], 3, -1).transpose(0, 1)
+        x = torch.relu(torch.baddbmm(self.bias, x, self.weight))
+        return torch.bmm(x, self.last).transpose(0, 1).flatten(1)
+
+
+class Sei(nn.Module):
+    """A linear and a rectified path that are added, dilated residuals, a basis over positions."""
+
+    def __init__(self, length: int) -> None:
+        super().__init__()
+        c = 6
+        self.linear = seq(nn.Conv1d(4, c, 9, padding=4), nn.Conv1d(c, c, 9, padding=4))
+        self.rest = seq(nn.Conv1d(c, c, 9, padding=4), nn.ReLU())
+        self.linear2 = seq(nn.MaxPool1d(4), nn.Conv1d(c, c, 9, padding=4))
+        self.rest2 = seq(nn.Conv1d(c, c, 9, padding=4), nn.ReLU())
+        self.dilated = seq(
+            *(Residual(nn.Conv1d(c, c, 5, dilation=d, padding=2 * d), nn.ReLU()) for d in (2, 4, 5))
+        )
+        at = torch.linspace(0.0, 1.0, length // 4)[:, None]
+        basis = torch.exp(-(((at - torch.linspace(0, 1, 5)) / 0.2) ** 2))
+        self.register_buffer("basis", 0.02 * basis / basis.sum(0))
+        self.head = seq(nn.Linear(5 * c, 8), nn.ReLU(), nn.Linear(8, 3), nn.Sigmoid())
+
+    def forward(self, x: Tensor) -> Tensor:
+        linear = self.linear(x)
+        linear = self.linear2(self.rest(linear) + linear)
+        y = self.dilated(self.rest2(linear) + linear)
+        return self.head(torch.matmul(y, self.basis).flatten(1))
+
+
+class BothAtOnce(nn.Module):
+    """Sequence and reverse complement as one batch of twice the size; the mean of both."""
+
+    def __init__(self, length: int) -> None:
+        super().__init__()
+        self.body = flat(
+            length, nn.Conv1d(4, 6, 9), nn.ReLU(), nn.MaxPool1d(4), nn.Conv1d(6, 6, 3), nn.ELU()
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        n = x.shape[0]
+        y = self.body(torch.cat([x, x[:, [3, 2, 1, 0]].flip([2])], 0))
+        return (y[:n] + y[n:]) / 2
+
+
+class Cropped(nn.Module):
+    """A layer that shortens, and its input cut as much on both sides."""
+
+    def __init__(self, layer: nn.Module, crop: int) -> None:
+        super().__init__()
+        self.layer, self.crop = layer, crop
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, :, self.crop : -self.crop] + torch.relu(self.layer(x))
+
+
+class ChromBPNet(nn.Module):
+    """Dilated residuals with crops, a profile of logits and a count, and a bias net beside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        c = 6
+        self.first = nn.Conv1d(4, c, 9)
+        self.dilated = seq(*(Cropped(nn.Conv1d(c, c, 3, dilation=d), d) for d in (2, 4)))
+        self.profile, self.count = nn.Conv1d(c, 1, 15), nn.Linear(c, 1)
+        self.bias = nn.Conv1d(4, 1, 21)
+
+    def forward(self, x: Tensor) -> Tensor:
+        bias = self.bias(x)
+        y = self.dilated(torch.relu(self.first(x)))
+        logits = self.profile(y)
+        missing = (bias.shape[2] - logits.shape[2]) // 2
+        logits = (logits + bias[:, :, missing : missing + logits.shape[2]]).flatten(1)
+        count = self.count(y.mean(2))
+        return torch.cat([logits - logits.mean(1, keepdim=True), count.logsumexp(1, True)], 1)
