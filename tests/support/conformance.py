@@ -152,10 +152,11 @@ def judge(
     positions: Sequence[int] | None = None,
     unknown: float = 0.0,
     device: str = "cpu",
+    naive_on: str | None = None,
 ) -> None:
     """Refuse a runner that is less exact on the subject's sequences than naive float32.
 
-    Naive computes on the same device: what is exact must be so beside it.
+    Naive computes on the same device, unless another is named: what is exact must be so beside it.
 
     Raises
     ------
@@ -165,7 +166,7 @@ def judge(
     positions = tuple(range(subject.length)) if positions is None else tuple(positions)
     codes = subject.sequences()
     found = scores(runner, codes, positions, subject.letters, device)
-    exactly = truth(subject, positions, unknown, device)
+    exactly = truth(subject, positions, unknown, naive_on or device)
     for one, (exact, naive32) in zip(found, exactly, strict=True):
         oracle.assert_exact(one, exact, naive32, slack=SLACK)
     x = torch.stack([oracle.one_hot(c, subject.letters, torch.float64, unknown) for c in codes])

@@ -1,0 +1,242 @@
+"""Backends and the whole command on a pretended GPU: same numbers, and nothing that stalls one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from tests.programs.card_numbers import GOLDEN, HEAD, rows
+from tests.support.card_costs import Counts
+from tests.support.card_runs import carried, computing_on_card, counts_of
+from tests.support.cases import CASES
+from tests.support.conformance import BY_NAME, case_subject, judge, loaded, settings_for
+from tests.support.engine import config, done, fasta, sequences
+from tests.support.engine_nets import conv, script, seeded
+from tests.support.pretended_card import CUDA, Card, CardTensor
+from yuzu_cli import engine
+from yuzu_cli.backends import get_backend
+from yuzu_cli.backends.base import Block
+from yuzu_cli.bench import zoo
+
+pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
+
+SAMPLE = (
+    "conv-stride-3",
+    "max-pool-padded-dilated",
+    "strands-max",
+    "dilated-residual-stack",
+    "pad-reflect-function",
+)
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("models")
+
+
+# --- the package --------------------------------------------------------------------------------
+
+
+def conforms(name: str, backend: str, folder: Path) -> None:
+    subject = case_subject(name)
+    model = loaded(subject, "scripted" if BY_NAME[name].scripted else "traced", folder)
+    with computing_on_card():
+        there = carried(model)
+        runner = get_backend(backend).prepare(there, settings_for(there))
+        judge(subject, runner, device="cuda:0", naive_on="cpu")
+
+
+@pytest.mark.parametrize("name", SAMPLE)
+def test_some_cases(name, folder):
+    conforms(name, "windowed", folder)
+
+
+@pytest.mark.parametrize("backend", ["naive", "yuzu"])
+def test_other_backends(backend, folder):
+    conforms("conv-stride-3", backend, folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["naive", "windowed", "yuzu"])
+@pytest.mark.parametrize("name", [case.name for case in CASES if case.captured])
+def test_all_cases(name, backend, folder):
+    conforms(name, backend, folder)
+
+
+def test_the_whole_command(tmp_path):
+    fasta(tmp_path, sequences(5))
+    model = script(seeded(conv), tmp_path / "m.pt")
+    options = {"compute__batch_size": 2, "score__save": ["delta", "l2"]}
+    options |= {"compute__reverse_complement": True}
+    done(engine.run(config(tmp_path, [model], **options)))
+    with computing_on_card() as card:
+        options |= {"compute__device": "cuda:0", "output__path": str(tmp_path / "card.h5")}
+        done(engine.run(config(tmp_path, [model], compute__backend="windowed", **options)))
+    assert card.counts.kernels.total() > 100
+    with h5py.File(tmp_path / "out.h5") as cpu, h5py.File(tmp_path / "card.h5") as gpu:
+        assert gpu.attrs["device"] == "cuda:0 (pretended)"
+        for key in ("scores/delta", "scores/l2", "reference"):
+            np.testing.assert_allclose(gpu[key][:], cpu[key][:], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["conv-stride-3", "dilated-residual-stack"])
+def test_no_wait_inside_a_batch(name, folder):
+    first, second = two_batches(name, folder)
+    assert not second.waits
+    assert second.uploaded <= first.uploaded
+
+
+def two_batches(name: str, folder: Path, spoil=lambda runner: None) -> tuple[Counts, Counts]:
+    """What the first batch asks of the card, and what another of the same size does."""
+    subject = case_subject(name)
+    model = loaded(subject, "scripted", folder)
+    with computing_on_card() as card:
+        there = carried(model)
+        runner = get_backend("windowed").prepare(there, settings_for(there))
+        spoil(runner)
+        codes, positions = subject.sequences(), np.arange(subject.length)
+        first, _ = counts_of(runner, codes, positions, card)
+        second, _ = counts_of(runner, codes.flip(0), positions, card)
+    return first, second
+
+
+# --- the card can refuse ------------------------------------------------------------------------
+
+
+def spoiler(what):
+    """A runner with a call of `what` on every block."""
+
+    def spoil(runner) -> None:
+        blocks = runner.blocks
+
+        def spoiled(codes, positions) -> Iterator[Block]:
+            for block in blocks(codes, positions):
+                what(block.delta)
+                yield block
+
+        runner.blocks = spoiled
+
+    return spoil
+
+
+def test_a_mixed_device_is_caught(folder):
+    mixing = spoiler(lambda delta: delta + torch.ones(delta.shape))
+    with pytest.raises(RuntimeError, match=r"two devices: aten\.add.*on cuda:0"):
+        two_batches("conv-stride-3", folder, mixing)
+
+
+@pytest.mark.parametrize(
+    ("what", "reason"),
+    [
+        (lambda delta: float(delta.sum()), "_local_scalar_dense"),
+        (lambda delta: delta.nonzero(), "nonzero"),
+        (lambda delta: delta[delta > 0], "mask"),
+        (lambda delta: delta.cpu(), "download"),
+        (lambda delta: delta[torch.tensor([0])], "index of the CPU"),
+        (lambda delta: torch.cuda.synchronize(), "synchronize"),
+    ],
+    ids=["item", "nonzero", "mask", "download", "index", "synchronize"],
+)
+def test_a_wait_in_a_chunk_is_caught(what, reason, folder):
+    _, second = two_batches("conv-stride-3", folder, spoiler(what))
+    assert any(key.startswith(reason) for key in second.waits)
+
+
+def test_an_upload_per_batch_is_caught(folder):
+    def upload(delta):
+        return torch.as_tensor(np.arange(100, dtype=np.int64), device=delta.device)
+
+    _, plain = two_batches("conv-stride-3", folder)
+    _, second = two_batches("conv-stride-3", folder, spoiler(upload))
+    chunks = second.uploads - plain.uploads
+    assert chunks >= 1
+    assert second.uploaded == plain.uploaded + 800 * chunks
+
+
+def test_downloads_that_do_not_block_are_no_waits():
+    with Card() as card:
+        x = torch.ones(3).to(CUDA)
+        into = torch.empty(3).pin_memory()
+        into.copy_(x, non_blocking=True)
+        assert (card.counts.downloads, card.counts.waits.total()) == (1, 0)
+        torch.cuda.current_stream().synchronize()
+        assert (into.tolist(), card.counts.waits.total()) == ([1.0, 1.0, 1.0], 1)
+
+
+def test_kernels_bytes_products_and_live_memory_are_counted():
+    with Card() as card:
+        x = torch.zeros(64, 32, device="cuda")
+        y = torch.mm(x, x.t(), out=torch.empty(64, 64, device=CUDA))
+        assert isinstance(y, CardTensor)
+        assert card.counts.plain() | {"milliseconds": 0} == {
+            "kernels": 2, "bytes": 4 * (64 * 32 + 2 * 64 * 32 + 64 * 64 * 2),
+            "multiply_adds": 64 * 64 * 32, "uploads": 0, "uploaded": 0, "downloads": 0, "waits": 0,
+            "milliseconds": 0,
+        }  # fmt: skip
+        assert card.live == 4 * (64 * 32 + 64 * 64)
+        view = y[1:, None]
+        del x, y
+        assert card.live == 4 * 64 * 64
+        del view
+        assert (card.live, card.peak) == (0, 4 * (64 * 32 + 64 * 64))
+        assert torch.cuda.max_memory_allocated() == card.peak
+
+
+def test_indexing_is_that_of_torch():
+    plain = torch.arange(60.0).view(3, 4, 5)
+    at, flags = torch.tensor([2, 0]), torch.tensor([True, False, True, False])
+    keys = [
+        0, (0, 1), (slice(None), 1), (..., 2), (None, 1), (slice(1, 3), None, ..., slice(0, 5, 2)),
+        at, (slice(None), at), (at, at), (slice(None), flags), ([0, 1],), (1, ..., at),
+        np.array([1, 2]), (np.int64(1), slice(None), at),
+    ]  # fmt: skip
+    with Card() as card:
+        there = card.put(plain)
+        for key in keys:
+            moved = tuple(card.put(k) for k in key) if isinstance(key, tuple) else card.put(key)
+            assert torch.equal(there[moved].cpu(), plain[key]), key
+            mine, own = card.put(plain.clone()), plain.clone()
+            mine[moved] = 7.0
+            own[key] = 7.0
+            assert torch.equal(mine.cpu(), own), key
+
+
+def test_without_values_only_shapes_are_there():
+    with Card(values=False) as card:
+        x = torch.ones(9).to("cuda:0")
+        y = torch.zeros(1 << 15, 1 << 20, device=CUDA) + 1
+        assert y.shape == (1 << 15, 1 << 20)
+        assert card.peak >= y.numel() * 8
+        with pytest.raises(RuntimeError, match="asks for a value"):
+            float(x.sum())
+
+
+def test_outside_of_its_card_a_tensor_is_of_no_use():
+    with Card() as card:
+        x = card.put(torch.ones(2))
+    with pytest.raises(RuntimeError, match="outside of it"):
+        torch.relu(x)
+    assert not torch.cuda.is_available()
+
+
+# --- golden numbers -----------------------------------------------------------------------------
+
+QUICK = ("basset", "bpnet9", "aitac-residual")
+RENEW = "python -m tests.programs.card_numbers --renew"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in zoo.ZOO],
+)
+def test_what_a_card_is_asked_is_as_it_was(name):
+    """Where this is a change for the better, or meant: renew the numbers by the command below."""
+    head, *kept = GOLDEN.read_text().splitlines()
+    assert head == HEAD
+    before = {line.split("\t")[0]: line for line in kept}
+    assert rows([name]) == [before[name]], f"renew with: {RENEW}"
