@@ -8,13 +8,14 @@ INSTALLED := $(VENV)/.installed
 OUT := out
 REGIONS ?= 50000
 
-.PHONY: help venv example bench test check lint types soak soak-cluster slurm-test zoo-test \
+.PHONY: help venv example bench test check lint types settings soak soak-cluster slurm-test zoo-test \
     gpu-test gpu-bench clean
 
 help:
 	@echo 'make example  install into .venv, run the example, show its result'
 	@echo 'make bench    the methods side by side, and the papers'\'' tables and figures, small; minutes'
 	@echo 'make test     the tests, under 10 minutes on 2 cores'
+	@echo 'make settings  default.yaml, the table of settings and the JSON Schema, from the keys'
 	@echo 'make check    lint, format, types and tests: what CI runs'
 	@echo 'make soak     the tests that take longer'
 	@echo 'make zoo-test  the published models at full size against the oracle; minutes'
@@ -51,6 +52,9 @@ test: venv
 lint: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+settings: venv
+	$(BIN)/python -m yuzu_cli.config_pages
 
 types: venv
 	$(BIN)/mypy

@@ -1,6 +1,6 @@
 """What a run is asked to do: one frozen `RunConfig` from defaults, a YAML file and options.
 
-The only place where settings are named, typed and given a default. Every fault is reported at its
+The keys themselves are in `config_keys`. Every fault is reported at its
 dotted path (or at the option it came from), all faults at once. Nothing here opens a model, a
 sequence file or an output, and neither torch nor click is imported.
 """
@@ -9,13 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import ValidationError
 
 from yuzu_cli import config_text
+from yuzu_cli.config_keys import (
+    ComputeConfig,
+    InputConfig,
+    ModelConfig,
+    MutateConfig,
+    OutputConfig,
+    ProcessConfig,
+    ScoreConfig,
+    Section,
+    SensingConfig,
+)
 from yuzu_cli.errors import UsageError
 from yuzu_cli.yaml12 import read_yaml, write_yaml
 
@@ -31,134 +41,7 @@ class ConfigError(UsageError):
         return "\n".join(str(error) for error in self.errors)
 
 
-# --- the sections -------------------------------------------------------------------------------
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-def _fault(key: str, what: str) -> PydanticCustomError:
-    return PydanticCustomError("at", "{what}", {"what": what, "at": key})
-
-
-class ModelConfig(_Section):
-    """Which model, and how to call it."""
-
-    path: Annotated[list[str], BeforeValidator(config_text.paths)] = []
-    layout: Literal["auto", "NCL", "NLC", "NCL1", "NC1L", "N1LC", "N1CL"] = "auto"
-    alphabet: str = Field(default="ACGT", min_length=2)
-    output: Annotated[int | str, BeforeValidator(config_text.model_output)] = 0
-    extra_inputs: Annotated[dict[int | str, Any], BeforeValidator(config_text.extra_inputs)] = {}
-    target_names: Annotated[str | list[str], BeforeValidator(config_text.names)] = []
-
-
-class InputConfig(_Section):
-    """Which sequences, and what to do with the awkward ones."""
-
-    length: int | None = Field(default=None, ge=1)
-    center: Literal["midpoint", "summit"] = "midpoint"
-    edge: Literal["error", "pad", "drop"] = "error"
-    wrong_length: Literal["error", "crop", "pad", "drop"] = "error"
-    unknown: Literal["zero", "uniform", "drop", "error"] = "zero"
-    fasta: str | None = None
-    bed: str | None = None
-    genome: str | None = None
-
-    @model_validator(mode="after")
-    def _one_source(self) -> InputConfig:
-        if self.fasta is not None and self.bed is not None:
-            raise _fault("fasta", "both a FASTA and a BED are given; give one of them")
-        if self.fasta is not None and self.genome is not None:
-            raise _fault("genome", "a genome is read only with a BED; leave it out, or give a BED")
-        if self.bed is not None and self.genome is None:
-            raise _fault("genome", "a BED needs the genome it refers to; give -g GENOME")
-        if self.bed is not None and self.length is None:
-            raise _fault("length", "a BED needs the window length; give -l LENGTH")
-        return self
-
-
-class MutateConfig(_Section):
-    """Which positions of the window are mutated: all, a range, or a centred width."""
-
-    start: int | None = Field(default=None, ge=0)
-    end: int | None = Field(default=None, ge=1)
-    center: int | None = Field(default=None, ge=1)
-
-    @model_validator(mode="after")
-    def _one_way(self) -> MutateConfig:
-        if self.center is not None and (self.start is not None or self.end is not None):
-            raise _fault("center", "given beside a range; give start and end, or center")
-        if self.end is not None and self.end <= (self.start or 0):
-            raise _fault("end", f"{self.end} is not after start {self.start or 0}; half-open")
-        return self
-
-
-Score = Literal["delta", "l2", "contribution", "centered", "prediction"]
-
-
-class ScoreConfig(_Section):
-    """What is computed from the model's outputs, and what of it is kept."""
-
-    targets: Annotated[Literal["all"] | list[int], BeforeValidator(config_text.targets)] = "all"
-    reduce: Literal["none", "sum", "mean", "max", "center", "index"] = "none"
-    index: int | None = Field(default=None, ge=0)
-    transform: Literal["none", "log", "log1p", "logit", "softmax"] = "none"
-    save: Annotated[list[Score], BeforeValidator(config_text.words), Field(min_length=1)] = [
-        "delta"
-    ]
-    dtype: Literal["float32", "float16"] = "float32"
-
-    @model_validator(mode="after")
-    def _consistent(self) -> ScoreConfig:
-        if (self.reduce == "index") != (self.index is not None):
-            raise _fault("index", "goes with `reduce: index`; give both or neither")
-        if len(set(self.save)) != len(self.save):
-            raise _fault("save", "a score is given twice")
-        return self
-
-
-class ComputeConfig(_Section):
-    """How it is computed."""
-
-    backend: Literal["auto", "naive", "windowed", "yuzu", "taylor"] = "auto"
-    device: Annotated[str, BeforeValidator(config_text.device)] = "auto"
-    precision: Literal["float32", "tf32", "bfloat16", "float16"] = "float32"
-    batch_size: Annotated[Literal["auto"] | int, BeforeValidator(config_text.batch_size)] = "auto"
-    verify: int = Field(default=32, ge=0)
-    reverse_complement: bool = False
-    shifts: Annotated[list[int], BeforeValidator(config_text.shifts)] = [0]
-    seed: int = Field(default=0, ge=0)
-
-
-class SensingConfig(_Section):
-    """The code matrices of the yuzu backend."""
-
-    matrix: Literal["interleaved", "orthogonal", "gaussian", "bernoulli"] = "interleaved"
-    alpha: Annotated[Literal["auto"] | float, BeforeValidator(config_text.alpha)] = "auto"
-
-
-class OutputConfig(_Section):
-    """Where the result goes."""
-
-    path: str = Field(default="out.h5", min_length=1)
-    compression: Annotated[str, BeforeValidator(config_text.compression)] = "gzip"
-
-
-class ProcessConfig(_Section):
-    """How this one invocation behaves; no number in the result depends on it."""
-
-    plan: str | None = None
-    shard: Annotated[str | None, BeforeValidator(config_text.shard)] = None
-    resume: bool = True
-    force: bool = False
-    dry_run: bool = False
-    progress: bool | None = None
-    verbosity: int = Field(default=0, ge=-1, le=2)
-    debug: bool = False
-
-
-class RunConfig(_Section):
+class RunConfig(Section):
     """Everything a run is asked to do. Build it with `load_config`, or directly in a notebook."""
 
     model: ModelConfig = ModelConfig()

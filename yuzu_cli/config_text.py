@@ -15,6 +15,7 @@ from typing import Any
 from pydantic_core import ErrorDetails
 
 from yuzu_cli.errors import UsageError
+from yuzu_cli.selection import split
 
 # --- values that YAML or the command line may write in more than one way ------------------------
 
@@ -33,28 +34,21 @@ def words(value: Any) -> Any:
     return [word.strip() for word in value.split(",")] if isinstance(value, str) else value
 
 
-def integers(value: Any, *, ranges: bool) -> Any:
-    """`0,3,7-9` as [0, 3, 7, 8, 9]; without `ranges`, `0,1,-1` as [0, 1, -1]."""
+def integers(value: Any) -> Any:
+    """`0,1,-1` as [0, 1, -1]."""
     if isinstance(value, int) and not isinstance(value, bool):
         return [value]
     if not isinstance(value, str):
         return value
     numbers: list[int] = []
     for word in (part.strip() for part in value.split(",")):
-        if re.fullmatch(r"[+-]?\d+", word):
-            numbers.append(int(word))
-        elif ranges and (match := re.fullmatch(r"(\d+)-(\d+)", word)):
-            first, last = int(match[1]), int(match[2])
-            if last < first or last - first > 10_000_000:
-                raise ValueError(f"the range {word} has no sensible length")
-            numbers.extend(range(first, last + 1))
-        else:
-            example = "0,3,7-9" if ranges else "0,1,-1"
-            raise ValueError(f"{word!r} is not a whole number; write it like {example}")
+        if not re.fullmatch(r"[+-]?\d+", word):
+            raise ValueError(f"{word!r} is not a whole number; write it like 0,1,-1")
+        numbers.append(int(word))
     return numbers
 
 
-def _distinct(value: list[int], what: str) -> list[int]:
+def _distinct(value: list[Any], what: str) -> list[Any]:
     if not value:
         raise ValueError(f"no {what} given")
     if len(set(value)) != len(value):
@@ -64,16 +58,21 @@ def _distinct(value: list[int], what: str) -> list[int]:
 
 
 def targets(value: Any) -> Any:
+    """`all`, or numbers, names and patterns: which names there are only the model knows."""
     if value == "all":
         return value
-    value = integers(value, ranges=True)
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = [value]
+    if isinstance(value, str):
+        value = split(value)
     if not isinstance(value, list):
-        raise ValueError(f"expected all, or numbers like 0,3,7-9, found {reprlib.repr(value)}")
-    return _distinct([_whole(number, 0) for number in value], "target")
+        raise ValueError(f"expected all, or a list like 0,3,7-9, found {reprlib.repr(value)}")
+    parts = [part if isinstance(part, str) and part else _whole(part, 0) for part in value]
+    return _distinct(parts, "target")
 
 
 def shifts(value: Any) -> Any:
-    value = integers(value, ranges=False)
+    value = integers(value)
     if not isinstance(value, list):
         raise ValueError(f"expected whole numbers like 0,1,-1, found {reprlib.repr(value)}")
     return _distinct([_whole(number, -1_000_000) for number in value], "shift")

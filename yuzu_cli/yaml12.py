@@ -71,7 +71,7 @@ def read_yaml(text: str) -> Any:
     return yaml.load(text, Loader=_Loader)
 
 
-def write_yaml(value: Any) -> str:
-    """Plain values as YAML, in their own order, no line broken."""
+def write_yaml(value: Any, flow: bool = False) -> str:
+    """Plain values as YAML, in their own order, no line broken; `flow` is `[a, {b: c}]`."""
     options: dict[str, Any] = {"sort_keys": False, "allow_unicode": True, "width": 10_000}
-    return str(yaml.dump(value, Dumper=_Dumper, **options))
+    return str(yaml.dump(value, Dumper=_Dumper, default_flow_style=flow, **options))

@@ -89,8 +89,31 @@ CASES = {
     ),
     "shard 0": (RUN + " -f {seqs} --shard 0/4", 2, "error: --shard: '0/4' is not a shard"),
     "shard of nobody": (RUN + " -f {seqs} --shard auto", 2, "error: --shard auto: neither a SLURM"),
-    "targets": (RUN + " -f {seqs} --targets 0,x", 2, "error: --targets: 'x' is not a whole number"),
+    "targets": (RUN + " -f {seqs} --targets 0,x", 2, "error: score.targets: no target x"),
     "no such target": (RUN + " -f {seqs} --targets 7", 2, "7"),
+    "set": (RUN + " -f {seqs} --set seed=3", 2, "error: --set: 'seed=3' is not SECTION.KEY=VALUE"),
+    "set alone": (RUN + " -f {seqs} --set compute.seed", 2, "is not SECTION.KEY=VALUE"),
+    "set twice": (
+        RUN + " -f {seqs} --set compute.seed=1 --set compute.seed=1",
+        2,
+        "error: --set: compute.seed is given twice",
+    ),
+    "set and option": (
+        RUN + " -f {seqs} --verify 3 --set compute.verify=2",
+        2,
+        "error: --verify: sets compute.verify, which --set gives too; give one of them",
+    ),
+    "set unknown": (
+        RUN + " -f {seqs} --set compute.sede=1",
+        2,
+        "error: --set compute.sede: unknown key; did you mean seed?",
+    ),
+    "set wrong": (
+        RUN + " -f {seqs} --set compute.seed=no",
+        2,
+        "error: --set compute.seed: expected a whole number, found 'no'",
+    ),
+    "set no YAML": (RUN + " -f {seqs} --set model.output=[a", 2, "error: --set model.output: '[a'"),
     "range": (RUN + " -f {seqs} --mutate 9", 2, "error: --mutate: '9' is not START:END; 0-based"),
     "range backwards": (RUN + " -f {seqs} --mutate 9:3", 2, "3 is not after start 9; half-open"),
     "range past the end": (

@@ -10,12 +10,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.support.cli import LENGTH, World, contents, invoke, make_world
 from yuzu_cli.cli import _console
 from yuzu_cli.cli._console import Progress, messages, tell
 from yuzu_cli.cli.run import prepare
+from yuzu_cli.results.reader import open_result
 from yuzu_cli.runs.info import info
 
 RECORDS = 6
@@ -58,6 +60,20 @@ def test_result_is_reported_on_stderr(
     code, out, err = invoke([*base, "-o", str(tmp_path / "out.h5")], capsys)
     assert (code, out) == (0, "")
     assert f"out.h5: {RECORDS} regions, {RECORDS * LENGTH * 3} mutants" in err
+
+
+def test_any_key_can_be_set_and_targets_are_chosen_by_name(
+    base: list[str], tmp_path: Path, whole: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.h5"
+    names = "--set=model.target_names=[CTCF, GATA1, GATA2]"
+    more = [names, "--set", "score.dtype=float16", "--targets", "GATA*", "-q", "-o", str(out)]
+    assert invoke([*base, *more], capsys) == (0, "", "")
+    with open_result(out) as some, open_result(whole) as every:
+        assert some.targets == ["GATA1", "GATA2"]
+        got, want = some.read("scores/delta"), every.read("scores/delta")[:, 1:]
+    assert got.dtype == np.float16
+    np.testing.assert_allclose(got, want, atol=1e-3)
 
 
 def test_options_win_over_the_config(

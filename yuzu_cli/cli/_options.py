@@ -1,15 +1,17 @@
 """Options that are also keys of the config: one table, so that no two commands differ in a name.
 
 An option that was not given leaves its key alone; one that was given wins over the config file.
-Texts
-go to `yuzu_cli.config` as they are: it alone knows which values are right.
+Texts go to `yuzu_cli.config` as they are: it alone knows which values are right.
 """
 
 from __future__ import annotations
 
+import functools
+import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -61,13 +63,25 @@ def _reduce(value: str) -> dict[str, Any]:
     return {"score.reduce": name, "score.index": int(position)}
 
 
+@functools.cache
+def descriptions() -> dict[str, str]:
+    """What each key of the config is about, from the JSON Schema that ships: the only texts."""
+    text = Path(__file__).parent.with_name("config.schema.json").read_text(encoding="utf-8")
+    tree = json.loads(text)
+    found: dict[str, str] = {}
+    for section, reference in tree["properties"].items():
+        keys = tree["$defs"][reference["$ref"].rpartition("/")[2]]["properties"]
+        found |= {f"{section}.{key}": facts["description"] for key, facts in keys.items()}
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One option: its names, what click needs to know, and the config keys it sets."""
+    """One option: its names, the keys it is about, what it sets, and what click needs to know."""
 
     names: tuple[str, ...]
+    about: str
     keys: Callable[[Any], dict[str, Any]]
-    help: str
     more: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -75,16 +89,21 @@ class Option:
         """Name of the function argument."""
         return self.names[-1].split("/")[0].removeprefix("--").replace("-", "_")
 
+    @property
+    def help(self) -> str:
+        """What the config says of its keys, as a sentence."""
+        text = "; ".join(descriptions()[key] for key in self.about.split())
+        return f"{text[:1].upper()}{text[1:]}."
 
-def _text(metavar: str) -> dict[str, Any]:
-    return {"metavar": metavar}
 
-
-def _number(metavar: str) -> dict[str, Any]:
-    return {"metavar": metavar, "type": int}
+def _plain(name: str, key: str, **more: Any) -> Option:
+    """An option that sets one key to what is given."""
+    return Option(tuple(name.split()), key, _same(key), more)
 
 
 _FLAG: dict[str, Any] = {"is_flag": True, "default": None}
+_PAIR: dict[str, Any] = {"default": None}
+_NUMBER: dict[str, Any] = {"type": int}
 
 #: In the order in which `--help` shows them.
 OPTIONS: dict[str, Option] = {
@@ -92,97 +111,37 @@ OPTIONS: dict[str, Option] = {
     for option in (
         Option(
             ("-m", "--model"),
+            "model.path",
             lambda value: {"model.path": list(value)},
-            "TorchScript .pt or exported .pt2; several are averaged.",
             {"metavar": "MODEL", "multiple": True},
         ),
-        Option(("-f", "--fasta"), _fasta, "Sequences; - is standard input.", _text("FASTA")),
-        Option(("-b", "--bed"), _bed, "Regions of the genome: BED or narrowPeak.", _text("BED")),
+        Option(("-f", "--fasta"), "input.fasta", _fasta, {"metavar": "FASTA"}),
+        Option(("-b", "--bed"), "input.bed", _bed, {"metavar": "BED"}),
+        _plain("-g --genome", "input.genome", metavar="GENOME"),
+        _plain("-o --output", "output.path", metavar="OUT.h5"),
+        _plain("-l --length", "input.length", metavar="LENGTH", **_NUMBER),
+        _plain("--backend", "compute.backend", metavar="NAME"),
+        _plain("--device", "compute.device", metavar="NAME"),
+        _plain("--precision", "compute.precision", metavar="NAME"),
+        Option(("--batch-size",), "compute.batch_size", _batch_size, {"metavar": "SIZE"}),
+        _plain("--targets", "score.targets", metavar="LIST"),
+        Option(("--reduce",), "score.reduce score.index", _reduce, {"metavar": "HOW"}),
+        _plain("--scores", "score.save", metavar="LIST"),
+        Option(("--mutate",), "mutate.start mutate.end", _mutate, {"metavar": "START:END"}),
         Option(
-            ("-g", "--genome"),
-            _same("input.genome"),
-            "Genome FASTA the BED refers to.",
-            _text("GENOME"),
+            ("--mutate-center",), "mutate.center", _mutate_center, {"metavar": "WIDTH", **_NUMBER}
         ),
-        Option(("-o", "--output"), _same("output.path"), "Result, HDF5 (out.h5).", _text("OUT.h5")),
-        Option(("-l", "--length"), _same("input.length"), "Letters per window.", _number("LENGTH")),
-        Option(
-            ("--backend",),
-            _same("compute.backend"),
-            "auto, naive, windowed, yuzu or taylor.",
-            _text("NAME"),
+        _plain("--plan", "run.plan", metavar="PLAN.h5"),
+        _plain(
+            "--reverse-complement/--no-reverse-complement", "compute.reverse_complement", **_PAIR
         ),
-        Option(("--device",), _same("compute.device"), "auto, cpu, cuda or cuda:N.", _text("NAME")),
-        Option(
-            ("--precision",),
-            _same("compute.precision"),
-            "float32, tf32, bfloat16 or float16.",
-            _text("NAME"),
-        ),
-        Option(
-            ("--batch-size",), _batch_size, "Regions per batch: auto or a number.", _text("SIZE")
-        ),
-        Option(
-            ("--targets",), _same("score.targets"), "Model outputs: all, or 0,3,7-9.", _text("LIST")
-        ),
-        Option(
-            ("--reduce",),
-            _reduce,
-            "Each output over its positions: none, sum, mean, max, center or index:POSITION.",
-            _text("HOW"),
-        ),
-        Option(
-            ("--scores",),
-            _same("score.save"),
-            "What to keep: delta, l2, contribution, centered, prediction.",
-            _text("LIST"),
-        ),
-        Option(("--mutate",), _mutate, "Positions of the window to mutate.", _text("START:END")),
-        Option(("--mutate-center",), _mutate_center, "Mutate the central WIDTH.", _number("WIDTH")),
-        Option(("--plan",), _same("run.plan"), "What `yuzu precompute` wrote.", _text("PLAN.h5")),
-        Option(
-            ("--reverse-complement/--no-reverse-complement",),
-            _same("compute.reverse_complement"),
-            "Average over both strands.",
-            {"default": None},
-        ),
-        Option(
-            ("--shifts",),
-            _same("compute.shifts"),
-            "Average over the window moved by these: 0,1,-1.",
-            _text("LIST"),
-        ),
-        Option(
-            ("--shard",),
-            _same("run.shard"),
-            "Only part I of N, from 1; auto asks SLURM or RANK and WORLD_SIZE.",
-            _text("I/N"),
-        ),
-        Option(
-            ("--verify",),
-            _same("compute.verify"),
-            "Mutants of your sequences compared with naive; 0 for none.",
-            _number("COUNT"),
-        ),
-        Option(
-            ("--resume/--no-resume",),
-            _same("run.resume"),
-            "Continue an unfinished output (the default), or start over.",
-            {"default": None},
-        ),
-        Option(("--force",), _same("run.force"), "Replace an existing output.", _FLAG),
-        Option(
-            ("--dry-run",),
-            _same("run.dry_run"),
-            "Regions, mutants, cost, memory and disk; then stop.",
-            _FLAG,
-        ),
-        Option(
-            ("--progress/--no-progress",),
-            _same("run.progress"),
-            "Progress bar (by default only on a terminal).",
-            {"default": None},
-        ),
+        _plain("--shifts", "compute.shifts", metavar="LIST"),
+        _plain("--shard", "run.shard", metavar="I/N"),
+        _plain("--verify", "compute.verify", metavar="COUNT", **_NUMBER),
+        _plain("--resume/--no-resume", "run.resume", **_PAIR),
+        _plain("--force", "run.force", **_FLAG),
+        _plain("--dry-run", "run.dry_run", **_FLAG),
+        _plain("--progress/--no-progress", "run.progress", **_PAIR),
     )
 }
 
@@ -198,22 +157,46 @@ def config_options(*params: str) -> Callable[[Function], Function]:
         for option in reversed(chosen):
             # No prompts, no environment variables: a run is its command line and config.
             function = click.option(*option.names, help=option.help, **option.more)(function)
-        return click.option("-c", "--config", metavar="CONFIG", help="YAML file of settings.")(
+        text = "Any key of the config, e.g. --set model.output=counts; repeat it for several."
+        function = click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help=text)(
             function
         )
+        text = "YAML file of settings; options win over it."
+        return click.option("-c", "--config", metavar="CONFIG", help=text)(function)
 
     return decorate
 
 
 def verbosity_options(function: Function) -> Function:
     """Decorator: `-v`, `-q` and `--debug`."""
-    function = click.option("--debug", is_flag=True, help="Tracebacks, and every detail.")(function)
-    function = click.option("-q", "--quiet", is_flag=True, help="Only warnings and errors.")(
+    debug, said = (descriptions()[key] for key in ("run.debug", "run.verbosity"))
+    function = click.option("--debug", is_flag=True, help=f"{debug.capitalize()}.")(function)
+    function = click.option("-q", "--quiet", is_flag=True, help="The same as verbosity -1.")(
         function
     )
-    return click.option("-v", "--verbose", count=True, help="More detail; -vv for all of it.")(
-        function
-    )
+    return click.option("-v", "--verbose", count=True, help=f"{said.capitalize()}.")(function)
+
+
+def _settings(pairs: Sequence[str]) -> dict[str, Any]:
+    """What `--set KEY=VALUE` asks for; a value is written as in the config, in YAML."""
+    import yaml
+
+    from yuzu_cli.yaml12 import read_yaml
+
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals or not re.fullmatch(r"\w+\.\w+", key):
+            hint = "e.g. --set compute.seed=3; docs/config.md has the keys"
+            raise UsageError("--set", f"{pair!r} is not SECTION.KEY=VALUE", hint)
+        if key in found:
+            raise UsageError("--set", f"{key} is given twice")
+        try:
+            found[key] = read_yaml(text)
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            what = getattr(error, "problem", None) or str(error)
+            raise UsageError(f"--set {key}", f"{text!r} is no YAML: {what}") from None
+    return found
 
 
 def read_config(params: Mapping[str, Any]) -> RunConfig:
@@ -233,8 +216,8 @@ def read_config(params: Mapping[str, Any]) -> RunConfig:
 
     if params.get("mutate") is not None and params.get("mutate_center") is not None:
         raise UsageError("--mutate-center", "given beside --mutate", "give one of them")
-    overrides: dict[str, Any] = {}
-    options: dict[str, str] = {}
+    overrides = _settings(params.get("settings") or ())
+    options = {key: f"--set {key}" for key in overrides}
     for param, option in OPTIONS.items():
         value = params.get(param)
         if value is None or value == ():
@@ -242,8 +225,10 @@ def read_config(params: Mapping[str, Any]) -> RunConfig:
         for key, setting in option.keys(value).items():
             if setting is None and overrides.get(key) is not None:
                 continue  # another option was given that sets this key
-            overrides[key] = setting
-            options[key] = option.names[-1].split("/")[0]
+            name = option.names[-1].split("/")[0]
+            if options.get(key, "").startswith("--set "):
+                raise UsageError(name, f"sets {key}, which --set gives too", "give one of them")
+            overrides[key], options[key] = setting, name
     if params.get("verbose") or params.get("quiet"):
         overrides["run.verbosity"] = -1 if params.get("quiet") else min(params["verbose"], 2)
     if params.get("debug"):

@@ -181,30 +181,3 @@ def choose(
     named = ", ".join(str(k) for k in keys if isinstance(k, str))
     hint = f"it returns {len(tensors)} output{'s' * (len(tensors) > 1)}"
     raise UsageError("model.output", f"no output {output}", f"{hint}: {named}" if named else hint)
-
-
-def parse_targets(text: str | int | Sequence[int], count: int) -> list[int]:
-    """Target numbers from `all`, `0,3,7-9` or a list; 7-9 is 7, 8, 9. The order is kept.
-
-    Raises
-    ------
-    UsageError
-        A number is not one of the `count` targets, is given twice, or is not a number.
-    """
-    if text == "all":
-        return list(range(count))
-    chosen: list[int] = []
-    items = str(text).split(",") if isinstance(text, (str, int)) else [str(i) for i in text]
-    for item in items:
-        first, dash, last = item.strip().partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()):
-            what = f"{item.strip()!r} is not a target number or range"
-            raise UsageError("score.targets", what, "for example 0,3,7-9")
-        span = range(int(first), int(last if dash else first) + 1)
-        if not span or span[-1] >= count:
-            what = f"no target {item.strip()}"
-            raise UsageError("score.targets", what, f"the model has {count}, counted from 0")
-        chosen.extend(span)
-    if len(set(chosen)) != len(chosen):
-        raise UsageError("score.targets", "a target is given twice")
-    return chosen

@@ -18,10 +18,11 @@ from yuzu_cli.model.calls import find_call
 from yuzu_cli.model.checks import check_finite, check_rows
 from yuzu_cli.model.extras import sha256_with
 from yuzu_cli.model.files import open_model
-from yuzu_cli.model.heads import REDUCTIONS, TRANSFORMS, Head, named, outputs_of, parse_targets
+from yuzu_cli.model.heads import REDUCTIONS, TRANSFORMS, Head, named, outputs_of
 from yuzu_cli.model.layouts import CHANNELS_LAST, LAYOUTS
 from yuzu_cli.model.probe import PROBE_ROWS, RUN_ERRORS, Probe
 from yuzu_cli.model.wrap import Model
+from yuzu_cli.selection import choose
 
 
 def load_model(
@@ -32,7 +33,7 @@ def load_model(
     layout: str = "auto",
     output: int | str = 0,
     extra_inputs: Mapping[str | int, Any] | None = None,
-    targets: str | int | Sequence[int] = "all",
+    targets: str | int | Sequence[int | str] = "all",
     reduce: str = "none",
     index: int | None = None,
     transform: str = "none",
@@ -54,8 +55,8 @@ def load_model(
         Which output: number, name, or `all`.
     extra_inputs : mapping
         Input name, or position among all inputs, to a number, list, array or path of a .npy.
-    targets : str, int or sequence of int
-        `all` or numbers such as `0,3,7-9`, after reduce and transform.
+    targets : str, int or sequence of either
+        `all`, or numbers, ranges, names and patterns such as `0,3,7-9,CTCF*`, after reduce.
     reduce, transform : str
         One of `REDUCTIONS` over the position axis of each output, then one of `TRANSFORMS`.
     index : int
@@ -84,7 +85,7 @@ def load_model(
         check_rows(model, maker)
         _set_heads(model, maker, reduce, transform, index)
         model.target_names = named(target_names, model.target_names)
-        chosen = parse_targets(targets, model.n_targets)
+        chosen = choose(targets, model.target_names, "score.targets")
         if chosen != list(range(model.n_targets)):
             model.target_index = torch.tensor(chosen, device=device)
             model.target_names = [model.target_names[i] for i in chosen]

@@ -6,7 +6,6 @@ where each position of a window lies on the forward strand. Writes nothing.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +17,7 @@ from yuzu_cli.alphabet import Alphabet
 from yuzu_cli.errors import OutputError, UsageError
 from yuzu_cli.results.derived import derive, source_of
 from yuzu_cli.results.reader import Result, open_result
+from yuzu_cli.selection import choose
 
 HAS_UNKNOWN, PADDED = 1, 2
 _COLUMNS = ("chrom", "start", "end", "name", "strand", "input_index", "status")
@@ -110,7 +110,7 @@ class Source:
         Parameters
         ----------
         wanted : sequence of str
-            Names, or 0-based indices as text: `2`, `0,3,7-9`. What is a name counts as that.
+            Names, patterns, or 0-based indices as text: `CTCF`, `K562_*`, `0,3,7-9`.
         one : bool
             The format takes exactly one target.
 
@@ -119,7 +119,7 @@ class Source:
         UsageError
             For an unknown target, or when one is needed and it is not clear which.
         """
-        chosen = list(dict.fromkeys(index for text in wanted for index in self._target(text)))
+        chosen = choose(wanted, self.targets, "--target") if wanted else []
         chosen = chosen or list(range(len(self.targets)))
         if one and len(chosen) != 1:
             raise UsageError(
@@ -128,20 +128,6 @@ class Source:
                 f"choose one of: {_some(self.targets)}",
             )
         return chosen
-
-    def _target(self, text: str) -> list[int]:
-        if text in self.targets:
-            return [self.targets.index(text)]
-        parts = [re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip()) for part in text.split(",")]
-        ranges = [(int(p[1]), int(p[2] or p[1])) for p in parts if p]
-        fit = all(first <= last < len(self.targets) for first, last in ranges)
-        if fit and all(parts):
-            return [index for first, last in ranges for index in range(first, last + 1)]
-        raise UsageError(
-            "--target",
-            f"no target {text!r} in {self.path}",
-            f"there are 0 to {len(self.targets) - 1}: {_some(self.targets)}",
-        )
 
     def need(self, statistic: str) -> str:
         """Name of the saved score that `statistic` is made from.
