@@ -167,8 +167,8 @@ def both_ways(rows: torch.Tensor) -> torch.Tensor:
 def exact_values(chunk: Chunk, win: Win, fill: float) -> torch.Tensor:
     """The window's values in double precision, `fill` outside the tensor: (w, P, K, B, C)."""
     rows = win.rows.double()
-    if win.is_delta:
-        rows += chunk.gather(win.name, win.axis, win.frame)
+    if win.is_delta:  # not in place: of a window in double precision this is no copy
+        rows = rows + chunk.gather(win.name, win.axis, win.frame)
     outside = chunk.outside(win.frame)
     return rows if outside is None else rows.masked_fill(outside, fill)
 

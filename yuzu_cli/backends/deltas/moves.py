@@ -53,6 +53,8 @@ def shifted(p: Prepared, geometry: Callable[[Frame], Frame]) -> Step:
 
     def run(chunk: Chunk, states: dict[str, State]) -> Win:
         win = chunk.as_delta(window_of(chunk, states, p.source))
+        if not win.frame.inside:  # pairs know no ends, and those may lie inside once moved
+            win = chunk.expand(win)
         frame = geometry(win.frame)
         if frame.common and not frame.inside and not win.pairs:
             low, high = (

@@ -72,6 +72,8 @@ def argument(p: Prepared, chunk: Chunk, node: Node, values: dict[str, Win], fram
         return values[node.name].logical()
     constant = p.constant(node)
     assert p.reach is not None
+    if p.node.target is _aten.index_select.default:
+        return constant  # places on another axis, not values at positions
     axis = p.reach.axis - len(p.spec.shape)  # from the right, as broadcasting counts
     if constant.dim() < -axis or constant.shape[axis] == 1 or p.reach.size == 1:
         return constant

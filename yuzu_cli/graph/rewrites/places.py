@@ -74,6 +74,8 @@ def assignments(r: Rewriter, node: Node) -> bool:
     ):
         return False
     begin, end, _ = slice(start, stop).indices(shape[axis])
+    if end <= begin:
+        return r.replace(node, base)
     parts = [source]
     if begin > 0:
         parts.insert(0, r.insert(node, _aten.slice.Tensor, (base, axis, 0, begin)))
