@@ -1,0 +1,128 @@
+"""Products of matrices, embeddings and attention."""
+
+from __future__ import annotations
+
+import torch
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional as F
+
+from tests.support.families.base import family
+from tests.support.families.places import axis_of
+
+flag = st.booleans()
+
+
+@family(
+    {"bias": True, "how": "linear", "layout": "NLC"},
+    {"bias": True, "how": "linear", "layout": "NCL"},
+    {"bias": False, "how": "flat", "layout": "NCL"},
+    {"bias": True, "how": "flat", "layout": "NLC"},
+    {"bias": True, "how": "linear", "layout": "NCLK"},
+    {"bias": True, "how": "squashed", "layout": "NLC", "suffix": "part"},
+    covers=("linear",),
+    bias=flag,
+    how=st.sampled_from(["linear", "flat", "matmul", "squashed", "twice", "flat-1"]),
+)
+def linear(x, w, at, bias, how) -> Tensor:
+    y = x.flatten(1) if how in ("flat", "flat-1") else x
+    size = y.shape[-1]
+    add = w(3, scale=0.3) if bias else None
+    if how == "matmul":
+        return torch.matmul(y, w(size, 3)) + 0.5
+    if how == "squashed":
+        y = torch.tanh(y)
+    z = F.linear(y, w(3, size, scale=size**-0.5), add)
+    return F.linear(torch.relu(z), w(2, 3)) if how == "twice" else z
+
+
+_EINSUMS = {
+    "channels": ("ncl,kc->nkl", lambda x, w: w(3, x.shape[1])),
+    "positions": ("ncl,lk->nck", lambda x, w: w(x.shape[2], 3)),
+    "all": ("ncl,kcl->nk", lambda x, w: w(2, *x.shape[1:])),
+    "each": ("ncl,cl->ncl", lambda x, w: w(*x.shape[1:])),
+    "each-sum": ("ncl,cl->nc", lambda x, w: w(*x.shape[1:])),
+    "per-position": ("ncl,lck->nlk", lambda x, w: w(x.shape[2], x.shape[1], 2)),
+    "outer": ("ncl,k->nckl", lambda x, w: w(2)),
+    "gram": ("ncl,nkl->nck", lambda x, w: torch.tanh(x)),
+    "pairs": ("ncl,nck->nlk", lambda x, w: torch.tanh(x)),
+    "dot": ("ncl,ncl->nl", lambda x, w: torch.tanh(x)),
+}
+
+
+@family(
+    *({"how": how} for how in _EINSUMS),
+    layouts=("NCL", "NLC"),
+    how=st.sampled_from(sorted(_EINSUMS)),
+)
+def einsum(x, w, at, how) -> Tensor:
+    rule, other = _EINSUMS[how]
+    return torch.einsum(rule, x, other(x, w))
+
+
+@family(
+    {"how": "gram"},
+    {"how": "pairs", "layout": "NLC"},
+    {"how": "fixed-left"},
+    {"how": "rows"},
+    layouts=("NCL", "NLC"),
+    how=st.sampled_from(["gram", "pairs", "fixed-left", "fixed-right", "rows", "baddbmm"]),
+)
+def products(x, w, at, how) -> Tensor:
+    n, a, b = x.shape
+    if how == "gram":
+        return torch.bmm(x, x.transpose(1, 2))
+    if how == "pairs":
+        return torch.matmul(x.transpose(1, 2), torch.tanh(x))
+    if how == "fixed-left":
+        return torch.matmul(w(3, a), x)
+    if how == "fixed-right":
+        return torch.bmm(x, w(b, 2).expand(n, b, 2))
+    if how == "baddbmm":
+        return torch.baddbmm(w(a, 2).expand(n, a, 2), x, w(b, 2).expand(n, b, 2))
+    y = x.mean(2)
+    return torch.mm(y, w(a, 3)) + torch.addmm(w(3), y, w(a, 3))
+
+
+@family(
+    {"how": "letters"},
+    {"how": "above"},
+    {"how": "counts-pooled"},
+    {"how": "bag"},
+    how=st.sampled_from(["letters", "above", "counts-pooled", "bag"]),
+)
+def embedding(x, w, at, how) -> Tensor:
+    channels = axis_of(x, at, "channels")
+    if how == "letters":
+        return F.embedding(x.argmax(channels), w(x.shape[channels], 3))
+    if how == "above":
+        return F.embedding((x > 0.1).long(), w(2, 2))
+    if how == "counts-pooled":
+        return F.embedding((x > 0.1).sum(channels), w(x.shape[channels] + 1, 2))
+    table = w(x.shape[channels], 3)
+    return F.embedding(x.argmax(channels).flatten(1), table).sum(1)
+
+
+@family(
+    {"how": "whole", "mask": "none"},
+    {"how": "whole", "mask": "band"},
+    {"how": "whole", "mask": "causal"},
+    {"how": "by-hand", "mask": "band"},
+    layouts=("NCL", "NLC"),
+    how=st.sampled_from(["whole", "by-hand", "first-query"]),
+    mask=st.sampled_from(["none", "causal", "band"]),
+)
+def attention(x, w, at, how, mask) -> Tensor:
+    y = x if at == 1 else x.transpose(1, 2)  # (N, L, C)
+    c, length = y.shape[2], y.shape[1]
+    q, k, v = (y @ w(c, 3) for _ in range(3))
+    apart = torch.arange(length)[:, None] - torch.arange(length)[None, :]
+    hidden = {"none": apart < -length, "causal": apart < 0, "band": apart.abs() > 3}[mask]
+    bias = torch.zeros(length, length, dtype=y.dtype).masked_fill(hidden, float("-inf"))
+    if how == "whole":
+        shaped = (t.unsqueeze(1) for t in (q, k, v))
+        return F.scaled_dot_product_attention(*shaped, attn_mask=bias).squeeze(1)
+    scores = q @ k.transpose(1, 2) / 3**0.5 + bias
+    if how == "first-query":
+        scores = scores[:, :1]
+    return torch.softmax(scores, -1) @ v

@@ -1,0 +1,192 @@
+"""Reductions, softmaxes and norms over positions, channels or both."""
+
+from __future__ import annotations
+
+import torch
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional as F
+
+from tests.support.families.base import family
+from tests.support.families.places import axis_of
+
+flag = st.booleans()
+where = st.sampled_from(["positions", "positions", "channels", "both", "last", "all"])
+KINDS = {
+    "sum": lambda x, d, k: x.sum(d, keepdim=k),
+    "mean": lambda x, d, k: x.mean(d, keepdim=k),
+    "amax": lambda x, d, k: x.amax(d, keepdim=k),
+    "amin": lambda x, d, k: x.amin(d, keepdim=k),
+    "logsumexp": lambda x, d, k: x.logsumexp(d, keepdim=k),
+    "norm": lambda x, d, k: torch.linalg.vector_norm(x, 2, d, keepdim=k),
+    "norm-1": lambda x, d, k: torch.linalg.vector_norm(x, 1, d, keepdim=k),
+    "norm-inf": lambda x, d, k: torch.linalg.vector_norm(x, float("inf"), d, keepdim=k),
+    "var": lambda x, d, k: x.var(d, keepdim=k),
+    "std": lambda x, d, k: x.std(d, keepdim=k),
+    "prod": lambda x, d, k: x.prod(d[0], keepdim=k),
+    "max": lambda x, d, k: x.max(d[0], keepdim=k)[0],
+    "argmax": lambda x, d, k: x.argmax(d[0], keepdim=k),
+    "any": lambda x, d, k: (x > 0.2).any(d[0], keepdim=k),
+    "count": lambda x, d, k: (x > 0.2).sum(d, keepdim=k),
+    "median": lambda x, d, k: x.median(d[0], keepdim=k)[0],
+    "topk": lambda x, d, k: x.topk(2, d[0])[0],
+    "sort": lambda x, d, k: x.sort(d[0])[0],
+}
+THEN = {
+    "nothing": lambda y: y,
+    "log": lambda y: torch.log(y.abs() + 0.1),
+    "square": lambda y: y * y,
+    "sqrt": lambda y: torch.sqrt(y.clamp(min=0) + 0.1),
+    "floor": lambda y: torch.floor(4.0 * y + 0.123),
+    "above": lambda y: (y > 0.217).to(torch.float32),
+}
+
+
+def axes_of(x: Tensor, at: int, which: str) -> list[int]:
+    if which == "all":
+        return list(range(1, x.dim()))
+    if which == "both":
+        return sorted({at, axis_of(x, at, "channels")})
+    return [axis_of(x, at, which)]
+
+
+_r = {"which": "channels", "keep": False, "negative": False, "then": "nothing"}
+
+
+@family(
+    *({**_r, "kind": kind} for kind in KINDS),
+    *({**_r, "kind": kind, "which": "positions", "keep": True} for kind in KINDS),
+    *({**_r, "kind": "mean", "which": "positions", "then": then} for then in THEN),
+    {**_r, "kind": "sum", "which": "both", "layout": "NLC"},
+    {**_r, "kind": "norm", "layout": "NLC", "negative": True},
+    covers=(
+        "aten.sum.dim_IntList",
+        "aten.mean.dim",
+        "aten.amax.default",
+        "aten.amin.default",
+        "aten.logsumexp.default",
+        "aten.linalg_vector_norm.default",
+        "aten.prod.dim_int",
+    ),
+    kind=st.sampled_from(sorted(KINDS)),
+    which=where,
+    keep=flag,
+    negative=flag,
+    then=st.sampled_from(sorted(THEN)),
+)
+def reduction(x, w, at, kind, which, keep, negative, then) -> Tensor:
+    axes = axes_of(x, at, which)
+    axes = [axis - x.dim() for axis in axes] if negative else axes
+    if kind in ("prod", "max", "argmax", "any", "median", "topk", "sort"):
+        axes = axes[:1]
+    if kind == "argmax":  # words of letters come again: without it, rounding would decide
+        x = x + w(*x.shape[1:], scale=0.1)
+    y = KINDS[kind](x, axes, keep)
+    return THEN[then](y if y.is_floating_point() else y.to(x.dtype))
+
+
+@family(
+    {"which": "channels", "log": False, "scale": 1.0},
+    {"which": "channels", "log": True, "scale": 1.0, "layout": "NLC"},
+    {"which": "positions", "log": False, "scale": 3.0},
+    {"which": "positions", "log": True, "scale": 3.0, "suffix": "part"},
+    covers=("aten._softmax.default", "aten._log_softmax.default"),
+    which=st.sampled_from(["positions", "channels", "last"]),
+    log=flag,
+    scale=st.sampled_from([1.0, 5.0]),
+)
+def softmax(x, w, at, which, log, scale) -> Tensor:
+    f = torch.log_softmax if log else torch.softmax
+    return f(scale * x, axis_of(x, at, which))
+
+
+POOLS = ("product", "own", "matrix", "einsum", "log", "masked", "centred", "pairs", "gathered")
+
+
+@family(
+    *({"how": how, "which": "positions", "keep": False, "prefix": "relu"} for how in POOLS),
+    {"how": "product", "which": "channels", "keep": True},
+    {"how": "own", "which": "positions", "keep": True, "layout": "NLC"},
+    {"how": "own", "which": "last", "keep": False, "layout": "NCLK"},
+    covers=("softmax_sum",),
+    how=st.sampled_from(POOLS),
+    which=st.sampled_from(["positions", "positions", "channels", "last"]),
+    keep=flag,
+)
+def softmax_pool(x, w, at, how, which, keep) -> Tensor:
+    axis, channels = axis_of(x, at, which), axis_of(x, at, "channels")
+    logits = 2.0 * (x * 1.3).sum(channels, keepdim=True)
+    if how in ("matrix", "einsum") and x.dim() == 3:
+        y = x if at == 1 else x.transpose(1, 2)  # (N, L, C)
+        weights = torch.softmax(y @ w(y.shape[2], 1), 1)
+        if how == "matrix":
+            return torch.matmul(weights.transpose(1, 2), y).squeeze(1)
+        return torch.einsum("nl,nlc->nc", weights.squeeze(2), y)
+    if how == "log":
+        weights = torch.exp(torch.log_softmax(logits, axis))
+    elif how == "masked":
+        far = torch.arange(x.shape[axis]) % 3 == 1
+        view = [-1 if i == axis else 1 for i in range(x.dim())]
+        weights = torch.softmax(logits.masked_fill(far.view(view), float("-inf")), axis)
+    elif how in ("own", "pairs"):
+        weights = torch.softmax(x, axis)
+    elif how == "centred":
+        x = x - x.mean(axis, keepdim=True)
+        weights = torch.softmax(x, axis)
+    elif how == "gathered":  # weights that come from elsewhere
+        weights = torch.softmax(x.flip(axis), axis)
+    else:
+        weights = torch.softmax(logits, axis)
+    if how == "pairs":
+        return torch.lerp(x, weights * x, 0.4).sum(axis, keepdim=keep)
+    return (weights * x).sum(axis, keepdim=keep)
+
+
+NORMS = ("layer", "layer-all", "group", "instance", "batch", "rms", "normalize", "l1")
+
+
+@family(
+    {"kind": "layer", "learned": True, "layout": "NLC"},
+    {"kind": "batch", "learned": True},
+    {"kind": "batch", "learned": True, "prefix": "relu", "layout": "NLC"},
+    *({"kind": kind, "learned": False} for kind in NORMS),
+    covers=("layer_norm", "affine"),
+    layouts=("NCL", "NLC", "NC1L", "NCLK", "N1LC"),
+    kind=st.sampled_from(NORMS),
+    learned=flag,
+)
+def norm(x, w, at, kind, learned) -> Tensor:
+    if kind == "layer":
+        size = x.shape[-1]
+        return F.layer_norm(x, [size], *([w(size), w(size)] if learned else []))
+    if kind == "layer-all":
+        return F.layer_norm(x, list(x.shape[1:]))
+    if kind == "group":
+        return F.group_norm(x, 1 if x.shape[1] % 2 else 2)
+    if kind == "instance":
+        return F.instance_norm(x) if x.dim() == 3 else F.instance_norm(x + 0.0)
+    if kind == "batch":
+        size = x.shape[1]
+        mean, variance = w(size), w(size).square() + 0.4
+        return F.batch_norm(torch.relu(x), mean, variance, w(size) if learned else None, w(size))
+    if kind == "rms":
+        return F.rms_norm(x, [x.shape[-1]])
+    if kind == "normalize":
+        return F.normalize(x + 0.1, dim=1)
+    return F.normalize(x + 0.1, p=1.0, dim=-1)
+
+
+@family(
+    {"how": "cumsum", "which": "positions"},
+    how=st.sampled_from(["cumsum", "cumprod", "cummax", "logcumsumexp", "diff"]),
+    which=st.sampled_from(["positions", "channels"]),
+)
+def running(x, w, at, how, which) -> Tensor:
+    axis = axis_of(x, at, which)
+    if how == "cummax":
+        return x.cummax(axis)[0]
+    if how == "diff":
+        return torch.diff(x, dim=axis)
+    return {"cumsum": torch.cumsum, "cumprod": torch.cumprod, "logcumsumexp": torch.logcumsumexp}[
+        how
+    ](x, axis)
