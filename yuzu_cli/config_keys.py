@@ -231,11 +231,13 @@ class ComputeConfig(Section):
 
     backend: Literal["auto", "naive", "windowed", "yuzu", "taylor"] = _key(
         "auto",
-        "auto takes the cheapest exact one of naive, windowed and yuzu; taylor is an"
+        "the method: auto takes the cheapest exact one of naive, windowed and yuzu; taylor is an"
         " approximation and never taken by itself",
         "--backend",
     )
-    device: _Device = _key("auto", "auto, cpu, cuda or cuda:N", "--device")
+    device: _Device = _key(
+        "auto", "where the model computes: auto, cpu, cuda or cuda:N", "--device"
+    )
     precision: Literal["float32", "tf32", "bfloat16", "float16"] = _key(
         "float32",
         "the model computes in float32, tf32 (on GPUs), bfloat16 or float16; scores are float32"
@@ -264,7 +266,7 @@ class SensingConfig(Section):
     """The code matrices of the yuzu backend."""
 
     matrix: Literal["interleaved", "orthogonal", "gaussian", "bernoulli"] = _key(
-        "interleaved", "interleaved, orthogonal, gaussian or bernoulli"
+        "interleaved", "the matrices: interleaved, orthogonal, gaussian or bernoulli"
     )
     alpha: _Alpha = _key(
         "auto", "probes per overlapping mutant, for the published matrices; auto searches"
@@ -280,7 +282,9 @@ class OutputConfig(Section):
         "-o",
         min_length=1,
     )
-    compression: _Compression = _key("gzip", "gzip, gzip:1 to gzip:9, lzf or none")
+    compression: _Compression = _key(
+        "gzip", "how scores are packed: gzip, gzip:1 to gzip:9, lzf or none"
+    )
 
 
 class ProcessConfig(Section):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from yuzu_cli.cli._json import json_option, print_json
 from yuzu_cli.cli._options import verbosity_options
 
 _EXISTING = click.Path(path_type=Path)
@@ -32,7 +33,8 @@ _EXISTING = click.Path(path_type=Path)
     "targets",
     multiple=True,
     metavar="TARGET",
-    help="Name or 0-based index; repeat for several. modisco, chrombpnet and tracks hold one.",
+    help="Names, patterns or 0-based numbers: CTCF, K562_*, 0,3,7-9. Of modisco, chrombpnet and "
+    "tracks only one.",
 )
 @click.option(
     "-g",
@@ -64,6 +66,7 @@ _EXISTING = click.Path(path_type=Path)
     help="tsv: delta, prediction, centered or l2; basenji: centered or delta.",
 )
 @click.option("--force", is_flag=True, help="Replace an existing file.")
+@json_option
 @verbosity_options
 def command(
     result: Path,
@@ -76,6 +79,7 @@ def command(
     unknown: str,
     score: str | None,
     force: bool,
+    as_json: bool,
     verbose: int,
     quiet: bool,
     debug: bool,
@@ -102,7 +106,10 @@ def command(
 
     options = ExportOptions(targets, genome, chrom_sizes, overlap, unknown, score, force)
     done = export(result, to, output, options)
-    if quiet:
+    if as_json:
+        facts = {"format": to, "paths": done.paths, "rows": done.rows, "notes": done.notes}
+        print_json("export", facts)
+    if quiet or as_json:
         return
     for note in done.notes:
         click.echo(f"note: {note}", err=True)

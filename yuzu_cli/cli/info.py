@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
+
+from yuzu_cli.cli._json import json_option, print_json
 
 #: Facts shown as they are, in this order, where they are there.
 _PLAIN = (
@@ -25,7 +26,7 @@ _PLAIN = (
 
 @click.command("info", short_help="What is in an output or a plan.")
 @click.argument("path", metavar="OUT.h5")
-@click.option("--json", "as_json", is_flag=True, help="As JSON, with everything.")
+@json_option
 @click.option("--debug", is_flag=True, help="Tracebacks.")
 def command(path: str, as_json: bool, debug: bool) -> None:
     """What is in an output, a plan, or the unfinished work beside an output.
@@ -38,7 +39,10 @@ def command(path: str, as_json: bool, debug: bool) -> None:
     from yuzu_cli.runs.info import info
 
     facts = info(path)
-    click.echo(json.dumps(facts, indent=2) if as_json else describe(facts))
+    if as_json:
+        print_json(facts.pop("kind"), facts)
+    else:
+        click.echo(describe(facts))
 
 
 def describe(facts: dict[str, Any]) -> str:

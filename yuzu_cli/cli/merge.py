@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from yuzu_cli.cli import _console
+from yuzu_cli.cli._json import json_option, print_json
 
 
 @click.command("merge", short_help="Join the outputs of `run --shard`.")
@@ -12,8 +13,11 @@ from yuzu_cli.cli import _console
 @click.option("-o", "--output", metavar="OUT.h5", required=True, help="The joined file.")
 @click.option("--link", is_flag=True, help="Refer to the shards' scores instead of copying them.")
 @click.option("--force", is_flag=True, help="Replace an existing output.")
+@json_option
 @click.option("--debug", is_flag=True, help="Tracebacks.")
-def command(shards: tuple[str, ...], output: str, link: bool, force: bool, debug: bool) -> None:
+def command(
+    shards: tuple[str, ...], output: str, link: bool, force: bool, as_json: bool, debug: bool
+) -> None:
     """Join the outputs of `run --shard`, in any order.
 
     Refused unless they are all of one run, complete, and each there once.
@@ -26,4 +30,7 @@ def command(shards: tuple[str, ...], output: str, link: bool, force: bool, debug
 
     with _console.messages(0):
         path = merge(shards, output, force=force, link=link)
-    click.echo(f"{path}: {len(shards)} shards joined", err=True)
+    if as_json:
+        print_json("merge", {"path": path, "shards": len(shards), "linked": link})
+    else:
+        click.echo(f"{path}: {len(shards)} shards joined", err=True)

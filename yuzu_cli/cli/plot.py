@@ -39,7 +39,7 @@ from yuzu_cli.cli._options import verbosity_options
     "targets",
     multiple=True,
     metavar="TARGET",
-    help="Name or 0-based index; repeat for several. Default: up to four.",
+    help="Names, patterns or 0-based numbers: CTCF, K562_*, 0,3,7-9. Default: up to four.",
 )
 @click.option(
     "--range",

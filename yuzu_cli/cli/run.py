@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from yuzu_cli.cli import _console
+from yuzu_cli.cli._json import json_option, print_json
 from yuzu_cli.cli._options import config_options, read_config, verbosity_options
 from yuzu_cli.cli._shard import shard_from
 from yuzu_cli.cli._signals import GracefulStop
@@ -18,8 +20,9 @@ if TYPE_CHECKING:
 
 @click.command("run", short_help="Attributions of every input sequence into one HDF5 file.")
 @config_options()
+@json_option
 @verbosity_options
-def command(**params: Any) -> int:
+def command(as_json: bool, **params: Any) -> int:
     """Attributions of every input sequence into one HDF5 file.
 
     Every option is also a key of the config (see configs/default.yaml); the command line wins.
@@ -32,7 +35,7 @@ def command(**params: Any) -> int:
       yuzu run -c run.yaml --shard 2/8 -o scores.2.h5
     """
     config = prepare(params)
-    return execute(config)
+    return execute(config, as_json)
 
 
 def prepare(params: dict[str, Any]) -> RunConfig:
@@ -51,7 +54,7 @@ def prepare(params: dict[str, Any]) -> RunConfig:
     return config
 
 
-def execute(config: RunConfig) -> int:
+def execute(config: RunConfig, as_json: bool = False) -> int:
     """Run it under signals, log and progress; the exit code."""
     _console.debug = _console.debug or config.run.debug
     with GracefulStop() as stop, _console.messages(config.run.verbosity):
@@ -59,7 +62,12 @@ def execute(config: RunConfig) -> int:
 
         with _console.Progress(config.run.progress) as progress:
             summary = engine.run(config, progress=progress, should_stop=stop.requested)
-    if config.run.dry_run:
+    if as_json:
+        facts = {f.name: getattr(summary, f.name) for f in fields(summary)}
+        if config.run.dry_run:
+            facts.pop("complete")
+        print_json("dry-run" if config.run.dry_run else "run", facts)
+    elif config.run.dry_run:
         click.echo(summary.describe())
     elif config.run.verbosity >= 0:
         _console.tell(summary.describe())

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import click
 
 from yuzu_cli.cli import _console
+from yuzu_cli.cli._json import json_option, print_json
 from yuzu_cli.cli._options import config_options, read_config, verbosity_options
 
 _OPTIONS = (
@@ -57,8 +59,11 @@ _OPTIONS = (
     help="Windows past a chromosome's end.",
 )
 @config_options(*_OPTIONS)
+@json_option
 @verbosity_options
-def command(vcf: str, out: str, strand: str, indels: bool, edge: str, **params: Any) -> None:
+def command(
+    vcf: str, out: str, strand: str, indels: bool, edge: str, as_json: bool, **params: Any
+) -> None:
     """Score each variant in the window around it: the model's output with ALT minus with REF.
 
     Single letters are computed as `yuzu run` computes them, so that the effect is the delta of a
@@ -82,5 +87,7 @@ def command(vcf: str, out: str, strand: str, indels: bool, edge: str, **params: 
         summary = variants(
             config, vcf, out, strand=strand, indels=indels, edge=edge, progress=progress
         )
-    if config.run.verbosity >= 0:
+    if as_json:
+        print_json("variants", {f.name: getattr(summary, f.name) for f in fields(summary)})
+    elif config.run.verbosity >= 0:
         _console.tell(summary.describe())
