@@ -1,6 +1,8 @@
 # Reads and checks the settings; no rules here. The config of `yuzu run` is only looked into for the files
 # it names and the method: `yuzu run` itself checks it, in the rule `regions`.
 import difflib
+import json
+import math
 import re
 import sys
 from pathlib import Path
@@ -97,6 +99,28 @@ def wants_plan(tree):
     matrix = (tree.get("sensing") or {}).get("matrix")
     backend = (tree.get("compute") or {}).get("backend")
     return backend == "yuzu" and matrix in ("gaussian", "bernoulli")
+
+
+def told(input):
+    """What the dry run said; until it has, Snakemake counts the resources as not known yet."""
+    return json.loads(Path(str(input.checked)).read_text())
+
+
+def shard_memory(wildcards, input, attempt):
+    """MB for one shard: what is set, or what the dry run told and 1 GB; each new attempt has more."""
+    if SHARD["mem_mb"] != "auto":
+        return SHARD["mem_mb"]
+    facts = told(input)
+    # On a GPU, its memory is its own, and CUDA takes some of the host's.
+    work = facts["device_bytes"] if facts["device"] == "cpu" else 4_000_000_000
+    return attempt * math.ceil((work + facts["host_bytes"] + 1_000_000_000) / 1e6)
+
+
+def shard_minutes(wildcards, input, attempt):
+    """Minutes for one shard: what is set, or twice what the dry run told, and ten to begin."""
+    if SHARD["runtime"] != "auto":
+        return SHARD["runtime"]
+    return 10 + math.ceil(2 * told(input)["seconds"] / SHARDS / 60)
 
 
 SETTINGS = checked(config)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
 import shutil
 import signal
@@ -74,10 +76,21 @@ def test_workflow_ends_well(killed: Killed) -> None:
 
 
 def test_regions_are_looked_at_once_before_the_shards(killed: Killed) -> None:
-    told = (killed.folder / "results/regions.txt").read_text()
-    assert re.search(rf"^regions +{REGIONS}$", told, re.M)
-    assert re.search(rf"^mutants +{REGIONS * WIDTH * 3}$", told, re.M)
+    told = json.loads((killed.folder / "results/regions.json").read_text())
+    assert (told["kind"], told["records"]) == ("dry-run", REGIONS)
+    assert told["mutants"] == REGIONS * WIDTH * 3
     assert killed.said.index("rule regions") < killed.said.index("rule shard")
+
+
+def test_shards_ask_for_what_the_dry_run_told(killed: Killed) -> None:
+    told = json.loads((killed.folder / "results/regions.json").read_text())
+    memory = math.ceil((told["device_bytes"] + told["host_bytes"] + 1e9) / 1e6)
+    minutes = 10 + math.ceil(2 * told["seconds"] / SHARDS / 60)
+    blocks = re.findall(r"rule shard:\n(?:    .*\n)*?    resources: (.*)\n", killed.said)
+    found = [dict(re.findall(r"(\w+)=(\d+)", text)) for text in blocks]
+    asked = [(int(f["mem_mb"]), int(f["runtime"])) for f in found]
+    assert asked.count((memory, minutes)) == SHARDS
+    assert (2 * memory, minutes) in asked, "the second attempt has more memory"
 
 
 @pytest.mark.parametrize("number", [2, 3])
