@@ -7,8 +7,9 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 OUT := out
 REGIONS ?= 50000
+NETS ?= 1000
 
-.PHONY: help venv example bench test check lint types settings soak soak-cluster slurm-test zoo-test \
+.PHONY: help venv example bench test random-nets check lint types settings soak soak-cluster slurm-test zoo-test \
     gpu-test gpu-bench clean
 
 help:
@@ -19,6 +20,7 @@ help:
 	@echo 'make check    lint, format, types and tests: what CI runs'
 	@echo 'make soak     the tests that take longer'
 	@echo 'make zoo-test  the published models at full size against the oracle; minutes'
+	@echo 'make random-nets  random nets, scripted and traced, judged by the oracle; NETS=1000'
 	@echo 'make slurm-test    on a SLURM of its own on this machine; as root, with slurm-wlm and munge'
 	@echo 'make soak-cluster  many shards, killed at random and started again; REGIONS=50000'
 	@echo 'make gpu-test   on a machine with a GPU: exactness, memory, two runs; PYTHON with torch'
@@ -68,6 +70,11 @@ soak: venv
 zoo-test: export OMP_NUM_THREADS := 1
 zoo-test: venv
 	$(BIN)/python -m pytest tests/backends/test_conformance.py -m slow -k 'papers_sizes and windowed'
+
+# Architectures nobody wrote by hand: none may be wrong, none may end by an error.
+random-nets: export OMP_NUM_THREADS := 1
+random-nets: venv
+	$(BIN)/python -m tests.programs.random_nets --nets $(NETS)
 
 slurm-test: export OMP_NUM_THREADS := 1
 slurm-test: venv

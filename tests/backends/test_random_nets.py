@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import HealthCheck, example, given, settings
-from torch import Tensor
+from hypothesis import HealthCheck, Phase, example, given, settings
 
-from tests.support import nets, oracle
-from tests.support.conformance import EXACT, SLACK, Subject, scores, settings_for
-from yuzu_cli.backends import get_backend
+from tests.programs import random_nets
+from tests.support import nets, oracle, wide
+from tests.support.conformance import Subject
+from tests.support.random_nets import check, truth_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 
@@ -31,37 +31,16 @@ def subject_of(recipe: nets.Recipe) -> Subject:
     return Subject(f"net{recipe[-1]}", recipe[0], lambda: nets.build(recipe), function)
 
 
-def yardstick(subject: Subject, exact: Tensor, codes: Tensor, x: Tensor) -> float:
-    """Error of naive float32; never finer than what float32 can tell apart in the outputs."""
-    naive = subject.function(torch.float32)
-    own = oracle.naive_error(naive, exact, codes, range(subject.length))
-    with torch.no_grad():
-        return max(own, 2**-23 * oracle.largest(naive(x)))
-
-
-def check(recipe: nets.Recipe, how: str, folder: Path) -> None:
+def judge(recipe: nets.Recipe, how: str, folder: Path) -> None:
     subject = subject_of(recipe)
-    codes = subject.sequences()[:2]
-    exact_of = subject.function(torch.float64)
-    truths = []
-    for row in codes:
-        exact = oracle.saturation(exact_of, row, range(subject.length))
-        x = oracle.one_hot(row, 4, torch.float32).unsqueeze(0)
-        truths.append((exact, yardstick(subject, exact, row, x)))
-    model = subject.load(subject.save(folder / f"net-{how}.pt", how))
-    for name in EXACT:
-        method, options = get_backend(name), settings_for(model)
-        reason = method.unsupported(model, options)
-        assert reason is None, f"{name}: {reason}"
-        found = scores(method.prepare(model, options), codes, range(subject.length), 4)
-        for one, (exact, naive32) in zip(found, truths, strict=True):
-            oracle.assert_exact(one, exact, naive32, slack=SLACK)
+    refused = check(subject, truth_of(subject), how, folder)
+    assert refused == []
 
 
-@settings(ALL_OF_IT, max_examples=25, derandomize=True)
+@settings(ALL_OF_IT, max_examples=20, derandomize=True)
 @given(recipe=nets.recipes())
 def test_some_nets(recipe, tmp_path):
-    check(recipe, "scripted" if recipe[0] % 2 else "traced", tmp_path)
+    judge(recipe, "scripted" if recipe[0] % 2 else "traced", tmp_path)
 
 
 @pytest.mark.slow
@@ -71,9 +50,27 @@ def test_many_nets(how, tmp_path):
     @settings(ALL_OF_IT, max_examples=400)
     @given(recipe=nets.recipes())
     def many(recipe):
-        check(recipe, how, tmp_path)
+        judge(recipe, how, tmp_path)
 
     many()
+
+
+@settings(ALL_OF_IT, max_examples=12, derandomize=True, phases=[Phase.explicit, Phase.generate])
+@given(recipe=wide.recipes())
+def test_some_wide_nets(recipe, tmp_path):
+    """Many of them: `make random-nets`."""
+    subject = wide.subject_of(recipe)
+    check(subject, truth_of(subject), "traced" if recipe[0] % 2 else "scripted", tmp_path)
+
+
+@settings(ALL_OF_IT, max_examples=12, derandomize=True)
+@given(recipe=wide.recipes())
+def test_wide_recipes_make_the_same_net_every_time(recipe):
+    subject = wide.subject_of(recipe)
+    first, again = (subject.function(torch.float64) for _ in range(2))
+    x = oracle.one_hot(subject.sequences()[0], 4, torch.float64).unsqueeze(0)
+    assert torch.equal(first(x), again(x))
+    assert torch.isfinite(first(x)).all()
 
 
 @settings(ALL_OF_IT, max_examples=40, derandomize=True)
@@ -84,3 +81,26 @@ def test_recipes_make_the_same_net_every_time(recipe):
     first, again = nets.build(recipe)(x), nets.build(recipe)(x)
     assert torch.equal(first, again)
     assert torch.isfinite(first).all()
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (AssertionError("error 1 over the limit"), "wrong, scripted: (12, 'none',"),
+        (KeyError("select"), "ended by an error, scripted: (12, 'none',"),
+    ],
+)
+def test_the_program_tells_what_is_wrong(error, told, tmp_path, monkeypatch, capsys):
+    def fails(*_arguments):
+        raise error
+
+    tally = random_nets.Tally(tmp_path, 10, show=False)
+    recipe = (12, "none", (("units", 4, 2, 3),), "sum", 0)
+    tally.take(recipe)
+    assert not tally.failed
+    assert tally.counts == {"exact on windows": 2}
+    tally.done.clear()
+    monkeypatch.setattr(random_nets, "check", fails)
+    tally.take(recipe)
+    assert tally.failed
+    assert told in capsys.readouterr().out

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from tests.support import conformance
 from yuzu_cli.backends.base import Settings
-from yuzu_cli.backends.windowed import Understood, WindowedRunner
+from yuzu_cli.backends.windowed import Understood, WindowedRunner, understand
 from yuzu_cli.graph.capture import capture
 from yuzu_cli.graph.program import CaptureError, Program, evaluate, lookup
+from yuzu_cli.model import Model
 from yuzu_cli.plan import plan as planning
 from yuzu_cli.plan import strategies as how
 from yuzu_cli.plan.describe import operation
@@ -92,8 +93,7 @@ def captured(
     device = torch.device("cpu")
     program = capture(module, letters=letters, length=length, device=device, dtype=dtype)
     reaches = planning.reaches_of(program)
-    steps = tuple(planning._settle(planning._draft(program, reaches)))
-    plan = planning.Plan(steps, None, 1.0, 1.0)
+    plan = _without_cut(program, reaches)
     spans: dict[str, Span | str] = {}
     for node in program.calls():
         spec = program.specs.get(node.name)
@@ -114,6 +114,21 @@ def captured(
         frozenset(n for n, s in strategies.items() if s in how.ENDINGS - {how.WHOLE, how.CONSTANT}),
         Understood(program, reaches, plan),
     )
+
+
+def keep_windows(model: Model, settings: Settings) -> bool:
+    """Let the windowed backend never give windows up on this model; whether it would have."""
+    found = understand(model, settings)
+    plan = _without_cut(found.program, found.reaches)
+    kept = model.__dict__["_understood"]
+    key = next(k for k, v in kept.items() if v is found)
+    kept[key] = Understood(found.program, found.reaches, plan)
+    return found.plan.cut is not None
+
+
+def _without_cut(program: Program, reaches: dict) -> planning.Plan:
+    steps = tuple(planning._settle(planning._draft(program, reaches)))
+    return planning.Plan(steps, None, 1.0, 1.0)
 
 
 def _span(reach: Reach, shape: tuple[int, ...]) -> Span:
