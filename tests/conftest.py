@@ -7,8 +7,21 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.skips import Listed
+
 FELL_BACK = "is used instead"
 """What the package says when naive takes over from a backend that failed."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--listed-skips", action="store_true", help="fail when a test is skipped unforeseen"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--listed-skips"):
+        config.pluginmanager.register(Listed(), "listed-skips")
 
 
 class _Listener(logging.Handler):
