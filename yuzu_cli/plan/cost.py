@@ -132,7 +132,7 @@ def window_cost(
     if strategy == how.CONVOLUTION and not first:
         assert isinstance(before, Reach)
         macs = _convolution_macs(node, before, rows_in, program)
-    elif strategy == how.MATRIX:
+    elif strategy in (how.MATRIX, how.VALUES) or node.target is ops.linear:
         macs = elements * _macs_per_element(node, program)
     passes = {how.POINTWISE: 4, how.MAX_POOL: 6, how.LINEAR_MAP: 2, how.MOVE: 0.5}.get(strategy, 2)
     return Cost(macs, passes * elements * item)

@@ -82,6 +82,7 @@ _KNOWN = {
     how.LINEAR_MAP,
     how.MATRIX,
     how.CONVOLUTION,
+    how.VALUES,
     how.MAX_POOL,
     how.AVG_POOL,
     how.MOVE,

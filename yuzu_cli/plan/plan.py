@@ -181,7 +181,9 @@ def _cheapest_cut(program: Program, draft: list[Step], rates: Rates) -> int:
     """Index of the first step from which on everything is computed whole."""
     best, best_seconds = len(draft), float("inf")
     candidates = [
-        i for i, s in enumerate(draft) if s.strategy in (how.CONVOLUTION, how.MATRIX, how.POINTWISE)
+        i
+        for i, s in enumerate(draft)
+        if s.strategy in (how.CONVOLUTION, how.VALUES, how.MATRIX, how.POINTWISE)
     ]
     for cut in [len(draft), *candidates]:
         steps = _settle(draft[:cut] + [_whole(s) for s in draft[cut:]])

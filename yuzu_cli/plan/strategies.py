@@ -13,6 +13,7 @@ from torch.fx import Node
 
 from yuzu_cli.graph import ops
 from yuzu_cli.graph.program import Program
+from yuzu_cli.plan.sensitive import JUMP, VAST, carried
 from yuzu_cli.reach.domain import EVERYWHERE, UNTOUCHED, AnyReach, Reach
 from yuzu_cli.reach.rules import Context, axes_of, slice_of
 from yuzu_cli.reach.tables import TABLED, table_of
@@ -20,6 +21,7 @@ from yuzu_cli.reach.tables import TABLED, table_of
 _aten = torch.ops.aten
 
 CONVOLUTION = "convolution"
+VALUES = "convolution of values"
 MAX_POOL = "max pool"
 AVG_POOL = "average pool"
 POINTWISE = "position by position"
@@ -59,24 +61,39 @@ _SCALING = {_aten.mul.Tensor, _aten.mul.Scalar, _aten.div.Tensor, _aten.div.Scal
 def strategy_of(node: Node, program: Program, reaches: dict[str, AnyReach]) -> str:
     """How windows of this node's value can be had; `WHOLE` when they cannot."""
     context = Context(program, reaches)
-    reach = reaches[node.name]
+    strategy = _windowed(node, context)
+    if strategy in ENDINGS or not vast(node, context):
+        return strategy
+    readers = [strategy_of(n, program, reaches) for n in node.users if n.name in program.specs]
+    kept = strategy in _READ_VALUES and all(reader in _READ_VALUES for reader in readers)
+    return strategy if kept else WHOLE
+
+
+def _windowed(node: Node, context: Context) -> str:
+    """As `strategy_of`, whatever reads it."""
+    reach = context.reaches[node.name]
     if reach is UNTOUCHED:
         return CONSTANT
     if reach is EVERYWHERE:
         return _ending(node, context)
     assert isinstance(reach, Reach)
     if node.target is _aten.convolution.default:
-        return CONVOLUTION if _plain_second_axis(node, context) else WHOLE
+        if not _plain_second_axis(node, context):
+            return WHOLE
+        if carried(node):
+            return WHOLE if node.args[6] else VALUES
+        return CONVOLUTION
     if node.target in (ops.max_pool, ops.avg_pool):
         return MAX_POOL if node.target is ops.max_pool else AVG_POOL
     if node.target is ops.linear:
-        return MATRIX
+        return POINTWISE if carried(node) else MATRIX
     if node.target in TABLED and _listed(node, context):
         return LISTED
     if node.target in _MOVES:
         return MOVE if _movable(node, context) else WHOLE
     if is_linear_map(node, context):
-        return LINEAR_MAP
+        exact = (carried(node) or vast(node, context)) and reach.flat is None
+        return POINTWISE if exact else LINEAR_MAP
     if any(c.batch_axis is not None for c in _untouched_tensors(node, context)):
         return WHOLE
     return POINTWISE
@@ -90,42 +107,50 @@ def _untouched_tensors(node: Node, context: Context) -> list[Any]:
     ]
 
 
-_SENSITIVE = {
-    _aten.log.default,
-    _aten.log2.default,
-    _aten.log10.default,
-    _aten.log1p.default,
-    _aten.sqrt.default,
-    _aten.rsqrt.default,
-    _aten.reciprocal.default,
-    _aten.pow.Tensor_Scalar,
-    _aten.pow.Tensor_Tensor,
-    _aten.div.Tensor,
+_READ_VALUES = {POINTWISE, MAX_POOL, EXTREME, ATTENTION, WHOLE}
+"""Strategies that take a window of values as it is."""
+_MASKS = {
+    _aten.masked_fill.Scalar: (2,),
+    _aten.masked_fill.Tensor: (2,),
+    _aten.where.self: (1, 2),
+    _aten.where.ScalarSelf: (1, 2),
+    _aten.where.ScalarOther: (1, 2),
+    _aten.where.Scalar: (1, 2),
+    _aten.mul.Tensor: (0, 1),
+    _aten.mul.Scalar: (1,),
 }
-_POOLS = {ops.max_pool, ops.avg_pool}
+"""Operators that put a constant where an edit decides, with that argument's place."""
+_KEEP_MASKS = {_aten.add.Tensor, _aten.sub.Tensor, _aten.maximum.default, _aten.minimum.default}
 
 
-def feeds_sensitive(node: Node) -> bool:
-    """Whether the value reaches, unmixed, a function that is steep or undefined near zero.
+def vast(node: Node, context: Context) -> bool:
+    """Whether an edit may put a value so large that reference plus delta forgets the other.
 
-    A sum kept as reference plus delta is exact to the rounding of the reference, not of the sum:
-    it can come out as -1e-9 where the truth is 0. Before a logarithm or a root it is summed from
-    the values.
+    Masks that the sequence decides: -inf or -1e9 in one of the two, a number in the other.
     """
-    seen, queue = {node}, list(node.users)
-    while queue:
-        user = queue.pop()
-        if user in seen:
-            continue
-        seen.add(user)
-        if user.target in _SENSITIVE:
-            return True
-        if (
-            torch.Tag.pointwise in getattr(user.target, "tags", ())
-            or user.target in _MOVES | _POOLS
-        ):
-            queue.extend(user.users)
+    touched = [n for n in node.all_input_nodes if context.of(n) is not UNTOUCHED]
+    if node.target in _MASKS:
+        decides = node.args[1] if node.target in _FILLS else node.args[0]
+        if node.target in _SCALING or context.of(decides) is not UNTOUCHED:
+            places = [node.args[i] for i in _MASKS[node.target]]
+            if any(_largest(arg, context) >= VAST for arg in places):
+                return True
+    if node.target in _KEEP_MASKS | {ops.max_pool} | set(_MASKS):
+        return any(vast(n, context) for n in touched)
     return False
+
+
+_FILLS = {_aten.masked_fill.Scalar, _aten.masked_fill.Tensor}
+
+
+def _largest(arg: Any, context: Context) -> float:
+    """Largest size of a constant, of a number or a tensor; 0 of what is none."""
+    if isinstance(arg, (int, float)):
+        return abs(arg)
+    if isinstance(arg, Node) and arg.target is _aten.full.default:
+        return _largest(arg.args[1], context)
+    value = context.program.constants.get(arg.name) if isinstance(arg, Node) else None
+    return float(value.abs().max()) if value is not None and value.numel() else 0.0
 
 
 def is_linear_map(node: Node, context: Context) -> bool:
@@ -208,10 +233,10 @@ def _ending(node: Node, context: Context) -> str:
     if node.target in _ALONG_POSITIONS and _over_positions(node, source, context):
         if node.target in (_aten.amax.default, _aten.logsumexp.default):
             return WHOLE if source.flat is not None else EXTREME
-        return WHOLE if feeds_sensitive(node) else TOTAL
+        return WHOLE if carried(node) == JUMP else TOTAL
     if node.target in (_aten.sum.dim_IntList, _aten.mean.dim) and source.flat is None:
         axes = axes_of(node, context, 1)
-        if source.axis in axes and 0 not in axes and not feeds_sensitive(node):
+        if source.axis in axes and 0 not in axes and carried(node) != JUMP:
             return TOTAL
     return WHOLE
 

@@ -11,7 +11,7 @@ from yuzu_cli.backends.deltas.fourier import Taps
 from yuzu_cli.backends.deltas.frames import Frame
 from yuzu_cli.backends.deltas.prepared import Prepared, State, Step, window_of
 from yuzu_cli.backends.deltas.states import Chunk, Win
-from yuzu_cli.plan import strategies as how
+from yuzu_cli.plan.sensitive import carried
 from yuzu_cli.reach.domain import Reach
 from yuzu_cli.reach.rules import along
 
@@ -30,7 +30,7 @@ def convolution(p: Prepared) -> Step:
     span = (kernel - 1) * gap
 
     def run(chunk: Chunk, states: dict[str, State]) -> Win:
-        win = chunk.as_delta(window_of(chunk, states, p.source))
+        win = chunk.deltas_for(window_of(chunk, states, p.source), taps)
         if win.pairs and win.frame.inside and step == 1 and not transposed:
             frame = Frame(win.frame.start - span + pad, win.frame.width + span, out_reach.size)
             rows = layer.convolve(win.rows, span, frame.width)
@@ -59,6 +59,31 @@ def convolution(p: Prepared) -> Step:
                 chunk.reframe(win, below).rows, taps, step, gap, frame.width
             )
         return chunk.masked(p.win(frame, rows, True))
+
+    return run
+
+
+def convolution_of_values(p: Prepared) -> Step:
+    """Values convolved with the taps, and the bias: 0 where all that is read is 0."""
+    _, weight, bias, stride, padding, dilation, _, _, _ = p.node.args
+    reach, out_reach = p.reach_of(p.source), p.reach
+    assert out_reach is not None
+    n = len(p.spec.shape) - 2
+    step, pad, gap = (along(reach, v, n) for v in (stride, padding, dilation))
+    taps = lay_out_taps(p, p.constant(weight), reach)
+    shape = [1] * len(p.spec.shape)
+    shape[1] = -1
+    shift = None if bias is None else p.constant(bias).view(shape)
+
+    def run(chunk: Chunk, states: dict[str, State]) -> Win:
+        win = chunk.expand(window_of(chunk, states, p.source))
+        frame = chunk.frame(out_reach, win.frame)
+        below = kernels.pooling_frame(frame, step, pad, taps.shape[0], gap, win.frame.size)
+        values = chunk.values_in(win, below, 0.0)
+        made = p.win(frame, kernels.strided_taps(values, taps, step, gap, frame.width), False)
+        if shift is not None:
+            made.logical().add_(shift)
+        return made
 
     return run
 
@@ -125,8 +150,8 @@ def avg_pool(p: Prepared) -> Step:
     begin = torch.arange(out_reach.size) * s - pad
     inside = (begin + k).clamp(max=reach.size) - begin.clamp(min=0)
     divisors = inside / counts if divisor is None else torch.full_like(counts, float(divisor))
-    weights = (1 / divisors).numpy()
-    by_value = how.feeds_sensitive(p.node)
+    shares = divisors.numpy()
+    by_value = bool(carried(p.node))
 
     def run(chunk: Chunk, states: dict[str, State]) -> Win:
         win = chunk.expand(window_of(chunk, states, p.source))
@@ -138,10 +163,10 @@ def avg_pool(p: Prepared) -> Step:
             read = chunk.reframe(chunk.as_delta(win), below).rows
         rows = kernels.sum_rows(read, k, s, frame.width)
         at = frame.rows().clip(0, frame.size - 1)
-        if (weights == weights[0]).all():
-            rows *= float(weights[0])
+        if (shares == shares[0]).all():  # divided, as the model does: the quotient rounds alike
+            rows /= float(shares[0])
         else:
-            rows *= torch.as_tensor(weights[at]).to(rows)[..., None, None, None]
+            rows /= torch.as_tensor(shares[at]).to(rows)[..., None, None, None]
         return p.win(frame, rows, False) if by_value else chunk.masked(p.win(frame, rows, True))
 
     return run

@@ -17,7 +17,7 @@ from yuzu_cli.backends.deltas.prepared import (
     window_of,
 )
 from yuzu_cli.backends.deltas.states import Chunk, Full, Win
-from yuzu_cli.plan import strategies as how
+from yuzu_cli.plan.sensitive import carried
 from yuzu_cli.reach.domain import Reach, join
 from yuzu_cli.reach.rules import axes_of
 
@@ -46,7 +46,7 @@ def across(p: Prepared) -> Step:
     weight = p.constant(p.node.args[1])
 
     def run(chunk: Chunk, states: dict[str, State]) -> Full:
-        win = chunk.expand(chunk.as_delta(window_of(chunk, states, p.source)))
+        win = chunk.expand(chunk.deltas_for(window_of(chunk, states, p.source), weight))
         w, positions = win.rows.shape[:2]
         if win.frame.common and win.frame.inside:
             begin = int(win.frame.start[0])
@@ -71,15 +71,37 @@ def total(p: Prepared) -> Step:
     rest = [a for a in range(1, len(shape)) if a != reach.axis] if reach.flat is None else [1]
     others = [1 + rest.index(a) for a in axes if a in rest]  # among (E, *rest)
 
+    def over_others(data: torch.Tensor) -> torch.Tensor:
+        """(..., C) -> (...) and what the node's value has left."""
+        if others:
+            sizes = [shape[a] for a in rest] if reach.flat is None else [data.shape[-1]]
+            data = data.reshape(-1, *sizes).sum(others)
+        return data.reshape(-1, *p.spec.shape[1:])
+
     def run(chunk: Chunk, states: dict[str, State]) -> Full:
         win = chunk.expand(chunk.as_delta(window_of(chunk, states, p.source)))
-        data = win.rows.sum(0) * factor
-        if others:
-            sizes = [shape[a] for a in rest] if reach.flat is None else [-1]
-            data = data.reshape(chunk.mutants, *sizes).sum(others)
-        return Full(p.name, data.reshape(chunk.mutants, *p.spec.shape[1:]), True)
+        return Full(p.name, over_others(win.rows.sum(0)) * factor, True)
 
-    return run
+    def sides(chunk: Chunk) -> tuple[torch.Tensor, torch.Tensor]:
+        rows = chunk.references.rows(p.source.name, reach.axis).double()
+        edge = rows.new_zeros((1, *rows.shape[1:]))
+        ahead = torch.cat([edge, rows.cumsum(0)])
+        behind = torch.cat([rows.flip(0).cumsum(0).flip(0), edge])
+        # The model's own rounding of the reference, which mutants share as long as sums are alike.
+        ratio = chunk.references.whole(p.name).double() / (over_others(ahead[-1]) * factor)
+        ratio = torch.where((ratio - 1).abs() < 1e-3, ratio, 1.0)
+        return torch.stack([ahead, behind]), ratio
+
+    def run_on_values(chunk: Chunk, states: dict[str, State]) -> Full:
+        win = chunk.expand(window_of(chunk, states, p.source))
+        around, ratio = chunk.references.derived(p.source.name, p.name, lambda: sides(chunk))
+        inner = exact_values(chunk, win, 0.0).sum(0)
+        before, after = beside(chunk, win.frame, around, inner)
+        data = over_others(before + inner + after) * factor
+        data = data.view(*chunk.shape, *p.spec.shape[1:]) * ratio
+        return Full(p.name, data.to(p.spec.dtype).view(-1, *p.spec.shape[1:]), False)
+
+    return run_on_values if carried(p.node) and p.spec.dtype.is_floating_point else run
 
 
 def extreme(p: Prepared) -> Step:
@@ -142,6 +164,8 @@ def log_sum_exp(p: Prepared) -> Step:
     source = p.source.name
     axis = p.reach_of(p.source).axis
 
+    by_value = bool(carried(p.node))
+
     def bounds(chunk: Chunk) -> torch.Tensor:
         return both_ways(chunk.references.rows(source, axis).double())
 
@@ -150,8 +174,11 @@ def log_sum_exp(p: Prepared) -> Step:
         sides = chunk.references.derived(source, p.name, lambda: bounds(chunk))
         inner = exact_values(chunk, win, float("-inf")).logsumexp(0)
         parts = torch.stack([inner, *beside(chunk, win.frame, sides, inner)])
-        delta = (parts.logsumexp(0) - sides[0, -1]).to(win.rows.dtype)
-        return Full(p.name, delta.reshape(chunk.mutants, *p.spec.shape[1:]), True)
+        result = parts.logsumexp(0)
+        if not by_value:
+            result = result - sides[0, -1]
+        result = result.to(p.spec.dtype).reshape(chunk.mutants, *p.spec.shape[1:])
+        return Full(p.name, result, not by_value)
 
     return run
 
@@ -192,7 +219,7 @@ def attention(p: Prepared) -> Step:
     rests = [
         tuple(s for i, s in enumerate(p.context.spec(n).shape) if i not in (0, axis)) for n in nodes
     ]
-    by_value = how.feeds_sensitive(p.node)
+    by_value = bool(carried(p.node))
     shift: Node | None = p.node.args[4] if len(p.node.args) > 4 else None
 
     def split(logits: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -196,7 +196,7 @@ def dense(chunk: Chunk, win: Win, weight: torch.Tensor) -> torch.Tensor:
     -------
     Tensor (E, O)
     """
-    win = chunk.expand(chunk.as_delta(win))
+    win = chunk.expand(chunk.deltas_for(win, weight))
     p, k, b = chunk.shape
     n_out = weight.shape[2]
     if win.frame.common and win.frame.inside:

@@ -12,7 +12,7 @@ from yuzu_cli.backends.deltas.frames import Frame
 from yuzu_cli.backends.deltas.positions import add_into
 from yuzu_cli.backends.deltas.prepared import Prepared, State, Step, common_frame, window_of
 from yuzu_cli.backends.deltas.states import Chunk, Win
-from yuzu_cli.plan import strategies as how
+from yuzu_cli.plan.sensitive import carried
 from yuzu_cli.reach.domain import Reach
 from yuzu_cli.reach.rules import axes_of, keep_axis, pads_of, slice_of
 from yuzu_cli.reach.tables import table_of
@@ -102,7 +102,7 @@ def renamed(p: Prepared, mirror: bool) -> Step:
 def shareable(chunk: Chunk, p: Prepared, win: Win) -> Win:
     """A window whose rows a second may point to: values belong to one, deltas to many."""
     if len(p.source.users) > 1:
-        chunk.as_delta(win)
+        win = chunk.as_delta(win)
         win.owned = False
     return win
 
@@ -176,7 +176,7 @@ def end_to_end(p: Prepared, parts: list[Node], reach: Reach) -> Step:
             n.name: chunk.expand(chunk.as_delta(window_of(chunk, states, n))) for n in p.touched
         }
         frame = chunk.frame(reach)
-        like = next(iter(wins.values())).rows
+        like = max((win.rows for win in wins.values()), key=lambda rows: rows.element_size())
         into = p.win(frame, like.new_zeros((frame.width, *chunk.shape, channels)), True)
         for part, offset in zip(parts, offsets, strict=False):
             if part.name in wins:
@@ -195,24 +195,28 @@ def listed(p: Prepared) -> Step:
     table = table_of(p.node, p.program, old.axis)
     assert table is not None
     index, weight = table.index, table.weight
-    by_value = weight is None or (index.shape[1] > 1 and how.feeds_sensitive(p.node))
+    mean = weight is not None and index.shape[1] > 1
+    by_value = weight is None or bool(carried(p.node))
+    counts = np.ones(len(index)) if weight is None else (weight > 0).sum(1)
 
     def run(chunk: Chunk, states: dict[str, State]) -> Win:
-        win = chunk.expand(chunk.as_delta(window_of(chunk, states, p.source)))
+        win = chunk.expand(window_of(chunk, states, p.source))
+        win = win if by_value else chunk.as_delta(win)
         frame = chunk.frame(reach, win.frame)
         lines = frame.rows().clip(0, frame.size - 1)
         result: torch.Tensor | None = None
         for k in range(index.shape[1]):
-            rows = chunk.regather(win, index[lines, k])
-            if by_value:
-                rows += chunk.reference_at(win.name, win.axis, index[lines, k])
+            read = chunk.values_at if by_value else chunk.regather
+            rows = read(win, index[lines, k])
             if weight is None:
                 result = rows if result is None else torch.maximum(result, rows)
                 continue
-            if not (weight[:, k] == 1).all():
-                rows *= chunk.index(weight[lines, k]).to(rows)[..., None, None, None]
+            if mean:
+                rows *= chunk.index(weight[lines, k] > 0).to(rows)[..., None, None, None]
             result = rows if result is None else result.add_(rows)
         assert result is not None
+        if mean:  # divided, as the model does: the quotient rounds alike
+            result /= chunk.index(counts[lines]).to(result)[..., None, None, None]
         made = p.win(frame, result, not by_value)
         return made if by_value else chunk.masked(made)
 

@@ -71,6 +71,8 @@ def argument(p: Prepared, chunk: Chunk, node: Node, values: dict[str, Win], fram
     if node.name in values:
         return values[node.name].logical()
     constant = p.constant(node)
+    if p.node.target in (ops.affine, ops.linear):
+        return constant  # these know their axis
     assert p.reach is not None
     if p.node.target is _aten.index_select.default:
         return constant  # places on another axis, not values at positions
@@ -104,7 +106,7 @@ def matrix(p: Prepared) -> Step:
     weight = p.constant(p.node.args[1])
 
     def run(chunk: Chunk, states: dict[str, State]) -> Win:
-        win = chunk.as_delta(window_of(chunk, states, p.source))
+        win = chunk.deltas_for(window_of(chunk, states, p.source), weight)
         rows = win.rows.reshape(-1, weight.shape[0]) @ weight
         rows = rows.view(*win.rows.shape[:-1], -1)
         return p.win(win.frame, rows, True, win.pairs)

@@ -11,6 +11,8 @@ from torch.fx import Node
 from yuzu_cli.backends.deltas.frames import Frame
 from yuzu_cli.backends.deltas.states import Chunk, Full, Win
 from yuzu_cli.graph.program import Program
+from yuzu_cli.plan import strategies as how
+from yuzu_cli.plan.sensitive import carried
 from yuzu_cli.reach.domain import UNTOUCHED, AnyReach, Reach
 from yuzu_cli.reach.rules import Context
 
@@ -27,6 +29,7 @@ class Prepared:
         self.spec = program.specs[node.name]
         reach = reaches[node.name]
         self.reach = reach if isinstance(reach, Reach) else None
+        self.exact = bool(carried(node)) or how.vast(node, self.context)
         self.touched = [n for n in node.all_input_nodes if self.context.of(n) is not UNTOUCHED]
 
     @property
@@ -59,7 +62,8 @@ class Prepared:
         owned: bool = True,
     ) -> Win:
         assert self.reach is not None
-        return Win(self.name, frame, rows, is_delta, self.reach.axis, self.rest(), pairs, owned)
+        axis, rest = self.reach.axis, self.rest()
+        return Win(self.name, frame, rows, is_delta, axis, rest, pairs, owned, self.exact)
 
 
 def window_of(chunk: Chunk, states: dict[str, State], node: Node) -> Win:

@@ -10,7 +10,7 @@ reference; zero outside the tensor) or values.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,9 @@ class Win:
         position, as long as only linear maps lie between the input and here.
     owned : bool
         No other window points to these rows, so the last reader may overwrite them.
+    exact : bool
+        Values that functions after them must get as they are: they are never overwritten by
+        deltas, and their deltas are kept in double precision, from which they can be had again.
     axis, rest : int, tuple of int
         Position axis of the model's tensor, and its other axes without the batch's.
     """
@@ -49,6 +52,7 @@ class Win:
     rest: tuple[int, ...]
     pairs: bool = False
     owned: bool = True
+    exact: bool = False
 
     def logical(self) -> torch.Tensor:
         """The rows as the model's tensor with w positions and E mutants, a view."""
@@ -94,6 +98,10 @@ class References:
             rows = value.movedim(axis, 0)
             self._rows[key] = rows.reshape(rows.shape[0], value.shape[0], -1).contiguous()
         return self._rows[key]
+
+    def finite(self, name: str) -> bool:
+        """Whether a reference holds no infinity, as masks do."""
+        return bool(self.derived(name, "finite", lambda: bool(self.values[name].isfinite().all())))
 
     def derived(self, name: str, what: str, make: Callable[[], Any]) -> Any:
         """Something computed once per batch from a reference, by name."""
@@ -188,17 +196,32 @@ class Chunk:
 
     def as_delta(self, win: Win) -> Win:
         """The window as deltas. Values are turned into deltas in place, for all who hold the
-        window.
+        window, unless these must be kept.
         """
-        if not win.is_delta:
-            reference = self.gather(win.name, win.axis, win.frame)
-            if reference.is_floating_point():
-                win.rows.sub_(reference)
-            else:  # of flags and whole numbers, as far as these go
-                win.rows = win.rows.double() - reference.double()
-            win.is_delta = True
-            self.masked(win)
-        return win
+        if win.is_delta:
+            return win
+        reference = self.gather(win.name, win.axis, win.frame)
+        if win.exact:
+            rows = win.rows.to(torch.float64, copy=True)
+            rows = self.difference(win.name, rows, reference.to(rows))
+            return self.masked(replace(win, rows=rows, is_delta=True, owned=True))
+        if reference.is_floating_point():
+            win.rows = self.difference(win.name, win.rows, reference)
+        else:  # of flags and whole numbers, as far as these go
+            win.rows = win.rows.double() - reference.double()
+        win.is_delta = True
+        return self.masked(win)
+
+    def difference(self, name: str, values: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+        """Values less the reference, in place where that may be; equal infinities differ by 0."""
+        if self.references.finite(name):
+            return values.sub_(reference)
+        return torch.where(values == reference, 0.0, values - reference)
+
+    def deltas_for(self, win: Win, weight: torch.Tensor) -> Win:
+        """The window as deltas in the type of the weights they will meet."""
+        win = self.as_delta(win)
+        return win if win.rows.dtype == weight.dtype else replace(win, rows=win.rows.to(weight))
 
     def as_value(self, win: Win) -> Win:
         """The window as values, in memory of its own or the window's own."""
@@ -243,13 +266,26 @@ class Chunk:
         Tensor (v, P, K, B, C)
         """
         w, p = win.rows.shape[:2]
-        offset = absolute - win.frame.start[None, :]
-        inside = (offset >= 0) & (offset < w)
+        offset, inside = self.held(win, absolute)
         at = np.where(inside, offset * p + np.arange(p)[None, :], w * p)
         flat = win.rows.reshape(w * p, -1)
         flat = torch.cat([flat, flat.new_zeros((1, flat.shape[1]))])
         rows = flat.index_select(0, self.index(at.reshape(-1)))
         return rows.view(len(absolute), *win.rows.shape[1:])
+
+    def held(self, win: Win, absolute: Ints) -> tuple[Ints, np.ndarray]:
+        """Rows of a window at positions (v, P) of the tensor, and whether it has them."""
+        offset = absolute - win.frame.start[None, :]
+        return offset, (offset >= 0) & (offset < win.frame.width)
+
+    def values_at(self, win: Win, absolute: Ints) -> torch.Tensor:
+        """As `regather`, of values: those of the reference where the window has none."""
+        reference = self.reference_at(win.name, win.axis, absolute)
+        rows = self.regather(win, absolute)
+        if win.is_delta:
+            return (rows + reference).to(reference.dtype)
+        inside = self.index(self.held(win, absolute)[1])[..., None, None, None]
+        return torch.where(inside, rows, reference)
 
     def values_in(self, win: Win, frame: Frame, fill: float) -> torch.Tensor:
         """Values in other windows: the reference where no edit reaches, `fill` outside."""
@@ -257,8 +293,7 @@ class Chunk:
         reference = self.gather(win.name, win.axis, frame)
         parts = list(runs(win.frame.start - frame.start))
         if self.scattered(parts):
-            rows = self.regather(self.as_delta(win), frame.rows()).add_(reference)
-            rows = rows.to(reference.dtype)
+            rows = self.values_at(win, frame.rows().clip(0, frame.size - 1))
         else:
             rows = reference.new_empty((frame.width, *win.rows.shape[1:]))
             for run, offset in parts:
@@ -282,13 +317,15 @@ class Chunk:
         shape = self.shape[:2] + reference.shape
         return reference.expand(shape).reshape(self.mutants, *reference.shape[1:])
 
-    def whole(self, win: Win) -> torch.Tensor:
-        """Deltas in the model's whole tensor, (E, ...)."""
-        win = self.expand(self.as_delta(win))
+    def whole(self, win: Win, values: bool = False) -> torch.Tensor:
+        """Deltas in the model's whole tensor, (E, ...); or a window of values in the reference."""
+        win = self.expand(win if values else self.as_delta(win))
         p, k, b = self.shape
         axis, size = win.axis - 1, win.frame.size
         shape = (*win.rest[:axis], size, *win.rest[axis:])
         out = win.rows.new_zeros((p, k * b, *shape))
+        if values:
+            out.view(p, k, b, *shape).copy_(self.references.whole(win.name).reshape(b, *shape))
         behind = int(np.prod(win.rest[axis:]))
         ahead = win.rows.shape[-1] // behind
         rows = win.rows.view(-1, p, k * b * ahead, behind).permute(1, 2, 0, 3)
@@ -313,14 +350,18 @@ class Chunk:
         if not full.is_delta:
             return full.data
         reference = self.references.whole(full.name)
-        data = full.data.view(*self.shape, *full.data.shape[1:]) + reference
-        return data.view(full.data.shape)
+        data = full.data.reshape(*self.shape, *full.data.shape[1:]) + reference
+        return data.view(full.data.shape).to(reference.dtype)
 
     def delta_of(self, full: Full) -> torch.Tensor:
         """A whole tensor as deltas."""
         if full.is_delta:
             return full.data
         reference = self.references.whole(full.name)
-        return (full.data.reshape(*self.shape, *full.data.shape[1:]) - reference).view(
-            full.data.shape
-        )
+        data = full.data.reshape(*self.shape, *full.data.shape[1:])
+        if not reference.is_floating_point():
+            data, reference = data.double(), reference.double()
+        delta = data - reference
+        if not self.references.finite(full.name):
+            delta = torch.where(data == reference, 0.0, delta)
+        return delta.view(full.data.shape)

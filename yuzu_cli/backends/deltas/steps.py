@@ -9,7 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from yuzu_cli.backends.deltas.convolutions import avg_pool, convolution, max_pool
+from yuzu_cli.backends.deltas.convolutions import (
+    avg_pool,
+    convolution,
+    convolution_of_values,
+    max_pool,
+)
 from yuzu_cli.backends.deltas.endings import across, attention, dense, extreme, total
 from yuzu_cli.backends.deltas.moves import listed, move
 from yuzu_cli.backends.deltas.positions import linear_map, matrix, pointwise
@@ -18,6 +23,7 @@ from yuzu_cli.plan import strategies as how
 
 STEPS: dict[str, Callable[[Prepared], Step]] = {
     how.CONVOLUTION: convolution,
+    how.VALUES: convolution_of_values,
     how.MAX_POOL: max_pool,
     how.AVG_POOL: avg_pool,
     how.POINTWISE: pointwise,

@@ -16,7 +16,7 @@ from yuzu_cli.backends.deltas.prepared import State
 from yuzu_cli.backends.deltas.states import Chunk, Full, Win
 from yuzu_cli.graph import ops
 from yuzu_cli.graph.program import Program, batch_size, fill
-from yuzu_cli.plan import strategies as how
+from yuzu_cli.plan.sensitive import carried
 
 _aten = torch.ops.aten
 
@@ -61,7 +61,7 @@ class Scope:
 
     def compute(self, node: Node) -> None:
         """The node's value for every mutant, into the states."""
-        if node.target in _LINEAR and not how.feeds_sensitive(node) and self._on_deltas(node):
+        if node.target in _LINEAR and not carried(node) and self._on_deltas(node):
             return
         read = (
             self.value if torch.Tag.pointwise in getattr(node.target, "tags", ()) else self.packed
@@ -75,7 +75,8 @@ class Scope:
     def _on_deltas(self, node: Node) -> bool:
         source = node.args[0]
         state = self.states.get(source.name) if isinstance(source, Node) else None
-        values = isinstance(state, Full) and not state.is_delta
+        kept = isinstance(state, Full) or (state is not None and state.exact)
+        values = state is not None and kept and not state.is_delta
         if state is None or (values and node.target not in _WEIGHTED):
             return False
         if node.target in _WEIGHTED and node.args[1].name not in self.program.constants:
@@ -91,7 +92,7 @@ class Scope:
             data = self.chunk.delta_of(state)
         if node.target in _WEIGHTED:
             weight, rest = self.program.constants[node.args[1].name], node.args[3:]
-            result = node.target(data, weight, None, *rest)
+            result = node.target(data.to(weight.dtype), weight, None, *rest)
         else:
             rest = fill(node.args[1:], self.value)
             result = node.target(data, *rest, **fill(node.kwargs, self.value))
@@ -108,6 +109,11 @@ class Scope:
         state = self.states.get(node.name)
         if node.name in self.laid:
             return self.laid[node.name]
+        if isinstance(state, Win) and state.exact and not state.is_delta:
+            own = self.chunk.references.whole(node.name).shape[1:]
+            data = self.chunk.whole(state, values=True).reshape(self.chunk.mutants, *own)
+            self.laid[node.name] = data
+            return data
         if isinstance(state, Win):
             deltas = self.chunk.whole(state)
             reference = self.chunk.references.whole(node.name)

@@ -89,6 +89,8 @@ def maximum_before_scaling(r: Rewriter, node: Node) -> bool:
     scaled, between = _behind_dummies(node)
     if scaled is None or scaled.target is not ops.affine or len(scaled.users) != 1:
         return False
+    if not all(_behind_channels(r, n) for n in between):
+        return False
     relu = scaled.args[0]
     scale, shift = r.constant(scaled.args[1]), r.constant(scaled.args[2])
     if not isinstance(relu, Node) or relu.target is not _aten.relu.default or scale is None:
@@ -118,6 +120,13 @@ def maximum_before_scaling(r: Rewriter, node: Node) -> bool:
         rising = r.insert(node, _aten.relu.default, (pooled,))
     args = (rising, r.add_constant(scale.abs(), node), scaled.args[2])
     return r.replace(node, r.insert(node, ops.affine, args))
+
+
+def _behind_channels(r: Rewriter, node: Node) -> bool:
+    """Whether a squeeze or unsqueeze leaves batch and channels where they are."""
+    axes: Any = node.args[1]
+    ndim = max(len(r.specs[n.name].shape) for n in (node, node.args[0]))
+    return all(axis % ndim > 1 for axis in (axes if isinstance(axes, (list, tuple)) else [axes]))
 
 
 def _behind_dummies(node: Node) -> tuple[Node | None, list[Node]]:
