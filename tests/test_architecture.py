@@ -29,6 +29,7 @@ RANKS = {
     "backends/base": 4,
     "model": 5,
     "scores": 5,
+    "ready": 6,
     "graph": 6,
     "reach": 7,
     "plan": 8,
@@ -69,6 +70,11 @@ OWNERS = {
 
 #: Rooms that work without torch, at any level.
 TORCHLESS = {
+    "ready",
+    "yaml12",
+    "selection",
+    "config_keys",
+    "config_pages",
     "errors",
     "config",
     "config_text",

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
 
 import yuzu_cli
-from tests.support.cli import invoke
+from tests.support.cli import invoke, make_world
 from yuzu_cli.cli import COMMANDS, group
 from yuzu_cli.cli._options import OPTIONS
 
@@ -29,6 +30,59 @@ def test_nothing_heavy_is_imported(line: list[str]) -> None:
     answer = subprocess.run([sys.executable, "-c", code, *line], capture_output=True, text=True)
     assert (answer.returncode, answer.stderr.strip()) == (0, "")
     assert answer.stdout
+
+
+EARLY = {
+    "no model": (["-m", "no.pt", "-f", "s.fa"], "error: no.pt: no such file; give a TorchScript"),
+    "folder for a model": (["-m", ".", "-f", "s.fa"], "error: .: is not a file"),
+    "no sequences": (["-m", "m.pt", "-f", "no.fa"], "error: no.fa: no such file"),
+    "no genome": (
+        ["-m", "m.pt", "-b", "s.fa", "-g", "no.fa", "-l", "9"],
+        "error: no.fa: no such file",
+    ),
+    "no names": (
+        ["-m", "m.pt", "-f", "s.fa", "--set", "model.target_names=no.txt"],
+        "error: model.target_names: no.txt: No such file",
+    ),
+    "no array": (
+        ["-m", "m.pt", "-f", "s.fa", "--set", "model.extra_inputs={x: no.npy}"],
+        "error: model.extra_inputs: no.npy: No such file",
+    ),
+    "no folder": (["-m", "m.pt", "-f", "s.fa", "-o", "no/out.h5"], "there is no such folder"),
+    "output there": (["-m", "m.pt", "-f", "s.fa", "-o", "s.fa"], "is an input of this run"),
+}
+
+
+@pytest.mark.parametrize(("argv", "text"), EARLY.values(), ids=EARLY)
+def test_what_needs_no_torch_is_said_before_it_is_loaded(
+    tmp_path: Path, argv: list[str], text: str
+) -> None:
+    (tmp_path / "m.pt").write_text("a model")
+    (tmp_path / "s.fa").write_text(">a\nACGT\n")
+    code = (
+        "import sys\n"
+        "from yuzu_cli.cli import main\n"
+        "try:\n    main(['run', *sys.argv[1:]])\n"
+        "finally:\n    assert 'torch' not in sys.modules"
+    )
+    command = [sys.executable, "-c", code, *argv]
+    answer = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert text in answer.stderr
+    assert "Traceback" not in answer.stderr, answer.stderr
+
+
+def test_a_run_by_naive_never_loads_the_compiler_of_torch(tmp_path: Path) -> None:
+    make_world(tmp_path, 2)
+    code = (
+        "import sys\n"
+        "from yuzu_cli.cli import main\n"
+        "try:\n    main(sys.argv[1:])\n"
+        "finally:\n    assert 'torch._dynamo' not in sys.modules"
+    )
+    argv = ["run", "-m", "model.pt", "-f", "seqs.fa", "-o", "o.h5", "--backend", "naive", "-q"]
+    command = [sys.executable, "-c", code, *argv]
+    answer = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert (answer.returncode, answer.stderr) == (0, "")
 
 
 def test_help_takes_less_than_half_a_second() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +28,7 @@ from tests.support.engine_nets import (
 )
 from yuzu_cli.errors import ModelError, UsageError, YuzuError
 from yuzu_cli.model import LAYOUTS, load_model
+from yuzu_cli.model.lengths import lengths_that_work
 from yuzu_cli.model.probe import PROBE_ROWS
 
 
@@ -420,6 +422,74 @@ def test_no_pickle_is_ever_loaded(tmp_path: Path) -> None:
     assert not proof.exists()
     pickle.loads(pickle.dumps(Evil(proof)))
     assert proof.exists(), "the pickle would not have shown that it was loaded"
+
+
+class Whole(nn.Module):
+    """A model of one length only, as most published ones are: (N, 6, 4) flattened."""
+
+    def __init__(self, length: int, channels_last: bool = False) -> None:
+        super().__init__()
+        self.conv, self.last = nn.Conv1d(4, 6, 5), nn.Linear(6 * ((length - 4) // 2), 1)
+        self.channels_last = channels_last
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.transpose(1, 2) if self.channels_last else x
+        return self.last(nn.functional.max_pool1d(self.conv(x), 2).flatten(1))
+
+
+class Blocks(nn.Module):
+    """A model that takes multiples of 16 only."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (
+            x.reshape(x.shape[0], 4, 16, -1).mean((2, 3)) + x.reshape(x.shape[0], 64, -1)[:, :4, 0]
+        )
+
+
+LENGTHS: dict[str, tuple[Callable[[], nn.Module], Callable[..., Path], str]] = {
+    "scripted": (lambda: Whole(70), script, r"it takes lengths such as 70 and 71 \(layout NCL\)"),
+    "channels last": (lambda: Whole(50, True), script, r"lengths such as 50 and 51 \(layout NLC\)"),
+    "usual": (Blocks, script, r"it takes lengths such as 16, 32 and \d+ \(layout NCL\)"),
+    "long": (lambda: Whole(300), script, r"it takes length 300 "),
+}
+
+
+@pytest.mark.parametrize(("make", "save", "text"), LENGTHS.values(), ids=LENGTHS)
+def test_lengths_that_a_model_takes_are_told(
+    tmp_path: Path, make: Callable[[], nn.Module], save: Callable[..., Path], text: str
+) -> None:
+    path = save(seeded(make), tmp_path / "m.pt")
+    with pytest.raises(ModelError, match=f"4 letters and length 24.*{text}") as caught:
+        load_model(path, length=L)
+    assert "set input.length" in str(caught.value)
+    assert "shapes cannot be multiplied" not in str(caught.value)
+    told = re.findall(r"\d+", str(caught.value).split("it takes")[1].split("(")[0])
+    for length in told:
+        load_model(path, length=int(length))
+
+
+def test_the_length_of_an_exported_program_is_told(tmp_path: Path) -> None:
+    program = torch.export.export(seeded(lambda: Whole(70)), (torch.zeros(2, 4, 70),))
+    torch.export.save(program, str(tmp_path / "m.pt2"))
+    with pytest.raises(ModelError, match="it takes length 70"):
+        load_model(tmp_path / "m.pt2", length=L)
+
+
+def test_a_search_for_lengths_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[int] = []
+
+    def refuse(layout: str, length: int) -> bool:
+        tried.append(length)
+        return False
+
+    assert lengths_that_work(24, {"NCL": "3x96 and 9x1"}, refuse) == ("", [])
+    assert 50 < len(tried) <= 400
+    tried.clear()
+    many = " ".join(f"3x9 and {n}x1" for n in range(9, 4000))
+    assert lengths_that_work(24, {"NCL": many}, refuse) == ("NCL", [])
+    assert len(tried) == 400
+    monkeypatch.setattr("yuzu_cli.model.lengths._SECONDS", -1.0)
+    assert lengths_that_work(24, {"NCL": "x"}, lambda *_: True) == ("NCL", [])
 
 
 REFUSED: list[tuple[str, Callable[[], nn.Module], dict[str, Any], type[YuzuError], str]] = [

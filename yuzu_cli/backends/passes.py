@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode, TorchDispatchMode
+from torch.utils.flop_counter import TorchDispatchMode, flop_registry
 
 from yuzu_cli.backends.base import Settings
 from yuzu_cli.model import Model
@@ -40,17 +40,27 @@ T = TypeVar("T")
 
 
 class _Meter(TorchDispatchMode):
-    """Adds up the bytes of every tensor that operations make (views aside)."""
+    """Adds up the bytes of every tensor that operations make (views aside), and their work.
+
+    torch's own counter, whose formulas these are, loads the whole of torch's compiler at its first
+    operation: a second of processor time in every run.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.bytes = 0
+        self.bytes = self.operations = 0
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # else the first operation under it loads the compiler, to keep it out
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         inside = {_storage(tensor) for tensor in _tensors(args)}
         made = (tensor for tensor in _tensors(result) if _storage(tensor) not in inside)
         self.bytes += sum(tensor.numel() * tensor.element_size() for tensor in made)
+        if formula := flop_registry.get(func.overloadpacket):
+            self.operations += formula(*args, **(kwargs or {}), out_val=result)
         return result
 
 
@@ -76,10 +86,10 @@ def row_cost(model: Model, settings: Settings) -> tuple[int, int]:
     """
     rows = max(1, model.batch_range[0])
     x = one_hot(torch.zeros(rows, settings.length, dtype=torch.uint8), model, settings)
-    with torch.no_grad(), FlopCounterMode(display=False) as flops, _Meter() as meter:
+    with torch.no_grad(), _Meter() as meter:
         model(x)
     made = meter.bytes + x.numel() * x.element_size()
-    return max(1, made // rows), flops.get_total_flops() // (2 * rows)
+    return max(1, made // rows), meter.operations // (2 * rows)
 
 
 def pass_rows(model: Model, settings: Settings, bytes_per_row: int) -> int:

@@ -8,6 +8,7 @@ import click
 
 from yuzu_cli.cli import _console
 from yuzu_cli.cli._options import config_options, read_config, verbosity_options
+from yuzu_cli.ready import check_inputs
 
 
 @click.command("explain", short_help="How a model would be computed, and what that costs.")
@@ -25,6 +26,7 @@ def command(**params: Any) -> None:
       yuzu explain -m model.pt -l 1000
     """
     config = read_config(params)
+    check_inputs(config)
     with _console.messages(config.run.verbosity):
         from yuzu_cli.engine.explain import explain
 

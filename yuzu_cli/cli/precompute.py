@@ -8,6 +8,7 @@ import click
 
 from yuzu_cli.cli import _console
 from yuzu_cli.cli._options import config_options, read_config, verbosity_options
+from yuzu_cli.ready import check_inputs
 
 
 @click.command("precompute", short_help="The plan of a model and length, for the yuzu backend.")
@@ -27,6 +28,7 @@ def command(plan_path: str, replace: bool, **params: Any) -> None:
       yuzu run -m model.pt -f sequences.fa --plan plan.h5 -o scores.h5
     """
     config = read_config(params)
+    check_inputs(config)
     with _console.messages(config.run.verbosity):
         from yuzu_cli.engine.precompute import precompute
 

@@ -13,6 +13,7 @@ from yuzu_cli.cli._json import json_option, print_json
 from yuzu_cli.cli._options import config_options, read_config, verbosity_options
 from yuzu_cli.cli._shard import shard_from
 from yuzu_cli.cli._signals import GracefulStop
+from yuzu_cli.ready import check_inputs, check_output
 
 if TYPE_CHECKING:
     from yuzu_cli.config import RunConfig
@@ -58,6 +59,9 @@ def execute(config: RunConfig, as_json: bool = False) -> int:
     """Run it under signals, log and progress; the exit code."""
     _console.debug = _console.debug or config.run.debug
     with GracefulStop() as stop, _console.messages(config.run.verbosity):
+        check_inputs(config)
+        if not config.run.dry_run:
+            check_output(config)
         from yuzu_cli import engine
 
         with _console.Progress(config.run.progress) as progress:

@@ -10,6 +10,7 @@ import click
 from yuzu_cli.cli import _console
 from yuzu_cli.cli._json import json_option, print_json
 from yuzu_cli.cli._options import config_options, read_config, verbosity_options
+from yuzu_cli.ready import check_inputs
 
 _OPTIONS = (
     "model",
@@ -77,6 +78,7 @@ def command(
       yuzu variants -c run.yaml -l 500 --vcf calls.vcf -g genome.fa -o effects.tsv
     """
     config = read_config(params)
+    check_inputs(config)
     _console.debug = _console.debug or config.run.debug
     with (
         _console.messages(config.run.verbosity),

@@ -1,4 +1,4 @@
-"""What the output records of a run, and whether the run may write where it is asked to.
+"""What the output records of a run.
 
 May not: compute scores, open an output.
 """
@@ -76,43 +76,9 @@ def make_info(setup: Setup, choice: Choice, verified: Check) -> RunInfo:
     )
 
 
-def input_files(config: RunConfig) -> list[str]:
-    """Every file that the run reads, and so must never replace."""
-    source = config.input
-    paths = [*config.model.path, source.fasta, source.bed, source.genome]
-    paths += [value for value in config.model.extra_inputs.values() if isinstance(value, str)]
-    names = config.model.target_names
-    paths.append(names if isinstance(names, str) else None)
-    return [path for path in paths if path]
-
-
-def may_be_done(config: RunConfig, environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether a finished output of the same settings is success rather than a mistake.
-
-    So it is for shards, whose array is submitted again as a whole, and for jobs that SLURM has
-    started again: then an earlier start can have finished.
-    """
-    return config.run.shard is not None or environ.get("SLURM_RESTART_COUNT", "0") not in ("", "0")
-
-
 def in_a_job(environ: Mapping[str, str] = os.environ) -> bool:
     """Whether a scheduler may have started this beside an earlier start that it thinks dead."""
     return "SLURM_JOB_ID" in environ
-
-
-def check_output(config: RunConfig) -> None:
-    """Refuse an output that could not be written, before anything is loaded.
-
-    Raises
-    ------
-    OutputError
-        The folder is missing or not to be written to, or the path is taken.
-    """
-    from yuzu_cli.runs.writer import preflight
-
-    process = config.run
-    accept = config.to_yaml() if process.resume and may_be_done(config) else None
-    preflight(config.output.path, force=process.force, inputs=input_files(config), accept=accept)
 
 
 def warn_of_disk(config: RunConfig, info: RunInfo) -> None:

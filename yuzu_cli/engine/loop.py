@@ -18,19 +18,13 @@ import torch
 
 from yuzu_cli.engine.choose import Choice, choose
 from yuzu_cli.engine.estimate import estimate
-from yuzu_cli.engine.facts import (
-    check_output,
-    in_a_job,
-    input_files,
-    make_info,
-    may_be_done,
-    warn_of_disk,
-)
+from yuzu_cli.engine.facts import in_a_job, make_info, warn_of_disk
 from yuzu_cli.engine.feed import Feed, region_rows
 from yuzu_cli.engine.scoring import Scorer, Stopped
 from yuzu_cli.engine.setup import Setup, first_codes, prepared
 from yuzu_cli.engine.summary import Estimate, RunSummary
 from yuzu_cli.engine.verify import SEQUENCES, Check, check
+from yuzu_cli.ready import check_output, input_files, may_be_done
 
 if TYPE_CHECKING:
     from yuzu_cli.config import RunConfig

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 
-from yuzu_cli.errors import ModelError
+from yuzu_cli.errors import ModelError, YuzuError
 from yuzu_cli.model.extras import forms, match_inputs
 from yuzu_cli.model.files import LoadedFile, short
 from yuzu_cli.model.heads import choose, outputs_of
 from yuzu_cli.model.layouts import LAYOUTS
+from yuzu_cli.model.lengths import lengths_that_work
 from yuzu_cli.model.probe import PROBE_ROWS, RUN_ERRORS, Probe
 from yuzu_cli.model.wrap import Model
 
@@ -56,7 +57,20 @@ def find_call(
                         logger.info("%s: layout %s", probe.where, name)
                     return model
                 failures.setdefault(name, failure)
-    raise _no_call(probe, failures)
+
+    def takes(name: str, length: int) -> bool:
+        models = (Model(file, name, slot, extras) for extras in itertools.product(*ways))
+        return any(_runs(model, probe, counts[-1], length, output) for model in models)
+
+    raise _no_call(probe, failures, takes)
+
+
+def _runs(model: Model, probe: Probe, rows: int, length: int, output: int | str) -> bool:
+    model.path = probe.where
+    try:
+        return _try_call(model, probe.rows(rows, length), output) is None
+    except (torch.OutOfMemoryError, YuzuError):
+        return False
 
 
 def _try_call(model: Model, x: torch.Tensor, output: int | str) -> str | None:
@@ -80,10 +94,21 @@ def _try_call(model: Model, x: torch.Tensor, output: int | str) -> str | None:
     return None
 
 
-def _no_call(probe: Probe, failures: dict[str, str]) -> ModelError:
+def _no_call(
+    probe: Probe, failures: dict[str, str], takes: Callable[[str, int], bool]
+) -> ModelError:
     # The layout that got past the first layer has the message that matters.
     shallow = ("channels", "Expected 2D", "Expected 3D", "Expected 4D", "Guard failed")
-    name = min(failures, key=lambda n: any(word in failures[n] for word in shallow))
+    names = sorted(failures, key=lambda n: any(word in failures[n] for word in shallow))
     what = f"cannot take sequences of {probe.size} letters and length {probe.length}"
+    likely = {n: failures[n] for n in names if "channels" not in failures[n]}
+    layout, lengths = "", list[int]()
+    if NO_BATCH not in failures[names[0]]:
+        layout, lengths = lengths_that_work(probe.length, likely, takes)
+    if lengths:
+        *most, last = map(str, lengths)
+        some = f"length {last}" if not most else f"lengths such as {', '.join(most)} and {last}"
+        known = f"it takes {some} (layout {layout})"
+        return ModelError(probe.where, f"{what}; {known}", "set input.length")
     hint = "check input.length, model.alphabet and model.layout"
-    return ModelError(probe.where, f"{what} (layout {name}: {failures[name]})", hint)
+    return ModelError(probe.where, f"{what} (layout {names[0]}: {failures[names[0]]})", hint)
