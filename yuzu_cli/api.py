@@ -194,7 +194,8 @@ def _compute(config: RunConfig, given: list[str] | None) -> Attributions:
 
     from yuzu_cli.engine import Scorer, prepared
     from yuzu_cli.engine.choose import choose
-    from yuzu_cli.engine.loop import verify
+    from yuzu_cli.engine.loop import warn_of_zeros
+    from yuzu_cli.engine.trust import verify
 
     with prepared(config) as setup:
         choice = choose(config.compute.backend, setup.models, setup.settings, len(setup.positions))
@@ -213,6 +214,7 @@ def _compute(config: RunConfig, given: list[str] | None) -> Attributions:
     if not names:
         raise InputError("sequences", "all were dropped")
     reference = arrays.pop("reference")
+    warn_of_zeros(config, arrays, reference)
     return Attributions(
         names=names if given is None else [given[int(name)] for name in names],
         letters=setup.alphabet.letters,

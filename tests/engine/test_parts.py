@@ -19,8 +19,8 @@ from tests.support.engine_nets import L, codes, conv, script, seeded
 from yuzu_cli import engine
 from yuzu_cli.backends import naive as naive_module
 from yuzu_cli.backends.base import Block, Settings
-from yuzu_cli.backends.naive import Naive, NaiveRunner, mutant_index
-from yuzu_cli.engine import choose, limits, verify
+from yuzu_cli.backends.naive import Naive, NaiveRunner
+from yuzu_cli.engine import choose, limits
 from yuzu_cli.engine.device import computing, keep_pages, resolve_device
 from yuzu_cli.engine.members import Member, Views
 from yuzu_cli.engine.scoring import Scorer, Stopped
@@ -83,95 +83,6 @@ def backends(monkeypatch: pytest.MonkeyPatch) -> None:
     }
     monkeypatch.setattr("yuzu_cli.backends.BACKENDS", table)
     monkeypatch.setattr("yuzu_cli.engine.choose.BACKENDS", table)
-
-
-# --- verification -------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("by", "passed"), [(0.0, True), (1e-8, True), (0.01, False)])
-def test_a_wrong_backend_is_found(model: Model, by: float, passed: bool) -> None:
-    settings = Settings(L, CPU)
-    runner = Wrong(model, settings)
-    runner.by = by
-    found = verify.check(model, runner, settings, codes(2).numpy(), POSITIONS, 32, "float32")
-    assert (found.mutants, found.passed) == (32, passed)
-    assert found.max_abs_error == pytest.approx(by, abs=3e-8)
-
-
-def test_missing_mutants_do_not_pass(model: Model) -> None:
-    class Half(NaiveRunner):
-        def blocks(self, codes: Tensor, positions: np.ndarray) -> Iterator[Block]:
-            for block in super().blocks(codes, positions):
-                yield Block(block.index[::2], block.delta[::2])
-
-    settings = Settings(L, CPU)
-    runner = Half(model, settings)
-    found = verify.check(model, runner, settings, codes(2).numpy(), POSITIONS, 32, "float32")
-    assert not found.passed
-
-
-def test_wrong_squares_do_not_pass(model: Model) -> None:
-    class Square(NaiveRunner):
-        factor = 1.0
-
-        def blocks(self, codes: Tensor, positions: np.ndarray) -> Iterator[Block]:
-            for block in super().blocks(codes, positions):
-                squares = block.delta.square().sum(1) * self.factor
-                yield Block(block.index, block.delta, squares=lambda s=squares: s)  # type: ignore[misc]
-
-    settings = Settings(L, CPU)
-    runner = Square(model, settings)
-    for runner.factor in (1.0, 1.1):
-        found = verify.check(model, runner, settings, codes(2).numpy(), POSITIONS, 32, "float32")
-        assert found.passed == (runner.factor == 1.0)
-
-
-def test_the_sample_has_both_ends_all_letters_and_all_phases() -> None:
-    sequences = codes(2, 500)
-    index = mutant_index(sequences, np.arange(500), 4)
-    sample = verify.sample(index, 32)
-    assert len(sample) == len(sample.unique()) == 32
-    assert (sample[0], sample[-1]) == (index[0], index[-1])
-    assert (sample.diff() > 0).all()
-    assert len((sample % 4).unique()) == 4
-    for stride in (2, 3, 4):
-        assert len((sample // 4 % 500 % stride).unique()) == stride
-    assert len((sample // 2000).unique()) == 2
-    assert verify.sample(index[:7], 32).equal(index[:7])
-
-
-def test_long_ranges_are_checked_at_their_ends_and_middle() -> None:
-    some = verify.some_positions(np.arange(100_000))
-    assert (some[0], some[-1]) == (0, 99_999)
-    assert len(some) <= verify.MAX_POSITIONS
-    assert (np.diff(some) > 0).all()
-    assert 50_000 in some
-
-
-@pytest.mark.falls_back
-@pytest.mark.usefixtures("backends")
-def test_naive_takes_over_from_a_backend_that_fails(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    import h5py
-
-    fasta(tmp_path, sequences(3))
-    path = script(seeded(conv), tmp_path / "m.pt")
-    with caplog.at_level(logging.WARNING):
-        summary = done(engine.run(config(tmp_path, [path])))
-    assert summary.backend == "naive"
-    assert "wrong backend differs from naive" in caplog.text
-    with h5py.File(tmp_path / "out.h5") as file:
-        assert file.attrs["backend"] == "naive"
-
-
-@pytest.mark.usefixtures("backends")
-def test_verification_can_be_turned_off(tmp_path: Path) -> None:
-    fasta(tmp_path, sequences(3))
-    path = script(seeded(conv), tmp_path / "m.pt")
-    summary = done(engine.run(config(tmp_path, [path], compute__verify=0)))
-    assert (summary.backend, summary.verified) == ("wrong", 0)
-    assert np.isnan(summary.max_abs_error)
 
 
 # --- choice of the backend ----------------------------------------------------------------------

@@ -213,6 +213,7 @@ def test_info_of_an_output_is_plain_and_complete(result_path: Path) -> None:
         "has_unknown": int((status & 1 > 0).sum()),
         "padded": int((status & 2 > 0).sum()),
         "resized": int((status & 4 > 0).sum()),
+        "mended_by_naive": int((status & 8 > 0).sum()),
     }
 
 

@@ -25,7 +25,7 @@ from yuzu_cli.backends.probes import YuzuRunner
 from yuzu_cli.backends.sensing import MATRICES, PUBLISHED
 from yuzu_cli.bench.clock import Sample, timed
 from yuzu_cli.bench.subject import Subject
-from yuzu_cli.engine.verify import sample
+from yuzu_cli.engine.draw import sample
 from yuzu_cli.errors import UsageError
 from yuzu_cli.scores import Accumulator
 

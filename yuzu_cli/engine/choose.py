@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from yuzu_cli.backends import BACKENDS, get_backend
 from yuzu_cli.backends.base import Backend, Runner, Settings
 from yuzu_cli.backends.passes import row_cost
+from yuzu_cli.engine.net import Net, describe, mendable
 from yuzu_cli.errors import ModelError
 from yuzu_cli.model import Model
 
@@ -56,33 +57,70 @@ def choose(name: str, models: Sequence[Model], settings: Settings, positions: in
     """
     if name == "auto" and settings.plan is not None:
         name = "yuzu"  # the only backend that reads a plan
-    if name != "auto":
-        backend = get_backend(name)
+    if name == "auto":
+        return _cheapest(models, settings, positions)
+    backend = get_backend(name)
+    try:
         for model in models:
             if reason := backend.unsupported(model, settings):
                 what = f"the {name} backend cannot take this model: {reason}"
                 raise ModelError(model.path, what, "use --backend auto")
         return _prepare(backend, models, settings, positions)
+    except Exception as error:  # torch and the backends raise what they like
+        if name == "naive" or not backend.exact or not mendable(error):
+            raise
+        return instead(name, f"failed: {describe(error)}", models, settings, positions)
+
+
+def instead(
+    name: str, what: str, models: Sequence[Model], settings: Settings, positions: int
+) -> Choice:
+    """Naive in place of the backend `name`, which did `what`; said as a warning."""
+    where = models[0].path if len(models) == 1 else f"{len(models)} models"
+    logger.warning("%s: the %s backend %s; naive is used instead", where, name, what)
+    return choose("naive", models, settings, positions)
+
+
+def _cheapest(models: Sequence[Model], settings: Settings, positions: int) -> Choice:
+    """The exact backend of least predicted cost among those that take all the models."""
     found: list[tuple[float, Backend]] = []
+    failed: dict[str, str] = {}
     for candidate in BACKENDS:
         backend = get_backend(candidate)
         if not backend.exact:
             continue
-        reasons = [backend.unsupported(model, settings) for model in models]
-        if any(reasons):
-            logger.info("backend %s is out: %s", candidate, next(filter(None, reasons)))
-            continue
-        found.append((_cost(backend, models, settings, positions), backend))
-    backend = min(found, key=lambda pair: pair[0])[1]
+        try:
+            reasons = [backend.unsupported(model, settings) for model in models]
+            if any(reasons):
+                logger.info("backend %s is out: %s", candidate, next(filter(None, reasons)))
+                continue
+            found.append((_cost(backend, models, settings, positions), backend))
+        except Exception as error:  # torch and the backends raise what they like
+            if candidate == "naive" or not mendable(error):
+                raise
+            failed[candidate] = describe(error)
     listed = ", ".join(f"{other.name} {cost:.2g}" for cost, other in found)
-    logger.info("backend %s (multiply-adds a sequence: %s)", backend.name, listed)
-    return _prepare(backend, models, settings, positions)
+    logger.info("multiply-adds a sequence: %s", listed)
+    for _, backend in sorted(found, key=lambda pair: pair[0]):
+        try:
+            choice = _prepare(backend, models, settings, positions)
+        except Exception as error:  # the same
+            if backend.name == "naive" or not mendable(error):
+                raise
+            failed[backend.name] = describe(error)
+            continue
+        logger.info("backend %s", choice.name)
+        for name, what in failed.items():
+            text = "%s: the %s backend failed: %s; %s is used instead"
+            logger.warning(text, models[0].path, name, what, choice.name)
+        return choice
+    raise AssertionError("naive takes any model")
 
 
 def _prepare(
     backend: Backend, models: Sequence[Model], settings: Settings, positions: int
 ) -> Choice:
-    runners = tuple(backend.prepare(model, settings) for model in models)
+    runners = [backend.prepare(model, settings) for model in models]
     for model, runner in zip(models, runners, strict=True):
         if reason := getattr(runner, "refusal", None):
             raise ModelError(model.path, reason, "see sensing.alpha")
@@ -90,7 +128,11 @@ def _prepare(
     # A runner keeps about one forward pass of every sequence it is given, unless it says otherwise.
     kept = max(row_cost(model, settings)[0] for model in models)
     limits = [getattr(r, "sequences", settings.memory // (4 * max(1, kept))) for r in runners]
-    return Choice(backend.name, backend.exact, runners, cost, max(1, min([*limits, MAX_SEQUENCES])))
+    if backend.exact and backend.name != "naive":
+        pairs = zip(runners, models, strict=True)
+        runners = [Net(backend.name, runner, model, settings) for runner, model in pairs]
+    at_once = max(1, min([*limits, MAX_SEQUENCES]))
+    return Choice(backend.name, backend.exact, tuple(runners), cost, at_once)
 
 
 def _cost(backend: Backend, models: Sequence[Model], settings: Settings, positions: int) -> float:

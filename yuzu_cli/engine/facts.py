@@ -10,6 +10,7 @@ import os
 import shlex
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -71,6 +72,10 @@ def make_info(setup: Setup, choice: Choice, verified: Check) -> RunInfo:
         compression=config.output.compression,
         verify_max_abs_error=verified.max_abs_error,
         verify_max_rel_error=verified.max_rel_error,
+        verify_delta_max_abs_error=verified.error("delta"),
+        verify_delta_max_rel_error=verified.error("delta", relative=True),
+        verify_l2_max_abs_error=verified.error("l2"),
+        verify_l2_max_rel_error=verified.error("l2", relative=True),
         command=shlex.join([os.path.basename(sys.argv[0]), *sys.argv[1:]]),
         torch_version=str(torch.__version__),
     )
@@ -79,6 +84,15 @@ def make_info(setup: Setup, choice: Choice, verified: Check) -> RunInfo:
 def in_a_job(environ: Mapping[str, str] = os.environ) -> bool:
     """Whether a scheduler may have started this beside an earlier start that it thinks dead."""
     return "SLURM_JOB_ID" in environ
+
+
+def begun_with(config: RunConfig) -> str | None:
+    """Under `auto`, the backend of an earlier start of this run, if there is one to go on with."""
+    if config.compute.backend != "auto" or not config.run.resume:
+        return None
+    from yuzu_cli.runs.existing import backend_of
+
+    return backend_of(Path(os.path.realpath(config.output.path)), config.to_yaml())
 
 
 def warn_of_disk(config: RunConfig, info: RunInfo) -> None:

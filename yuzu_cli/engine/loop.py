@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,12 +18,13 @@ import torch
 
 from yuzu_cli.engine.choose import Choice, choose
 from yuzu_cli.engine.estimate import estimate
-from yuzu_cli.engine.facts import in_a_job, make_info, warn_of_disk
+from yuzu_cli.engine.facts import begun_with, in_a_job, make_info, warn_of_disk
 from yuzu_cli.engine.feed import Feed, region_rows
 from yuzu_cli.engine.scoring import Scorer, Stopped
-from yuzu_cli.engine.setup import Setup, first_codes, prepared
+from yuzu_cli.engine.setup import Setup, prepared
 from yuzu_cli.engine.summary import Estimate, RunSummary
-from yuzu_cli.engine.verify import SEQUENCES, Check, check
+from yuzu_cli.engine.trust import verify
+from yuzu_cli.engine.verify import Check
 from yuzu_cli.ready import check_output, input_files, may_be_done
 
 if TYPE_CHECKING:
@@ -34,16 +35,20 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+ROUNDING = 4 * 2.0**-23
+"""Share of an output that naive's effects may be off where there are none."""
+
 
 @dataclass(slots=True)
 class Clock:
-    """Where the time of a run goes."""
+    """Where the time of a run goes, and how many regions naive had to mend."""
 
     began: float = field(default_factory=time.monotonic)
     first_batch: float = 0.0
     backend: float = 0.0
     read: float = 0.0
     write: float = 0.0
+    mended: int = 0
 
 
 def run(
@@ -77,11 +82,14 @@ def run(
     if not config.run.dry_run:
         check_output(config)
     with prepared(config) as setup:
-        choice = choose(config.compute.backend, setup.models, setup.settings, len(setup.positions))
+        begun = begun_with(config)
+        # What was begun with naive, because of what was found or measured then, goes on with it.
+        name = "naive" if begun == "naive" else config.compute.backend
+        choice = choose(name, setup.models, setup.settings, len(setup.positions))
         if config.run.dry_run:
             info = make_info(setup, choice, Check())
             return estimate(setup, choice, info)
-        choice, verified = verify(setup, choice)
+        choice, verified = verify(setup, choice, timed=None if begun is None else False)
         info = make_info(setup, choice, verified)
         if should_stop and should_stop():
             # Before anything is recorded: a signal may have spoilt what was found out.
@@ -89,36 +97,6 @@ def run(
             return RunSummary(Path(config.output.path), complete=False, records=records)
         warn_of_disk(config, info)
         return _write_all(setup, choice, verified, info, clock, progress, should_stop)
-
-
-def verify(setup: Setup, choice: Choice) -> tuple[Choice, Check]:
-    """Compare the backend with naive on the first sequences; naive takes over where it fails."""
-    count = setup.config.compute.verify
-    if choice.name == "naive" or not count:
-        return choice, Check()
-    codes = first_codes(setup, SEQUENCES)
-    precision = setup.config.compute.precision
-    worst = Check()
-    for model, runner in zip(setup.models, choice.runners, strict=True):
-        found = check(model, runner, setup.settings, codes, setup.positions, count, precision)
-        if found.passed and not found.max_rel_error <= worst.max_rel_error:
-            worst = found
-        if not found.passed and choice.exact:
-            logger.warning(
-                "%s: the %s backend differs from naive by %.2g (%.2g of the largest effect); "
-                "naive is used instead",
-                *(model.path, choice.name, found.max_abs_error, found.max_rel_error),
-            )
-            naive = choose("naive", setup.models, setup.settings, len(setup.positions))
-            return naive, found
-        if not found.passed:
-            worst = found
-    if worst.mutants:
-        logger.info(
-            "%d mutants compared with naive: largest error %.2g (%.2g of the largest effect)",
-            *(worst.mutants, worst.max_abs_error, worst.max_rel_error),
-        )
-    return choice, worst
 
 
 def _write_all(
@@ -182,6 +160,8 @@ def _write_all(
             verified=verified.mutants,
             max_abs_error=verified.max_abs_error,
             max_rel_error=verified.max_rel_error,
+            errors=verified.describe(),
+            mended=clock.mended,
         )
 
 
@@ -205,6 +185,9 @@ def _batches(
     should_stop: Callable[[], bool],
 ) -> tuple[int, bool]:
     """Compute and hand over every pending batch; rows made, and whether all were."""
+    from yuzu_cli.results.schema import MENDED
+
+    config = setup.config
     total = output.info.record_stop - output.info.record_start
     done = total - sum(last - first for _, first, last in pending)
     sizes = {batch: last - first for batch, first, last in pending}
@@ -227,7 +210,11 @@ def _batches(
                     return regions, False
                 rows = region_rows(windows, setup.stream.length, setup.flank)
                 rows["reference"] = scores.pop("reference")
+                rows["regions/status"] |= MENDED * scorer.mended.astype(np.uint8)
+                clock.mended += int(scorer.mended.sum())
                 _warn_of_nan(windows, rows["reference"])
+                if regions == 0:
+                    warn_of_zeros(config, scores, rows["reference"])
                 rows |= {f"scores/{name}": values for name, values in scores.items()}
             clock.backend += time.monotonic() - mark
             mark = time.monotonic()
@@ -249,3 +236,27 @@ def _warn_of_nan(windows: Sequence[Window], outputs: Any) -> None:
             "%s:%d-%d (record %d): the model's output is NaN or infinite, and so are its scores",
             *(region.chrom, region.start, region.end, region.input_index),
         )
+
+
+def warn_of_zeros(
+    config: RunConfig, scores: Mapping[str, np.ndarray], reference: np.ndarray
+) -> None:
+    """Say so when no mutation of a batch changes any output by more than its rounding."""
+    name, values = next(iter(scores.items()))
+    known = np.isfinite(values)
+    if name == "prediction":
+        known &= np.isfinite(reference)[:, :, None, None]
+        values = values - reference[:, :, None, None]
+    outputs = np.abs(reference[np.isfinite(reference)]).max(initial=0.0)
+    rounding = ROUNDING * outputs * np.sqrt(reference.shape[1] if name == "l2" else 1)
+    if not known.any() or np.abs(values[known]).max() > rounding:
+        return
+    reduce, seen = config.score.reduce, "the mutated positions"
+    if reduce in ("index", "center"):
+        where = f"score.reduce: {reduce}"
+        hint = f"none of {seen} reaches the position of the output that is taken"
+    else:
+        where, hint = "every effect is 0", f"does the model look at {seen}?"
+    logger.warning(
+        "%s: no mutation of the first %d regions changes any output; %s", where, len(values), hint
+    )

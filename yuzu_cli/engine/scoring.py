@@ -14,6 +14,7 @@ import torch
 from yuzu_cli.backends.passes import PassSize
 from yuzu_cli.engine.limits import RESULT_BYTES, chunks
 from yuzu_cli.engine.members import Member, Views
+from yuzu_cli.engine.net import Net
 from yuzu_cli.scores import Accumulator, only_l2
 
 
@@ -44,6 +45,11 @@ class Scorer:
         Sequences that runners are given at one time, at most.
     should_stop : function
         Asked before every block.
+
+    Attributes
+    ----------
+    mended : ndarray, bool (B,)
+        Of the latest batch: windows of which naive computed some mutants; see `Net`.
     """
 
     def __init__(
@@ -72,6 +78,7 @@ class Scorer:
         self.size = PassSize(min(sequences, at_once), unit="sequences")
         self._seen: dict[int, torch.Tensor] = {}
         self._reference = torch.empty(0)
+        self.mended = np.zeros(0, dtype=bool)
 
     def score(self, wide: np.ndarray) -> dict[str, np.ndarray]:
         """Reference outputs and scores of a batch.
@@ -91,6 +98,7 @@ class Scorer:
         Stopped
             `should_stop` said so.
         """
+        self.mended = np.zeros(0, dtype=bool)
         parts = list(self.size.pieces(self._chunk, torch.as_tensor(wide)))
         if len(parts) == 1:
             return parts[0]
@@ -98,10 +106,12 @@ class Scorer:
 
     def _chunk(self, wide: torch.Tensor) -> dict[str, np.ndarray]:
         wide = wide.to(self.device)
+        mended = torch.zeros(len(wide), dtype=torch.bool, device=self.device)
         slices = []
         for start in range(0, len(self.positions), self.step):
             positions = self.positions[start : start + self.step]
-            slices.append(self._slice(wide, positions, first=start == 0))
+            slices.append(self._slice(wide, positions, start == 0, mended))
+        self.mended = np.concatenate([self.mended, mended.cpu().numpy()])
         result = {"reference": slices[0].pop("reference")}
         for name in self.save:
             arrays = [part[name] for part in slices]
@@ -109,7 +119,7 @@ class Scorer:
         return result
 
     def _slice(
-        self, wide: torch.Tensor, positions: np.ndarray, first: bool
+        self, wide: torch.Tensor, positions: np.ndarray, first: bool, mended: torch.Tensor
     ) -> dict[str, np.ndarray]:
         where = torch.as_tensor(positions + self.views.flank, device=self.device)
         count = len(self.members)
@@ -122,6 +132,8 @@ class Scorer:
                 outputs = member.runner.reference(self._seen[number])
                 self._reference += outputs / count
             self._stream(member, self._seen[number], positions, scores)
+            if isinstance(member.runner, Net):
+                mended |= member.runner.mended
         result = scores.finish(self._reference, self.dtype)
         result["reference"] = self._reference.cpu().numpy()
         return result

@@ -199,12 +199,16 @@ def load_models(config: RunConfig, size: int, settings: Settings) -> tuple[Model
     return tuple(models)
 
 
-def first_codes(setup: Setup, count: int) -> np.ndarray:
-    """Codes (at most `count`, L) of the first windows of the whole input, whatever the shard."""
+def first_codes(setup: Setup, count: int, flanks: bool = False) -> np.ndarray:
+    """Codes (at most `count`, L) of the first windows of the whole input, whatever the shard.
+
+    With `flanks`, (at most `count`, L + 2 * flank).
+    """
     rows: list[np.ndarray] = []
     flank, length = setup.flank, setup.stream.length
     for window in setup.stream.iterate(0, setup.stream.n_records):
-        rows.append(window.codes[flank : flank + length])
+        rows.append(window.codes if flanks else window.codes[flank : flank + length])
         if len(rows) == count:
             break
-    return np.stack(rows) if rows else np.empty((0, length), np.uint8)
+    width = length + 2 * flank * flanks
+    return np.stack(rows) if rows else np.empty((0, width), np.uint8)

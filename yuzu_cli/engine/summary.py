@@ -31,7 +31,11 @@ class RunSummary:
     verified : int
         Mutants compared with naive.
     max_abs_error, max_rel_error : float
-        What that found; NaN when nothing was compared.
+        What that found in the score that is furthest off; NaN when nothing was compared.
+    errors : str
+        The same in words, score by score.
+    mended : int
+        Regions of which naive computed some mutants, as the backend failed on them.
     """
 
     path: Path
@@ -52,6 +56,8 @@ class RunSummary:
     verified: int = 0
     max_abs_error: float = float("nan")
     max_rel_error: float = float("nan")
+    errors: str = ""
+    mended: int = 0
 
     def describe(self) -> str:
         """Two lines for the end of a run."""
@@ -69,9 +75,11 @@ class RunSummary:
         if self.records_before:
             text += f"\n{self.records_before} of {self.records} records were done before"
         if self.verified:
+            text += f"\nchecked {self.verified} mutants against naive: {self.errors}"
+        if self.mended:
             text += (
-                f"\nchecked {self.verified} mutants against naive: largest error "
-                f"{self.max_abs_error:.2g} ({self.max_rel_error:.2g} of the largest effect)"
+                f"\n{self.mended} regions have mutants that naive computed, as the {self.backend} "
+                "backend failed on them"
             )
         if not self.complete:
             text += "\nstopped before the end; the same command continues"

@@ -6,8 +6,9 @@ one graph. May not: read files or probe; see `yuzu_cli.model.load`.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -38,6 +39,12 @@ class Extra:
         if self.expand and isinstance(self.value, torch.Tensor):
             return self.value.expand(rows, *self.value.shape[1:])
         return self.value
+
+    def in_double(self) -> Extra:
+        """The same in float64, where it is an array of fractions."""
+        if isinstance(self.value, torch.Tensor) and self.value.is_floating_point():
+            return replace(self, value=self.value.double())
+        return self
 
 
 class Model(torch.nn.Module):
@@ -78,6 +85,18 @@ class Model(torch.nn.Module):
         self.path = self.sha256 = ""
         self.length = self.alphabet_size = 0
         self.device, self.dtype = torch.device("cpu"), torch.float32
+
+    def in_double(self) -> Model:
+        """The same model computing in float64; a file that fixes float32 inside fails when called.
+
+        Its weights are copied, so this one stays as it is.
+        """
+        twin = copy.copy(self)
+        twin.__dict__ = {k: v for k, v in self.__dict__.items() if k != "_understood"}
+        twin._modules = {**self._modules, "module": copy.deepcopy(self.module).to(torch.float64)}
+        twin.extras = tuple(extra.in_double() for extra in self.extras)
+        twin.dtype = torch.float64
+        return twin
 
     @property
     def n_targets(self) -> int:

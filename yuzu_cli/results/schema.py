@@ -23,6 +23,9 @@ SHARED_CHUNK_BYTES = 64 << 10
 #: Where work in progress lives, beside its output, and the file there that says whose it is.
 UNFINISHED, MANIFEST = ".part", "manifest.json"
 
+#: Bit of `regions/status`: naive computed some of the row's mutants.
+MENDED = 8
+
 TEXT = "text"
 SCORE = "score"
 
@@ -93,7 +96,8 @@ DATASETS: tuple[Dataset, ...] = (
         "regions/status",
         "N",
         "uint8",
-        "bits: 1 has unknown letters, 2 padded at an edge, 4 cropped or padded to length",
+        "bits: 1 has unknown letters, 2 padded at an edge, 4 cropped or padded to length, "
+        "8 naive computed some of its mutants, as the backend failed on them",
     ),
     Dataset("sequences", "N L", "uint8", "index into `alphabet`; 255 is an unknown letter"),
     Dataset("targets", "T", TEXT, "names of the targets"),
@@ -161,12 +165,27 @@ ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute(
         "verify_max_abs_error",
         "float",
-        "largest difference from naive over the mutants checked; NaN when none was",
+        "largest difference from naive over the mutants checked, in what was compared: deltas, "
+        "norms, or the worse of both; NaN when none was",
     ),
     Attribute(
         "verify_max_rel_error", "float", "the same, relative to the largest effect; NaN likewise"
     ),
+    Attribute(
+        "verify_delta_max_abs_error",
+        "float",
+        "that of `delta`, of which all scores but `l2` are made; NaN when only `l2` is saved",
+    ),
+    Attribute("verify_delta_max_rel_error", "float", "the same, relative to the largest effect"),
+    Attribute("verify_l2_max_abs_error", "float", "that of `l2`; NaN when it is not saved"),
+    Attribute("verify_l2_max_rel_error", "float", "the same, relative to the largest norm"),
     Attribute("n_regions", "int", "rows in this file, N"),
+    Attribute(
+        "n_mended",
+        "int",
+        "rows of which naive computed some mutants, as the backend failed on them or gave numbers "
+        "that are not finite (`status` bit 8)",
+    ),
     Attribute("n_records", "int", "records in the whole input, dropped ones included"),
     Attribute("record_start", "int", "first input record this file answers for"),
     Attribute("record_stop", "int", "one past the last; a record without a row here was dropped"),

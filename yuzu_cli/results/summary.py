@@ -219,5 +219,6 @@ def _reference(source: Source, out: Summary) -> None:
 
 def _status(source: Source) -> dict[str, int]:
     status = source.regions.status
-    names = ("with unknown letters", "padded at a chromosome's end", "cropped or padded to length")
+    names = ["with unknown letters", "padded at a chromosome's end", "cropped or padded to length"]
+    names.append("mended by naive")
     return {name: int(((status >> bit) & 1).sum()) for bit, name in enumerate(names)}

@@ -16,6 +16,7 @@ import numpy as np
 
 from yuzu_cli.errors import OutputError
 from yuzu_cli.results.schema import (
+    MENDED,
     TEXT,
     Dataset,
     chunk_shape,
@@ -149,15 +150,20 @@ def assemble(
     with Builder(path, count, info.sizes, info.save, info.dtype, codec, shown) as file:
         file.attributes(info.attributes(count))
         file.targets(info.targets)
-        row = 0
+        row = mended = 0
         for entry in entries:
             between()
-            _replay(info, entry, row, file)
+            mended += _replay(info, entry, row, file)
             row += entry.rows
+        file.attributes({"n_mended": mended})
 
 
-def _replay(info: RunInfo, entry: Entry, row: int, builder: Builder) -> None:
-    """Put the rows of one finished batch into the file, where `row` is the first of them."""
+def _replay(info: RunInfo, entry: Entry, row: int, builder: Builder) -> int:
+    """Put the rows of one finished batch into the file, where `row` is the first of them.
+
+    How many of them naive had to mend is returned.
+    """
+    mended = 0
     with PayloadReader(entry) as record:
         for dataset in row_datasets(info):
             length = record.header["lengths"][dataset.path]
@@ -167,8 +173,11 @@ def _replay(info: RunInfo, entry: Entry, row: int, builder: Builder) -> None:
                 shape = (entry.rows, *row_shape(dataset, info.sizes))
                 values = np.frombuffer(record.take(length), numpy_dtype(dataset, info.dtype))
                 builder.rows(dataset.path, values.reshape(shape))
+                if dataset.path == "regions/status":
+                    mended = int(np.count_nonzero(values & MENDED))
             else:
                 _replay_chunks(info, dataset, entry.rows, row, record, builder)
+    return mended
 
 
 def _replay_chunks(

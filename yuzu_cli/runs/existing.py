@@ -12,8 +12,8 @@ import h5py
 
 from yuzu_cli.errors import OutputError
 from yuzu_cli.results.reader import Result, open_result
-from yuzu_cli.results.schema import FORMAT
-from yuzu_cli.runs.identity import differences, flat_config, identity, is_free
+from yuzu_cli.results.schema import FORMAT, UNFINISHED
+from yuzu_cli.runs.identity import Manifest, differences, flat_config, identity, is_free
 from yuzu_cli.runs.run_info import RunInfo
 
 #: Facts of a run that its file states under the same name.
@@ -98,9 +98,23 @@ def same_run(path: Path, info: RunInfo) -> RunInfo | None:
 def may_be_of(path: Path, config: str) -> bool:
     """Whether the file at `path` can be a result of these settings, as far as text can tell."""
     found = recorded(path)
-    if found is None:
-        return False
-    ours, theirs = flat_config(config), flat_config(found.config)
-    return not differences(
-        *({k: v for k, v in c.items() if not is_free(k)} for c in (ours, theirs))
+    return found is not None and _same_text(found.config, config)
+
+
+def backend_of(path: Path, config: str) -> str | None:
+    """The backend of a finished or unfinished run of these settings at `path`, if there is one."""
+    part = path.with_name(path.name + UNFINISHED)
+    try:
+        manifest = Manifest.load(part)
+    except OutputError:
+        return None
+    found = recorded(path) if manifest is None else manifest.info
+    return found.backend if found is not None and _same_text(found.config, config) else None
+
+
+def _same_text(theirs: str, ours: str) -> bool:
+    """Whether settings are the same, those aside that may change on the way."""
+    plain = (
+        {k: v for k, v in flat_config(text).items() if not is_free(k)} for text in (ours, theirs)
     )
+    return not differences(*plain)

@@ -53,7 +53,7 @@ def info(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def _info_output(result: Result) -> dict[str, Any]:
-    names = ("has_unknown", "padded", "resized")
+    names = ("has_unknown", "padded", "resized", "mended_by_naive")
     counts = dict.fromkeys(names, 0)
     for start in range(0, result.n_regions, 1 << 20):
         status = result.read("regions/status", slice(start, start + (1 << 20)))

@@ -110,9 +110,10 @@ def merged_attributes(shards: Sequence[Shard], out: Path, command: str) -> dict[
         "record_stop": every[0]["n_records"],
         "batch_size": sizes.pop() if len(sizes) == 1 else 0,
     }
-    for name in ("verify_max_abs_error", "verify_max_rel_error"):
-        known = [a[name] for a in every if not math.isnan(a[name])]
+    for name in (key for key in every[0] if key.startswith("verify_")):
+        known = [a[name] for a in every if not math.isnan(a.get(name, math.nan))]
         values[name] = max(known, default=math.nan)
+    values["n_mended"] = sum(a.get("n_mended", 0) for a in every)
     return values
 
 

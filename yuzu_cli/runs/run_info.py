@@ -54,6 +54,8 @@ class RunInfo:
         As in `output.compression`.
     verify_max_abs_error, verify_max_rel_error : float
         NaN until known; see `OutputRun.record_verify`.
+    verify_delta_max_abs_error and the like : float
+        The same by what was compared.
     """
 
     config: str
@@ -78,6 +80,10 @@ class RunInfo:
     compression: str = "gzip"
     verify_max_abs_error: float = math.nan
     verify_max_rel_error: float = math.nan
+    verify_delta_max_abs_error: float = math.nan
+    verify_delta_max_rel_error: float = math.nan
+    verify_l2_max_abs_error: float = math.nan
+    verify_l2_max_rel_error: float = math.nan
     command: str = ""
     torch_version: str = ""
     yuzu_version: str = __version__
@@ -129,7 +135,7 @@ class RunInfo:
         )
         return row * (self.record_stop - self.record_start) + (1 << 16)
 
-    def attributes(self, n_regions: int) -> dict[str, str | int | float]:
+    def attributes(self, n_regions: int, n_mended: int = 0) -> dict[str, str | int | float]:
         """The attributes of the root of the finished file, in the order of the schema."""
         values: dict[str, str | int | float] = {
             "format": "yuzu",
@@ -149,7 +155,12 @@ class RunInfo:
             "mutate_end": self.mutate_end,
             "verify_max_abs_error": self.verify_max_abs_error,
             "verify_max_rel_error": self.verify_max_rel_error,
+            "verify_delta_max_abs_error": self.verify_delta_max_abs_error,
+            "verify_delta_max_rel_error": self.verify_delta_max_rel_error,
+            "verify_l2_max_abs_error": self.verify_l2_max_abs_error,
+            "verify_l2_max_rel_error": self.verify_l2_max_rel_error,
             "n_regions": n_regions,
+            "n_mended": n_mended,
             "n_records": self.n_records,
             "record_start": self.record_start,
             "record_stop": self.record_stop,

@@ -10,22 +10,26 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from yuzu_cli.alphabet import Alphabet
-from yuzu_cli.backends.base import Settings
-from yuzu_cli.backends.passes import PassSize
-from yuzu_cli.engine.choose import Choice, choose
+from yuzu_cli.backends.base import Runner, Settings
+from yuzu_cli.backends.naive import NaiveRunner
+from yuzu_cli.backends.passes import LEAST_ROWS, PassSize
+from yuzu_cli.engine.choose import Choice, choose, instead
 from yuzu_cli.engine.device import DTYPES, computing, resolve_device
+from yuzu_cli.engine.judge import Answers, Plain, Verdict, judge
 from yuzu_cli.engine.limits import working_memory
 from yuzu_cli.engine.members import Member, Views
+from yuzu_cli.engine.net import describe
 from yuzu_cli.engine.scoring import Scorer
 from yuzu_cli.engine.setup import load_models
-from yuzu_cli.engine.verify import tolerance
+from yuzu_cli.engine.verify import InDouble
 from yuzu_cli.model import Model
 from yuzu_cli.variants.alleles import EDIT, PASS, Judged
 
@@ -70,16 +74,20 @@ class Effects:
         self._use(self.choice)
 
     def _use(self, choice: Choice) -> None:
+        self.choice = choice
+        self._members = self._streams(choice.runners)
+        self._size = PassSize(choice.at_once, unit="sequences")
+
+    def _streams(self, runners: Sequence[Runner]) -> list[Member]:
+        """Every model's runner on every strand and shift."""
         compute = self._config.compute
         strands = (False, True) if compute.reverse_complement else (False,)
-        self.choice = choice
-        self._members = [
+        return [
             Member(runner, reverse, shift)
-            for runner in choice.runners
+            for runner in runners
             for reverse in strands
             for shift in compute.shifts
         ]
-        self._size = PassSize(choice.at_once, unit="sequences")
 
     def score(self, batch: Sequence[Judged], position: int) -> list[list[np.ndarray | None]]:
         """Alternative minus reference, for each ALT of each record.
@@ -104,7 +112,8 @@ class Effects:
             edits, passes = self._verified(batch, edits, passes, position)
         for (i, k), effect in zip(edits, self._edit(batch, edits, position), strict=True):
             effects[i][k] = effect
-        for (i, k), effect in zip(passes, self._pass(batch, passes), strict=True):
+        whole = self._pass(batch, passes, self._members)
+        for (i, k), effect in zip(passes, whole, strict=True):
             effects[i][k] = effect
         return effects
 
@@ -132,7 +141,9 @@ class Effects:
         place = {row: n for n, row in enumerate(rows)}
         return [delta[place[i], :, batch[i].letters[k], 0] for i, k in jobs]
 
-    def _pass(self, batch: Sequence[Judged], jobs: list[tuple[int, int]]) -> list[np.ndarray]:
+    def _pass(
+        self, batch: Sequence[Judged], jobs: list[tuple[int, int]], members: Sequence[Member]
+    ) -> list[np.ndarray]:
         if not jobs:
             return []
         rows = sorted({i for i, _ in jobs})
@@ -141,22 +152,32 @@ class Effects:
             window = batch[i].changed[k]
             assert window is not None
             windows.append(window)
-        outputs = self._outputs(np.stack(windows))
+        outputs = self._outputs(np.stack(windows), members)
         place = {row: n for n, row in enumerate(rows)}
         return [outputs[len(rows) + n] - outputs[place[i]] for n, (i, _) in enumerate(jobs)]
 
-    def _outputs(self, wide: np.ndarray) -> np.ndarray:
-        """Outputs of whole windows, averaged over models, strands and shifts: float32 (B, T)."""
-        pieces = self._size.pieces(self._mean, torch.as_tensor(wide))
+    def _outputs(self, wide: np.ndarray, members: Sequence[Member]) -> np.ndarray:
+        """Outputs of whole windows, averaged over models, strands and shifts: (B, T)."""
+        pieces = self._size.pieces(partial(self._mean, members), torch.as_tensor(wide))
         return torch.cat(list(pieces)).cpu().numpy()
 
-    def _mean(self, wide: torch.Tensor) -> torch.Tensor:
+    def _mean(self, members: Sequence[Member], wide: torch.Tensor) -> torch.Tensor:
         wide = wide.to(self._settings.device)
-        total = torch.zeros(len(wide), len(self.targets), device=self._settings.device)
-        for member in self._members:
+        total: float | torch.Tensor = 0.0
+        for member in members:
             outputs = member.runner.reference(self._views.codes(member, wide))
-            total += outputs / len(self._members)
+            total = total + outputs / len(members)
+        assert isinstance(total, torch.Tensor)
         return total
+
+    def _whole(
+        self, batch: Sequence[Judged], jobs: list[tuple[int, int]], runners: Sequence[Runner]
+    ) -> Plain:
+        """Outputs of the windows and effects of the alleles by whole passes of these runners."""
+        members = self._streams(runners)
+        outputs = self._outputs(np.stack([_wide(batch[i]) for i, _ in jobs]), members)
+        effects = np.stack(self._pass(batch, jobs, members))
+        return Plain(torch.as_tensor(outputs), torch.as_tensor(effects))
 
     def _verified(
         self,
@@ -166,25 +187,40 @@ class Effects:
         position: int,
     ) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
         """Compare some edits with whole passes; naive takes over where they differ."""
-        sample = edits[: self._config.compute.verify]
-        if not sample:
+        jobs = edits[: self._config.compute.verify]
+        if not jobs:
             return edits, passes
-        found = np.stack(self._edit(batch, sample, position))
-        expected = np.stack(self._pass(batch, sample))
-        outputs = self._outputs(np.stack([_wide(batch[i]) for i, _ in sample]))
-        allowed = tolerance(self._config.compute.precision)
-        effect = np.abs(expected).max(axis=0)
-        scale = np.abs(outputs).max(axis=0) + effect
-        error = np.abs(found - expected)
-        self.measured = Measured(len(sample), float(error.max()))
-        if self.choice.exact and (error > allowed.rtol * effect + allowed.atol * scale).any():
-            logger.warning(
-                "the %s backend differs from whole passes by %.2g; naive is used instead",
-                *(self.choice.name, self.measured.max_abs_error),
-            )
-            self._use(choose("naive", self.models, self._settings, 1))
+        found = self._verdict(batch, jobs, position)
+        if self.choice.exact and not found.passed:
+            self._use(instead(self.choice.name, found.what, self.models, self._settings, 1))
             return [], sorted(edits + passes)
+        self.measured = Measured(found.mutants, found.errors["delta"][0])
         return edits, passes
+
+    def _verdict(
+        self, batch: Sequence[Judged], jobs: list[tuple[int, int]], position: int
+    ) -> Verdict:
+        """Edits held against whole passes of naive, and of float64 where the models run in it."""
+        number = torch.arange(len(jobs))
+        wide = np.stack([_wide(batch[i]) for i, _ in jobs])
+        outputs = torch.as_tensor(self._outputs(wide, self._members))
+        edited = torch.as_tensor(np.stack(self._edit(batch, jobs, position)))
+        given = torch.ones_like(edited, dtype=torch.bool)
+        found = Answers(number, outputs, edited, edited.square().sum(1), given)
+        large, small = (
+            [NaiveRunner(model, self._settings, rows=rows) for model in self.models]
+            for rows in (None, LEAST_ROWS)
+        )
+        naive, other = self._whole(batch, jobs, large), self._whole(batch, jobs, small)
+        truth = None
+        try:
+            models = [model.in_double() for model in self.models]
+            double = replace(self._settings, dtype=torch.float64)
+            exact = self._whole(batch, jobs, [InDouble(model, double) for model in models])
+            truth = number, exact
+        except Exception as error:  # a model may fail in any way in a type it was not made for
+            logger.info("no float64: %s", describe(error))
+        return judge(found, naive, other, truth, self._config.compute.precision, ("delta",), False)
 
 
 def _wide(one: Judged) -> np.ndarray:

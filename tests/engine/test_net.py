@@ -1,0 +1,322 @@
+"""A backend that raises, or gives no number, costs time and not the run: naive computes those."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.support.engine import config, done, fasta, sequences
+from tests.support.engine_nets import L, codes, conv, script, seeded
+from yuzu_cli import engine
+from yuzu_cli.backends import naive as naive_module
+from yuzu_cli.backends.base import Block, Settings
+from yuzu_cli.backends.naive import Naive, NaiveRunner
+from yuzu_cli.backends.windowed import Windowed, WindowedRunner
+from yuzu_cli.engine.choose import choose
+from yuzu_cli.engine.net import Net, describe
+from yuzu_cli.errors import ModelError
+from yuzu_cli.model import Model, load_model
+
+CPU = torch.device("cpu")
+FAULTS = (
+    "unsupported",
+    "cost",
+    "prepare",
+    "reference",
+    "first block",
+    "later block",
+    "delta",
+    "squares",
+    "nan output",
+    "nan deltas",
+)
+
+
+class Faulty(NaiveRunner):
+    """Naive by another name, but for its fault, from some call on."""
+
+    fault = ""
+    calls = 0
+    healthy = 0
+
+    def due(self, fault: str) -> bool:
+        return self.fault == fault and self.calls > self.healthy
+
+    def reference(self, codes: Tensor) -> Tensor:
+        self.calls += 1
+        outputs = super().reference(codes)
+        if self.due("reference"):
+            raise KeyError("select")
+        if self.due("nan output"):
+            self.outputs = outputs * torch.nan
+            return self.outputs
+        return outputs
+
+    def blocks(self, codes: Tensor, positions: np.ndarray) -> Iterator[Block]:
+        if self.due("first block"):
+            raise IndexError("no step for upsample")
+        for number, block in enumerate(super().blocks(codes, positions)):
+            if number and self.due("later block"):
+                raise RuntimeError("")
+            yield Block(block.index, *self.lazy(block))
+
+    def lazy(self, block: Block) -> tuple[Any, None, Any]:
+        def delta() -> Tensor:
+            if self.due("delta"):
+                raise ValueError("of an odd shape")
+            values = block.delta.clone()
+            if self.due("nan deltas"):
+                values[::7] = torch.nan
+            return values
+
+        def squares() -> Tensor:
+            if self.due("squares"):
+                raise ValueError("of an odd shape")
+            return delta().square().sum(1)
+
+        return delta, None, squares
+
+
+class FaultyBackend(Naive):
+    name = "windowed"
+    fault, healthy = "", 0
+
+    def unsupported(self, model: Model, settings: Settings) -> str | None:
+        if self.fault == "unsupported":
+            raise KeyError("select")
+        return None
+
+    def cost(self, model: Model, settings: Settings, positions: int) -> float:
+        if self.fault == "cost":
+            raise ZeroDivisionError("division by zero")
+        return 1.0
+
+    def prepare(self, model: Model, settings: Settings) -> NaiveRunner:
+        if self.fault == "prepare":
+            raise TypeError("a layer of no kind")
+        runner = Faulty(model, settings, rows=16)
+        runner.fault, runner.healthy = self.fault, self.healthy
+        return runner
+
+
+@pytest.fixture
+def faulty(monkeypatch: pytest.MonkeyPatch) -> type[FaultyBackend]:
+    """naive and one with a fault, in place of the real table."""
+    monkeypatch.setattr(naive_module, "FaultyBackend", FaultyBackend, raising=False)
+    monkeypatch.setattr(FaultyBackend, "fault", "")
+    monkeypatch.setattr(FaultyBackend, "healthy", 0)
+    home = "yuzu_cli.backends.naive"
+    table = {"naive": f"{home}:Naive", "windowed": f"{home}:FaultyBackend"}
+    monkeypatch.setattr("yuzu_cli.backends.BACKENDS", table)
+    monkeypatch.setattr("yuzu_cli.engine.choose.BACKENDS", table)
+    return FaultyBackend
+
+
+def both(folder: Path, **keys: Any) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+    """Summary and content of a run of the backend asked for, and the content of naive's."""
+    fasta(folder, sequences(5))
+    path = script(seeded(conv), folder / "m.pt")
+    found = []
+    for backend, name in (("naive", "true.h5"), (keys.pop("backend", "auto"), "out.h5")):
+        where = {"output__path": str(folder / name), "compute__backend": backend}
+        summary = done(engine.run(config(folder, [path], **keys, **where)))
+        with h5py.File(folder / name) as file:
+            content = {f"scores/{key}": file[f"scores/{key}"][()] for key in file["scores"]}
+            content |= {key: file[key][()] for key in ("reference", "regions/status")}
+            found.append(content | {"mended": file.attrs["n_mended"]})
+    return summary, found[1], found[0]
+
+
+def same(found: dict[str, Any], true: dict[str, Any]) -> None:
+    for name in true:
+        if name not in ("mended", "regions/status"):
+            np.testing.assert_allclose(found[name], true[name], rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(found["regions/status"] & 7, true["regions/status"])
+
+
+@pytest.mark.falls_back
+@pytest.mark.parametrize("backend", ["auto", "windowed"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_naive_takes_over_before_the_run(
+    fault: str,
+    backend: str,
+    tmp_path: Path,
+    faulty: type[FaultyBackend],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    faulty.fault = fault
+    save = ["l2"] if fault == "squares" else ["delta", "l2"]
+    summary, found, true = both(tmp_path, backend=backend, score__save=save)
+    assert summary.backend == ("naive")
+    assert (summary.mended, found["mended"]) == (0, 0)
+    same(found, true)
+    (warning,) = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    assert "the windowed backend" in warning
+    assert warning.endswith("naive is used instead")
+
+
+RUNNING = [fault for fault in FAULTS if fault not in ("unsupported", "cost", "prepare")]
+
+
+@pytest.mark.falls_back
+@pytest.mark.parametrize("averaged", [False, True], ids=["alone", "strands"])
+@pytest.mark.parametrize("save", [["delta"], ["l2"], ["delta", "l2"]], ids="+".join)
+@pytest.mark.parametrize("fault", RUNNING)
+def test_naive_takes_over_within_the_run(
+    fault: str,
+    save: list[str],
+    averaged: bool,
+    tmp_path: Path,
+    faulty: type[FaultyBackend],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    if fault == "squares" and (averaged or save != ["l2"]):
+        fault = "delta"  # then it is deltas that are asked for
+    if fault == "delta" and save == ["l2"] and not averaged:
+        fault = "squares"
+    faulty.fault = fault
+    keys = {"compute__verify": 0, "score__save": save, "compute__batch_size": 2}
+    keys["compute__reverse_complement"] = averaged
+    faulty.healthy = 2 if averaged else 1  # the first of three batches goes well
+    summary, found, true = both(tmp_path, **keys)
+    assert summary.backend == "windowed"
+    same(found, true)
+    bad = (found["regions/status"] & 8) > 0
+    assert bad.tolist() == [False, False, True, True, True]
+    assert summary.mended == found["mended"] == 3
+    assert (
+        "3 regions have mutants that naive computed, as the windowed backend" in summary.describe()
+    )
+    (warning,) = [r.getMessage() for r in caplog.records if "instead" in r.getMessage()]
+    kind = {"reference": "KeyError: 'select'", "first block": "IndexError: no step for upsample"}
+    kind |= {"later block": "RuntimeError: without a text", "delta": "ValueError: of an odd shape"}
+    kind |= {"squares": kind["delta"], "nan output": "not finite", "nan deltas": "not finite"}
+    assert "the windowed backend" in warning
+    assert kind[fault] in warning
+
+
+class Root(nn.Module):
+    """NaN for sequences and mutants with many A, as a square root of what is below 0."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = conv()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x) + torch.sqrt(x[:, 1:].sum([1, 2]) - 10.0).unsqueeze(1)
+
+
+@pytest.mark.falls_back
+def test_what_has_no_number_keeps_none(
+    tmp_path: Path, faulty: type[FaultyBackend], caplog: pytest.LogCaptureFixture
+) -> None:
+    """NaN of the model itself: of a sequence, of which nothing is computed again; of mutants."""
+    texts = ["A" * L, "ACGT" * 6, "A" * 14 + "CGTCGTCGTC"]
+    fasta(tmp_path, texts)
+    path = script(seeded(Root), tmp_path / "m.pt")
+    keys = {"compute__verify": 0, "compute__backend": "windowed"}
+    summary = done(engine.run(config(tmp_path, [path], **keys)))
+    with h5py.File(tmp_path / "out.h5") as file:
+        delta, status = file["scores/delta"][()], file["regions/status"][()]
+    assert np.isnan(delta[0, 0]).sum() == 3 * L
+    assert not np.isnan(delta[1]).any()
+    assert np.isnan(delta[2, 0]).sum() == 10, "each of ten other letters made an A"
+    assert status.tolist() == [0, 0, 8]
+    assert summary.mended == 1
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("out of memory"), ModelError("m", "no")])
+def test_others_faults_pass_through(error: Exception, tmp_path: Path) -> None:
+    """Want of memory is dealt with where batches are cut, and what users must mend is theirs."""
+
+    class Raises(NaiveRunner):
+        def reference(self, codes: Tensor) -> Tensor:
+            raise error
+
+    model = load_model(script(seeded(conv), tmp_path / "m.pt"), length=L)
+    settings = Settings(L, CPU)
+    with pytest.raises(type(error)):
+        Net("it", Raises(model, settings), model, settings).reference(codes(2))
+
+
+def test_an_interruption_passes_through(tmp_path: Path) -> None:
+    class Raises(NaiveRunner):
+        def blocks(self, codes: Tensor, positions: np.ndarray) -> Iterator[Block]:
+            raise KeyboardInterrupt
+
+    model = load_model(script(seeded(conv), tmp_path / "m.pt"), length=L)
+    settings = Settings(L, CPU)
+    net = Net("it", Raises(model, settings), model, settings)
+    net.reference(codes(2))
+    with pytest.raises(KeyboardInterrupt):
+        next(net.blocks(codes(2), np.arange(L)))
+
+
+@pytest.mark.falls_back
+def test_a_real_backend_names_the_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A step of windows that fails in preparing: which node it was, and where in the code."""
+    fasta(tmp_path, sequences(3))
+    path = script(seeded(conv), tmp_path / "m.pt")
+    true = WindowedRunner.__init__
+
+    def failing(self: WindowedRunner, model: Model, settings: Settings) -> None:
+        true(self, model, settings)
+        for node in self.program.calls():
+            if "relu" in node.name:
+                raise KeyError("relu")
+
+    monkeypatch.setattr(WindowedRunner, "__init__", failing)
+    keys = {"compute__backend": "windowed"}
+    assert done(engine.run(config(tmp_path, [path], **keys))).backend == "naive"
+    assert "the windowed backend failed: KeyError: 'relu' (" in caplog.text
+
+
+def _raised(error: Exception) -> Exception:
+    try:
+        raise error
+    except Exception as caught:
+        return caught
+
+
+TEXTS: Sequence[tuple[Exception, str]] = [
+    (KeyError("x"), "KeyError: 'x'"),
+    (RuntimeError(""), "RuntimeError: without a text"),
+    (RuntimeError("Traceback\n  code ~~~ <--- HERE\nRuntimeError: \n"), "RuntimeError"),
+    (RuntimeError("Traceback\nRuntimeError: sizes differ\n"), "RuntimeError: sizes differ"),
+    (AssertionError(), "AssertionError: without a text"),
+]
+
+
+@pytest.mark.parametrize(("error", "text"), TEXTS)
+def test_a_failure_always_has_a_text(error: Exception, text: str) -> None:
+    assert describe(_raised(error)) == text
+
+
+def test_the_place_is_the_package_s_own(tmp_path: Path) -> None:
+    model = load_model(script(seeded(conv), tmp_path / "m.pt"), length=L)
+    with pytest.raises(RuntimeError) as caught:
+        model(torch.zeros(2, 9, L))
+    assert " (in wrap.py:" in describe(caught.value)
+
+
+def test_a_sentence_to_the_user_is_not_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load_model(script(seeded(conv), tmp_path / "m.pt"), length=L)
+
+    def refuse(self: Windowed, model: Model, settings: Settings) -> WindowedRunner:
+        raise ModelError("sensing.alpha", "no code is accurate")
+
+    monkeypatch.setattr(Windowed, "prepare", refuse)
+    with pytest.raises(ModelError, match="no code is accurate"):
+        choose("windowed", [model], Settings(L, CPU), L)

@@ -1,0 +1,365 @@
+"""Verification: what it finds, what it must not find, what it computes and what it says."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.support.engine import config, done, fasta
+from tests.support.engine_nets import L, codes, conv, script, seeded
+from yuzu_cli import engine
+from yuzu_cli.backends import get_backend
+from yuzu_cli.backends.base import Block, Settings
+from yuzu_cli.backends.naive import NaiveRunner, mutant_index
+from yuzu_cli.engine import draw, verify
+from yuzu_cli.model import Model, load_model
+
+CPU = torch.device("cpu")
+POSITIONS = np.arange(L)
+SETTINGS = Settings(L, CPU)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Model:
+    return load_model(script(seeded(conv), tmp_path / "m.pt"), length=L)
+
+
+class Wrong(NaiveRunner):
+    """Naive, but for the mutants that `where` picks: those are off by `by`."""
+
+    by = 0.01
+    seen = 0
+
+    def where(self, codes: Tensor, position: Tensor, block: Block) -> Tensor:
+        """Which rows of the block are wrong; by default one in five."""
+        return torch.arange(len(block.index)) % 5 == 0
+
+    def blocks(self, codes: Tensor, positions: np.ndarray) -> Iterator[Block]:
+        at = torch.as_tensor(positions)
+        for block in super().blocks(codes, positions):
+            self.seen += len(block.index)
+            position = at[block.index // self.model.alphabet_size % len(positions)]
+            bad = self.where(codes, position, block)
+            yield Block(block.index, block.delta + self.by * bad[:, None])
+
+
+def check(
+    model: Model, runner: NaiveRunner, rows: Tensor | None = None, **options: Any
+) -> verify.Check:
+    rows = codes(4) if rows is None else rows
+    where = np.arange(rows.shape[1])
+    settings = Settings(rows.shape[1], CPU)
+    return verify.check(model, runner, settings, rows.numpy(), where, 32, "float32", **options)
+
+
+# --- what it finds --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("by", "passed"), [(0.0, True), (1e-8, True), (0.01, False)])
+def test_a_wrong_backend_is_found(model: Model, by: float, passed: bool) -> None:
+    runner = Wrong(model, SETTINGS)
+    runner.by = by
+    found = check(model, runner)
+    assert (found.mutants, found.passed) == (32, passed)
+    assert found.error("delta") == pytest.approx(by, abs=1e-7)
+
+
+def test_a_small_effect_does_not_hide_behind_a_large_output(tmp_path: Path) -> None:
+    """An output of 1000 that is off by 1e-3: no more than 8 times its own spacing, and wrong."""
+
+    class High(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = conv()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.body(x) * 10 + 1000
+
+    model = load_model(script(seeded(High), tmp_path / "m.pt"), length=L)
+    runner = Wrong(model, SETTINGS)
+    runner.by = 0.0
+    assert check(model, runner).passed
+    runner.by = 1e-3
+    assert not check(model, runner).passed
+
+
+def test_missing_mutants_do_not_pass(model: Model) -> None:
+    class Half(NaiveRunner):
+        def blocks(self, codes: Tensor, positions: np.ndarray) -> Iterator[Block]:
+            for block in super().blocks(codes, positions):
+                yield Block(block.index[::2], block.delta[::2])
+
+    found = check(model, Half(model, SETTINGS))
+    assert not found.passed
+    assert "no answer for" in found.what
+
+
+class Square(NaiveRunner):
+    """Naive with sums of squares of its own."""
+
+    factor = 1.0
+
+    def blocks(self, codes: Tensor, positions: np.ndarray) -> Iterator[Block]:
+        for block in super().blocks(codes, positions):
+            squares = block.delta.square().sum(1) * self.factor
+            yield Block(block.index, block.delta, squares=lambda s=squares: s)  # type: ignore[misc]
+
+
+def test_wrong_squares_do_not_pass_and_are_said_to_be_wrong(model: Model) -> None:
+    runner = Square(model, SETTINGS)
+    for runner.factor in (1.0, 1.1):
+        found = check(model, runner, save=("l2",))
+        assert found.passed == (runner.factor == 1.0)
+        assert set(found.errors) == {"l2"}
+    assert found.max_rel_error == pytest.approx(0.1**0.5 * 0 + 1.1**0.5 - 1, rel=1e-3)
+    assert " in l2 " in found.what
+    # Where deltas are kept, norms are made of them and not of the squares.
+    assert check(model, runner, save=("delta", "l2"), alone=False).passed
+
+
+def test_a_wrong_output_does_not_pass(model: Model) -> None:
+    class Shifted(NaiveRunner):
+        def reference(self, codes: Tensor) -> Tensor:
+            return super().reference(codes) + 0.01
+
+        def at(self, index: Tensor, positions: np.ndarray) -> Tensor:
+            return super().at(index, positions)
+
+    found = check(model, Shifted(model, SETTINGS))
+    assert not found.passed
+    assert " in outputs " in found.what
+
+
+SMALL_FAULTS: dict[str, Callable[[Wrong, Tensor, Tensor, Block], Tensor]] = {
+    "in the third sequence": lambda r, c, p, b: (c[0] == THIRD[0]).all() & (p >= 0),
+    "at the first letter": lambda r, c, p, b: p == 0,
+    "at the last letter": lambda r, c, p, b: p == 199,
+    "where effects are strong": lambda r, c, p, b: b.delta.norm(dim=1) > STRONG[0],
+    "in every fifth position": lambda r, c, p, b: p % 5 == 3,
+    "in full chunks": lambda r, c, p, b: (p >= 0) & (len(p.unique()) > 150),
+}
+THIRD: list[Tensor] = []
+STRONG: list[float] = []
+
+
+@pytest.mark.parametrize("fault", SMALL_FAULTS)
+def test_a_fault_somewhere_is_found(fault: str, tmp_path: Path) -> None:
+    """Each touches but some of 2,400 mutants; 32 are compared."""
+    length = 200
+    net = seeded(lambda: nn.Sequential(conv(), nn.Tanh()))
+    model = load_model(script(net, tmp_path / "m.pt"), length=length)
+    rows = codes(4, length)
+    settings = Settings(length, CPU)
+    naive = NaiveRunner(model, settings)
+    naive.reference(rows)
+    norms = torch.cat([b.delta for b in naive.blocks(rows, np.arange(length))]).norm(dim=1)
+    THIRD[:], STRONG[:] = [rows[2]], [float(norms.sort().values[-60])]
+
+    class Faulty(Wrong):
+        where = SMALL_FAULTS[fault]  # type: ignore[assignment]
+
+    runner = Faulty(model, settings, rows=1024)
+    assert not check(model, runner, rows).passed
+    assert check(model, NaiveRunner(model, settings), rows).passed
+
+
+def test_the_sample_has_both_ends_all_letters_and_all_phases() -> None:
+    sequences = codes(2, 500)
+    index = mutant_index(sequences, np.arange(500), 4)
+    sample = draw.sample(index, 32)
+    assert len(sample) == len(sample.unique()) == 32
+    assert (sample[0], sample[-1]) == (index[0], index[-1])
+    assert (sample.diff() > 0).all()
+    assert len((sample % 4).unique()) == 4
+    for stride in (2, 3, 4):
+        assert len((sample // 4 % 500 % stride).unique()) == stride
+    assert len((sample // 2000).unique()) == 2
+    assert draw.sample(index[:7], 32).equal(index[:7])
+
+
+def test_mutants_are_drawn_from_every_sequence_and_range() -> None:
+    rows = codes(3, 90)
+    rows[1, 10:20] = 255
+    ranges = [np.arange(90), np.arange(5, 40), np.arange(60, 90)]
+    strong = torch.zeros(3, 4, 90)
+    strong[0, :, 47] = 5.0
+    index = draw.draw(rows, ranges, 4, 30, strong)
+    assert len(index) == len(index.unique()) == 30
+    row, position, letter = index // 360, index // 4 % 90, index % 4
+    assert row.bincount().tolist() == [10, 10, 10]
+    assert (rows[row, position] != letter).all()
+    assert (rows[row, position] < 4).all()
+    assert (position[row == 0] == 47).any()
+    for number, where in enumerate(ranges):
+        assert set(position[row == number].tolist()) <= set(where.tolist())
+    assert {0, 89} <= set(position[row == 0].tolist())
+
+
+def test_only_what_is_compared_is_computed(tmp_path: Path) -> None:
+    length = 300
+    model = load_model(script(seeded(conv), tmp_path / "m.pt"), length=length)
+    settings = Settings(length, CPU)
+    runner = Wrong(model, settings, rows=64)
+    runner.by = 0.0
+    found = check(model, runner, codes(4, length))
+    assert found.mutants == 32
+    assert runner.seen <= 64 + 3 * 32, "one chunk, and the letters of 32 positions"
+
+
+# --- what it must not find ------------------------------------------------------------------------
+
+
+class Lifted(nn.Module):
+    """A head on activations far from 0, as trained ones are: outputs are differences of sums."""
+
+    def __init__(self, *sizes: int) -> None:
+        super().__init__()
+        self.body = nn.Conv1d(*sizes)  # type: ignore[arg-type]
+        level = 100.0 * self.body.weight.detach().sum([1, 2])
+        self.register_buffer("level", level.unsqueeze(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x + 100.0) - self.level
+
+
+class Splice(nn.Module):
+    """Three classes at each of 5,000 positions, most of them near 0 (as SpliceAI's)."""
+
+    length = 5400
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv1d(4, 6, 1)
+        self.layers = nn.ModuleList(nn.Conv1d(6, 6, 11, padding=5 * d, dilation=d) for d in (1, 4))
+        self.head = Lifted(6, 3, 1)
+        self.register_buffer("scale", torch.tensor([[20.0], [10.0], [10.0]]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for layer in self.layers:
+            x = x + layer(torch.relu(x))
+        return torch.softmax(self.scale * self.head(x)[:, :, 200:-200], 1)
+
+
+class Counts(nn.Module):
+    """A profile of logits at 1,000 positions that crosses 0 in many places (as ChromBPNet's)."""
+
+    length = 1200
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv1d(4, 8, 21, padding=10)
+        self.layers = nn.ModuleList(nn.Conv1d(8, 8, 3, padding=d, dilation=d) for d in (2, 4, 8))
+        self.head = Lifted(8, 1, 75)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.stem(x))
+        for layer in self.layers:
+            x = x + torch.relu(layer(x))
+        return self.head(x)[:, 0, 63:-63]
+
+
+class Tracks(nn.Module):
+    """Bins of many tracks, softplus of what is often far below 0 (as Basenji2's)."""
+
+    length = 1024
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for i in range(5):
+            layers += [nn.Conv1d(4 if i == 0 else 8, 8, 5, padding=2), nn.GELU(), nn.MaxPool1d(2)]
+        self.tower = nn.Sequential(*layers)
+        self.layers = nn.ModuleList(nn.Conv1d(8, 8, 3, padding=d, dilation=d) for d in (1, 2))
+        self.head = Lifted(8, 300, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.tower(x)
+        for layer in self.layers:
+            x = x + torch.relu(layer(x))
+        return nn.functional.softplus(10 * self.head(x) - 6).flatten(1)
+
+
+@pytest.mark.parametrize("save", [["delta"], ["l2"]], ids="+".join)
+@pytest.mark.parametrize("net", [Splice, Counts, Tracks])
+def test_outputs_near_zero_keep_windows(net: Any, save: list[str], tmp_path: Path) -> None:
+    """A tolerance by each target's own output refused every one of these."""
+    module = seeded(net)
+    texts = ["".join("ACGT"[i] for i in row.tolist()) for row in codes(1, net.length)]
+    fasta(tmp_path, texts)
+    keys = {"mutate__center": 40, "score__save": save, "compute__backend": "auto"}
+    summary = done(engine.run(config(tmp_path, [script(module, tmp_path / "m.pt")], **keys)))
+    assert (summary.backend, summary.verified) == ("windowed", 32)
+
+
+class Fixed(nn.Module):
+    """Makes float32 of whatever it is given, so that float64 is not to be had."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = conv()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x.float())
+
+
+class Cast(nn.Module):
+    """Returns float32 whatever it computed in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = conv()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x).float()
+
+
+@pytest.mark.parametrize("net", [Fixed, Cast])
+def test_without_float64_a_tolerance_decides(
+    net: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = load_model(script(seeded(net), tmp_path / "m.pt"), length=L)
+    with caplog.at_level(logging.INFO):
+        assert check(model, NaiveRunner(model, SETTINGS)).passed
+    assert "does not run in float64" in caplog.text
+    assert not check(model, Wrong(model, SETTINGS)).passed
+
+
+def test_a_target_near_zero_passes_without_float64(tmp_path: Path) -> None:
+    """The tolerance is that of all targets, for it cannot be known what a small one is made of."""
+
+    class Near(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = conv()
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.body(x.float())
+            return torch.cat([y, (y[:, :1] * 1e3 + 1.0) - y[:, :1] * 1e3 - 1.0], 1)
+
+    model = load_model(script(seeded(Near), tmp_path / "m.pt"), length=L)
+    assert check(model, NaiveRunner(model, SETTINGS, rows=5)).passed
+
+
+def test_weights_are_left_as_they_were(model: Model) -> None:
+    before = {key: (value.clone(), value.dtype) for key, value in model.state_dict().items()}
+    check(model, NaiveRunner(model, SETTINGS))
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, before[key][0])
+        assert value.dtype == before[key][1] == torch.float32
+
+
+@pytest.mark.parametrize("backend", ["windowed", "yuzu"])
+def test_real_backends_pass(backend: str, model: Model) -> None:
+    method = get_backend(backend)
+    assert method.unsupported(model, SETTINGS) is None
+    found = check(model, method.prepare(model, SETTINGS))  # type: ignore[arg-type]
+    assert found.passed, found.what
+    assert found.max_rel_error < 1e-4
