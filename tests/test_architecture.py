@@ -33,6 +33,7 @@ RANKS = {
     "graph": 6,
     "reach": 7,
     "plan": 8,
+    "kernels": 8,
     "backends": 9,
     "engine": 10,
     "api": 11,
@@ -45,6 +46,9 @@ RANKS = {
 
 #: The rooms that a program without the command line needs: torch and numpy are enough for them.
 LIGHT = {"torch", "numpy", "yuzu_cli"}
+
+#: Kernels of a compiler that comes with torch's builds for GPUs; their modules are imported on use.
+COMPILED = ("kernels/fused/pooling.py", "kernels/fused/dilation.py", "kernels/fused/functions.py")
 CORE = {
     "backends/base",
     "alphabet",
@@ -53,6 +57,7 @@ CORE = {
     "graph",
     "reach",
     "plan",
+    "kernels",
     "backends",
     "engine",
 }
@@ -64,6 +69,7 @@ OWNERS = {
     "h5py": ("results/", "runs/", "plan/store.py"),
     "pydantic": ("config.py", "config_keys.py"),
     "pydantic_core": ("config_keys.py", "config_text.py"),
+    "triton": ("kernels/fused/",),
     "pyfaidx": ("inputs/",),
     "pybedtools": ("inputs/",),
 }
@@ -144,7 +150,8 @@ def violations(name: str, source: str) -> list[str]:
             found.append(f"{name}: imports {first}")
         if first == "torch" and room in TORCHLESS:
             found.append(f"{name}: imports torch")
-        if room in CORE and top and first not in {*LIGHT, *sys.stdlib_module_names}:
+        light = LIGHT | ({"triton"} if name in COMPILED else set())
+        if room in CORE and top and first not in {*light, *sys.stdlib_module_names}:
             found.append(f"{name}: the core imports {first} at module level")
     if name != "graph/capture.py":
         found += [f"{name}: uses {hidden}" for hidden in private_torch(tree)]
@@ -179,6 +186,12 @@ BROKEN = {
     ),
     "click outside the command line": ("engine.py", "def f():\n    import click", "imports click"),
     "h5py in the core": ("plan/cost.py", "import h5py", "imports h5py"),
+    "triton in the core": (
+        "kernels/fused/__init__.py",
+        "import triton",
+        "the core imports triton",
+    ),
+    "triton elsewhere": ("plan/cost.py", "def f():\n    import triton", "imports triton"),
     "torch in the results": ("results/reader.py", "def f():\n    import torch", "imports torch"),
     "heavy core": ("engine.py", "import scipy.stats", "the core imports scipy"),
     "private torch, imported": ("plan/cost.py", "from torch._inductor import x", "uses torch._ind"),
