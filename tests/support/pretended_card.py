@@ -4,7 +4,7 @@ What runs on it gives real numbers and is held to a GPU's rules: a tensor of the
 refused. Counted are the kernels that would be started, the bytes they would move, multiply-adds,
 uploads, downloads, bytes alive, and every place where the host would wait for the device; a simple
 model of a card turns the counts into a time. With ``values=False`` nothing is computed: shapes
-alone are enough to count.
+alone are enough to count, and a flag that is asked for (is all of this finite?) is true.
 
     with Card() as card:
         y = f(x.to("cuda:0"))
@@ -176,6 +176,8 @@ class Card:
         masked = name.startswith(("index", "_index")) and any(map(_is_mask, flat[1:]))
         if name in ALWAYS_WAIT or masked:
             self.counts.wait("mask" if masked else name)
+            if not self.values and name == "_local_scalar_dense" and inner[0].dtype == torch.bool:
+                return True
             if not self.values:
                 raise RuntimeError(f"{name} asks for a value, and there are none; {place()}")
         out = func(*plain_args, **plain_kwargs)
