@@ -214,6 +214,56 @@ def in_the_structure(members: Members, proof: Path) -> None:
     edited(members, PROGRAM, change)
 
 
+def graph_of(size: str) -> dict[str, Any]:
+    """A nested graph with a text where a size belongs."""
+    meta = {
+        "dtype": 7,
+        "sizes": [{"as_expr": {"expr_str": size, "hint": None}}],
+        "requires_grad": False,
+        "device": {"type": "cpu", "index": None},
+        "strides": [{"as_int": 1}],
+        "storage_offset": {"as_int": 0},
+        "layout": 7,
+    }
+    return {
+        "inputs": [{"as_tensor": {"name": "hidden"}}],
+        "outputs": [{"as_tensor": {"name": "hidden"}}],
+        "nodes": [],
+        "tensor_values": {"hidden": meta},
+        "sym_int_values": {},
+        "sym_bool_values": {},
+    }
+
+
+def with_argument(members: Members, argument: Any) -> None:
+    """The first call of the program gets one more argument."""
+    edited(members, PROGRAM, lambda p: first_node(p)["inputs"].append(argument))
+
+
+def in_a_graph_called_metadata(members: Members, proof: Path) -> None:
+    graph = {"as_graph": {"name": "sub", "graph": graph_of(call(proof))}}
+    arg = {"as_string_to_argument": {"metadata": graph}}
+    with_argument(members, {"name": "", "arg": arg, "kind": 1})
+
+
+def in_a_graph_beside_a_text(members: Members, proof: Path) -> None:
+    """Keys that torch does not know are ignored by it, so they must hide nothing from the check."""
+    graph = {"name": "mode", "arg": {"as_string": "x"}, "graph": graph_of(call(proof))}
+    with_argument(members, {"name": "", "arg": {"as_graph": graph}, "kind": 1})
+
+
+def in_a_list_of_sizes(members: Members, proof: Path) -> None:
+    graph = graph_of("s0")
+    graph["tensor_values"]["hidden"]["sizes"][0]["as_expr"]["expr_str"] = [call(proof)]
+    with_argument(members, {"name": "", "arg": {"as_graph": {"name": "s", "graph": graph}}})
+
+
+def in_a_mapping_of_sizes(members: Members, proof: Path) -> None:
+    graph = graph_of("s0")
+    graph["tensor_values"]["hidden"]["sizes"][0]["as_expr"]["expr_str"] = {"x": call(proof)}
+    with_argument(members, {"name": "", "arg": {"as_graph": {"name": "s", "graph": graph}}})
+
+
 CODE: list[tuple[str, Change, bool, str]] = [
     ("opaque object", constants_entry("opaque_obj_0"), True, "no part of a plain model"),
     ("opaque object in a folder", constants_entry("opaque_obj_0/x"), True, "no part of"),
@@ -222,6 +272,10 @@ CODE: list[tuple[str, Change, bool, str]] = [
     ("custom object in a folder", constants_entry("custom_obj_0/tensor_0"), False, "no part of"),
     ("pickled constant", constants_entry("tensor_0"), False, "pickled object"),
     ("size", in_a_size, True, "a size that is no arithmetic"),
+    ("metadata", in_a_graph_called_metadata, True, "a size that is no arithmetic"),
+    ("unknown key", in_a_graph_beside_a_text, True, "a size that is no arithmetic"),
+    ("list", in_a_list_of_sizes, False, "a size that is no arithmetic"),
+    ("mapping", in_a_mapping_of_sizes, False, "expr_str of another form"),
     ("guard", in_a_guard, True, "no comparison of sizes"),
     ("target", in_a_target, False, "torch.os.system"),
     ("argument's name", in_a_name, False, "where a plain name belongs"),
@@ -538,17 +592,27 @@ def test_operators_that_compute_are_told_from_others() -> None:
     assert [t for t in UNKNOWN if is_known_operator(t)] == []
 
 
-def test_an_operator_that_touches_files_gets_no_path(good: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("key", ["as_string", "as_int", "as_bool", "as_device", "as_ints"])
+def test_an_operator_that_touches_files_gets_no_path(good: Path, tmp_path: Path, key: str) -> None:
+    """Under whatever type it is given: torch itself does not look whether a number is one."""
     members = read(good)
 
     def change(program: Any) -> None:
         node = first_node(program)
         node["target"] = "torch.ops.aten.from_file.default"
-        node["inputs"] = [{"name": "filename", "arg": {"as_string": "notes.txt"}, "kind": 1}]
+        node["inputs"] = [{"name": "filename", "arg": {key: "notes.txt"}, "kind": 1}]
 
     edited(members, PROGRAM, change)
-    with pytest.raises(ModelError, match="a text that is not known to be safe"):
+    with pytest.raises(ModelError, match=r"not known to be safe|where no text belongs"):
         sniff(write(tmp_path / "m.pt2", members))
+
+
+def test_endless_numbers_are_numbers(tmp_path: Path) -> None:
+    class Endless(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.clamp(x, max=float("inf")).masked_fill(x > 2, float("-inf")).sum(2)
+
+    assert sniff(export(Endless(), tmp_path / "m.pt2")) == "exported"
 
 
 def test_exported_programs_of_a_fixed_batch_pass_too(tmp_path: Path) -> None:

@@ -37,8 +37,6 @@ _PAYLOADS = (("weights", re.compile(r"weight_\d+")), ("constants", re.compile(r"
 _WORD = re.compile(r"[\w.+\-]*")
 _PATH = re.compile(r"[\w.\- :/+|@,=]*")
 _KINDS = (None, "builtins.tuple", "builtins.list", "builtins.dict", "collections.OrderedDict")
-_FREE = {"metadata"}
-"""Kept as text or looked up by attribute, never evaluated: stack traces and the like."""
 _OBJECTS = {"as_custom_obj", "custom_obj"}
 
 
@@ -145,21 +143,28 @@ def _check_program(value: dict[str, Any]) -> None:
 
 
 def _check(value: Any, key: str) -> None:
-    """Walk the JSON; every text in it obeys the rule of the key it stands under."""
+    """Walk the JSON; a text is refused but where one belongs, and there obeys the key's rule."""
     if isinstance(value, dict):
+        if key in _RULES:
+            raise _RefusedError(f"holds a {key} of another form")
         if "arg" in value and "name" in value:
             value = _without_text(value)
         for name, inner in value.items():
             _check_path(name)
             if name in _OBJECTS or (name == "custom_obj_values" and inner):
                 raise _RefusedError(f"holds an object that is no tensor ({name})")
-            if name not in _FREE:
+            if name != "metadata" or not _is_free(inner):
                 _check(inner, name)
     elif isinstance(value, list):
         for inner in value:
             _check(inner, key)
     elif isinstance(value, str):
-        _RULES.get(key, _check_word)(value)
+        _RULES.get(key, _refuse_text)(value)
+
+
+def _is_free(metadata: Any) -> bool:
+    """Texts by name, as stack traces: torch keeps them or looks them up, and evaluates none."""
+    return isinstance(metadata, dict) and all(isinstance(v, str) for v in metadata.values())
 
 
 def _without_text(argument: dict[str, Any]) -> dict[str, Any]:
@@ -169,7 +174,16 @@ def _without_text(argument: dict[str, Any]) -> dict[str, Any]:
         return argument
     if set(arg) != {"as_string"} or not isinstance(arg["as_string"], str) or not takes_text(name):
         raise _RefusedError(f"gives an operator a text that is not known to be safe ({name!r})")
-    return {"name": name}
+    return argument | {"arg": None}
+
+
+def _refuse_text(text: str) -> None:
+    raise _RefusedError(f"holds {text[:80]!r} where no text belongs")
+
+
+def _check_number(text: str) -> None:
+    if text not in ("Infinity", "-Infinity", "NaN"):
+        raise _RefusedError(f"holds {text[:80]!r} where a number belongs")
 
 
 def _check_word(text: str) -> None:
@@ -234,7 +248,10 @@ _RULES: dict[str, Callable[[str], None]] = {
     **dict.fromkeys(("parameter_name", "buffer_name", "tensor_constant_name", "fqn"), _check_path),
     **dict.fromkeys(("in_spec", "out_spec"), _check_structure),
     **dict.fromkeys(("target", "as_operator"), _check_target),
+    **dict.fromkeys(("as_float", "as_floats", "as_float_lists", "real", "imag"), _check_number),
+    **dict.fromkeys(("type", "path_name", "torch_version", "verifiers"), _check_word),
+    **dict.fromkeys(("field_names", "as_string", "as_strings"), _check_word),
     "expr_str": _check_expression,
     "guards_code": _check_guard,
 }
-"""Key -> what a text under it must be; a plain word under any other."""
+"""Key -> what a text under it must be; under any other there is none."""
