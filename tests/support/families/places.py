@@ -133,6 +133,7 @@ PADS = ["reflect", "replicate", "circular", "constant"]
 @family(
     *({**_f, "mode": mode} for mode in PADS),
     *({**_f, "mode": mode, "layout": "NCL1"} for mode in PADS),
+    {**_f, "mode": "circular", "outer": 1, "layout": "NCLK"},
     {**_f, "mode": "constant", "left": -2, "right": -1},
     {**_f, "mode": "constant", "value": 0.5, "layout": "NLC"},
     covers=(

@@ -117,8 +117,7 @@ def _traced(r: Rewriter, node: Node, axis: int) -> tuple[list[Node], list[np.nda
         source, along, start, stop, step = given
         if int(along) % len(r.specs[node.name].shape) == axis:
             return _cut(*_traced(r, source, axis), slice(start, stop, step))
-    size = r.specs[node.name].shape[axis] if node.name in r.specs else 0
-    return [node], [np.arange(size, dtype=np.int64)]
+    return [node], [np.arange(r.specs[node.name].shape[axis], dtype=np.int64)]
 
 
 def _cut(
