@@ -87,9 +87,11 @@ def products(x, w, at, how) -> Tensor:
 @family(
     {"how": "letters"},
     {"how": "above"},
+    {"how": "counts"},
+    {"how": "rounded"},
     {"how": "counts-pooled"},
     {"how": "bag"},
-    how=st.sampled_from(["letters", "above", "counts-pooled", "bag"]),
+    how=st.sampled_from(["letters", "above", "counts", "rounded", "counts-pooled", "bag"]),
 )
 def embedding(x, w, at, how) -> Tensor:
     channels = axis_of(x, at, "channels")
@@ -97,6 +99,10 @@ def embedding(x, w, at, how) -> Tensor:
         return F.embedding(x.argmax(channels), w(x.shape[channels], 3))
     if how == "above":
         return F.embedding((x > 0.1).long(), w(2, 2))
+    if how == "counts":
+        return F.embedding((x > 0.1).sum(at), w(40, 2))
+    if how == "rounded":
+        return F.embedding((x.clamp(-1, 1) * 3 + 3).long(), w(7, 2))
     if how == "counts-pooled":
         return F.embedding((x > 0.1).sum(channels), w(x.shape[channels] + 1, 2))
     table = w(x.shape[channels], 3)
