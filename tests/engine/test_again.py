@@ -121,11 +121,11 @@ def test_too_small_a_disk_is_told_before_the_run(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     usage = shutil.disk_usage(tmp_path)
-    size = 1 << 17
+    size = 1 << 14
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=size))
     done(engine.run(config(tmp_path, [model], **BATCH)))
     assert "the run needs up to" in caplog.text
-    assert "131.1 kB are free" in caplog.text
+    assert "16.4 kB are free" in caplog.text
     caplog.clear()
     size = 1 << 20
     done(engine.run(config(tmp_path, [model], run__force=True, **BATCH)))

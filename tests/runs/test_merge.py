@@ -180,7 +180,7 @@ REFUSALS = [
     pytest.param(_doubled, r"copy\.h5: is shard 2 of 3, and so is .*shard2\.h5", id="doubled"),
     pytest.param(lambda f, s: [*s, s[0]], r"shard1\.h5: is shard 1 of 3, and so is", id="twice"),
     pytest.param(_cut, r"shard2\.h5: is cut short", id="truncated"),
-    pytest.param(_hole, r"shard2\.h5: /scores/delta is damaged at row 3", id="hole"),
+    pytest.param(_hole, r"shard2\.h5: /scores/delta is damaged between rows 0 and", id="hole"),
     pytest.param(_unfinished, r"shard2\.h5: is not finished", id="unfinished"),
     pytest.param(
         _foreign(model_sha256="x"),
@@ -270,7 +270,7 @@ def test_an_unfinished_run_at_the_path_is_left_alone(tmp_path: Path) -> None:
         assert run.n_done == 2
 
 
-@pytest.mark.parametrize("nth", [0, 5, 30])
+@pytest.mark.parametrize("nth", [0, 2, 4, 6])
 def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: Any, nth: int) -> None:
     shards = write_shards(tmp_path, 2, length=600, mutate_end=600)
     real, calls = os.pwrite, [0]
@@ -282,7 +282,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: Any, nth
         return real(fd, data, offset)
 
     monkeypatch.setattr(os, "pwrite", fail)
-    with pytest.raises(OutputError, match=r"out\.h5: the disk is full"):
+    with pytest.raises(OutputError, match=r"out\.h5\.part: the disk is full"):
         merge(shards, tmp_path / "out.h5")
     assert sorted(os.listdir(tmp_path)) == ["shard1.h5", "shard2.h5"]
 

@@ -20,12 +20,13 @@ from tests.support.runs import (
     make_info,
     make_rows,
     shard_info,
+    small_segments,
     write_all,
     write_file,
 )
 from yuzu_cli.errors import OutputError
 from yuzu_cli.results.reader import open_result
-from yuzu_cli.runs import segments
+from yuzu_cli.runs.log import read_log
 from yuzu_cli.runs.writer import OutputRun, preflight
 
 ALL = ("delta", "l2", "contribution", "centered", "prediction")
@@ -273,7 +274,7 @@ def test_a_file_that_came_meanwhile_stays(tmp_path: Path) -> None:
 
 def test_finishing_can_be_stopped_and_gone_on_with(tmp_path: Path) -> None:
     path, info = tmp_path / "out.h5", make_info()
-    asked = iter([False, False, True])
+    asked = iter([True])
     with OutputRun.open(path, info) as run:
         write_all(run)
         run.finish(lambda: next(asked))
@@ -350,8 +351,8 @@ def test_a_kill_after_the_rename_is_a_finished_run(tmp_path: Path, monkeypatch: 
 # --- damage -------------------------------------------------------------------------------------
 
 
-def _log(folder: Path) -> Path:
-    (path,) = segments.log_files(folder / "out.h5.part")
+def _growing(folder: Path, ending: str) -> Path:
+    (path,) = (folder / "out.h5.part").glob(f"*{ending}")
     return path
 
 
@@ -361,47 +362,68 @@ def _flip(path: Path, at: float) -> None:
     path.write_bytes(data)
 
 
-@pytest.mark.parametrize("at", [0.0, 0.02, 0.3, 0.5, 0.77, 0.9, 1.0])
-def test_a_damaged_log_costs_batches_not_the_result(tmp_path: Path, at: float) -> None:
-    info = make_info()
+@pytest.mark.parametrize("ending", [".data", ".log"])
+@pytest.mark.parametrize("at", [0.5, 0.77, 0.9, 1.0])
+def test_damage_costs_batches_not_the_result(tmp_path: Path, at: float, ending: str) -> None:
+    info = make_info(length=600, mutate_end=600)
     whole = write_file(tmp_path / "whole.h5", info)
     with OutputRun.open(tmp_path / "out.h5", info) as run:
-        write_all(run)
-    _flip(_log(tmp_path), at)
+        for batch, start, stop in run.pending():
+            run.write(batch, make_rows(info, start, stop))
+            run.flush()
+    _flip(_growing(tmp_path, ending), at)
     with OutputRun.open(tmp_path / "out.h5", info) as run:
-        assert run.n_done < len(info.batches)
+        assert run.n_done < len(info.batches) or at == 1.0
         write_all(run)
         run.finish()
     assert content(tmp_path / "out.h5") == content(whole)
 
 
-def test_a_log_cut_anywhere_costs_at_most_the_last_batch_in_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ending", [".data", ".log"])
+def test_a_cut_anywhere_costs_no_more_than_what_it_cuts(tmp_path: Path, ending: str) -> None:
     info = make_info()
     with OutputRun.open(tmp_path / "out.h5", info) as run:
-        write_all(run)
-        run.flush()
-        ends = sorted(e.offset + e.size for e in run._entries.values())
-    data = _log(tmp_path).read_bytes()
-    assert ends[-1] == len(data)
-    for cut in range(0, len(data), 1009):
-        _log(tmp_path).write_bytes(data[:cut])
+        for batch, start, stop in run.pending():
+            run.write(batch, make_rows(info, start, stop))
+            run.flush()
+    log = _growing(tmp_path, ".log")
+    commits = [record for record in read_log(log) if "end" in record.facts]
+    assert len(commits) == len(info.batches)
+    ends = [c.end if ending == ".log" else c.facts["end"] for c in commits]
+    part, kept = tmp_path / "out.h5.part", tmp_path / "kept"
+    shutil.copytree(part, kept)
+    for cut in range(0, _growing(tmp_path, ending).stat().st_size, 1009):
+        shutil.rmtree(part)
+        shutil.copytree(kept, part)
+        os.truncate(_growing(tmp_path, ending), cut)
         with OutputRun.open(tmp_path / "out.h5", info) as run:
             assert run.n_done == sum(end <= cut for end in ends)
 
 
-def test_damage_while_finishing_is_found_and_mended_by_running_again(tmp_path: Path) -> None:
-    info = make_info()
+def test_a_segment_that_is_damaged_is_found_and_computed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_segments(monkeypatch, 60_000)
+    info = make_info(length=600, mutate_end=600)
+    whole = write_file(tmp_path / "whole.h5", info)
     with OutputRun.open(tmp_path / "out.h5", info) as run:
         write_all(run)
         run.flush()
-        _flip(_log(tmp_path), 0.5)
-        with pytest.raises(OutputError, match="damaged; run the same command again"):
+        sealed = sorted((tmp_path / "out.h5.part").glob("*.h5"))
+        assert len(sealed) >= 3
+        with open_result(sealed[1]) as result:
+            place = result.file["scores/delta"].id.get_chunk_info(2)
+        data = bytearray(sealed[1].read_bytes())
+        data[place.byte_offset + place.size // 2] ^= 0xFF
+        sealed[1].write_bytes(data)
+        with pytest.raises(OutputError, match=r"is damaged .* run the same command again"):
             run.finish()
     assert not (tmp_path / "out.h5").exists()
     with OutputRun.open(tmp_path / "out.h5", info) as run:
+        assert 0 < run.n_done < len(info.batches)
         write_all(run)
         run.finish()
-    expect_rows(tmp_path / "out.h5", info)
+    assert content(tmp_path / "out.h5") == content(whole)
 
 
 def test_batches_of_another_run_are_never_taken(tmp_path: Path) -> None:
@@ -436,8 +458,8 @@ def test_a_manifest_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "out.h5"
     OutputRun.open(path, make_info()).close()
     manifest = tmp_path / "out.h5.part" / "manifest.json"
-    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"format_version": 2}))
-    with pytest.raises(OutputError, match="is of format 2, this yuzu continues 1"):
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"format_version": 3}))
+    with pytest.raises(OutputError, match="is of format 3, this yuzu continues 2"):
         OutputRun.open(path, make_info())
 
 
@@ -497,7 +519,7 @@ def test_a_failure_of_the_writer_is_the_run_s(tmp_path: Path, monkeypatch: Any) 
     def fail(*_: object) -> None:
         raise RuntimeError("the thread broke")
 
-    monkeypatch.setattr("yuzu_cli.runs.writer.encode_batch", fail)
+    monkeypatch.setattr("yuzu_cli.runs.segment.Segment.append", fail)
     run = OutputRun.open(tmp_path / "out.h5", make_info())
     write_all(run, 1)
     with pytest.raises(RuntimeError, match="the thread broke"):
@@ -514,7 +536,7 @@ def test_a_failure_after_the_last_call_is_raised_on_leaving(
     def fail(*_: object) -> None:
         raise RuntimeError("the thread broke")
 
-    monkeypatch.setattr("yuzu_cli.runs.writer.encode_batch", fail)
+    monkeypatch.setattr("yuzu_cli.runs.segment.Segment.append", fail)
     with (
         pytest.raises(RuntimeError, match="the thread broke"),
         OutputRun.open(tmp_path / "out.h5", make_info()) as run,
@@ -522,13 +544,83 @@ def test_a_failure_after_the_last_call_is_raised_on_leaving(
         write_all(run, 1)
 
 
-def test_the_number_of_files_does_not_grow_with_batches(tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr(segments, "SEGMENT_BYTES", 300_000)
-    info = make_info(batch_size=1, n_records=400)
-    with OutputRun.open(tmp_path / "out.h5", info) as run:
+@pytest.mark.parametrize("pack", ["yes", "no"])
+def test_a_result_of_many_segments_reads_as_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pack: str
+) -> None:
+    wide = {"length": 600, "mutate_end": 600}
+    info = make_info(batch_size=4, n_records=100, save=ALL, **wide)
+    whole = write_file(tmp_path / "whole.h5", info)
+    small_segments(monkeypatch, 500_000)
+    with OutputRun.open(tmp_path / "out.h5", info, pack=pack) as run:
         write_all(run)
         run.flush()
-        logs = segments.log_files(tmp_path / "out.h5.part")
-        assert 2 <= len(logs) <= 4
+        count = len(list((tmp_path / "out.h5.part").glob("*.h5")))
+        assert 4 <= count <= 12, "far fewer than batches"
         run.finish()
     expect_rows(tmp_path / "out.h5", info)
+    names = {"out.h5", "whole.h5"} | ({"out.h5.segments"} if pack == "no" else set())
+    assert set(os.listdir(tmp_path)) == names
+    if pack == "yes":
+        assert content(tmp_path / "out.h5") == content(whole)
+        return
+    parts = sorted((tmp_path / "out.h5.segments").iterdir())
+    with open_result(tmp_path / "out.h5") as result:
+        assert result.file["scores/delta"].is_virtual
+        assert result.attributes == {
+            **info.attributes(result.n_regions),
+            "created": result.attributes["created"],
+        } | {k: v for k, v in result.attributes.items() if v != v}
+    for path in parts:
+        with open_result(path) as result:
+            assert result.n_regions, "each segment is a result by itself"
+
+
+def test_a_linked_result_is_replaced_with_all_that_belongs_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_segments(monkeypatch, 200_000)
+    info = make_info(batch_size=4, n_records=60, length=600, mutate_end=600)
+    path = tmp_path / "out.h5"
+    write_file(path, info, pack="no")
+    old = set(os.listdir(tmp_path / "out.h5.segments"))
+    write_file(path, info, pack="no", force=True)
+    new = set(os.listdir(tmp_path / "out.h5.segments"))
+    assert new
+    assert not new & old
+    expect_rows(path, info)
+    write_file(path, info, pack="yes", force=True)
+    assert os.listdir(tmp_path) == ["out.h5"]
+    expect_rows(path, info)
+
+
+def test_packing_frees_what_it_has_copied_and_goes_on_after_a_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = make_info(batch_size=4, n_records=200, length=600, mutate_end=600)
+    whole = write_file(tmp_path / "whole.h5", info)
+    small_segments(monkeypatch, 200_000)
+    part = tmp_path / "out.h5.part"
+
+    def on_disk() -> int:
+        return sum(path.stat().st_size for path in part.iterdir())
+
+    with OutputRun.open(tmp_path / "out.h5", info) as run:
+        write_all(run)
+    count, before, peaks = len(list(part.glob("*.h5"))), on_disk(), []
+    stops = 0
+    while not (tmp_path / "out.h5").exists():
+        asked = iter(range(100))
+
+        def stop(asked: Any = asked) -> bool:
+            peaks.append(on_disk())
+            return next(asked) == 6
+
+        with OutputRun.open(tmp_path / "out.h5", info) as run:
+            assert list(run.pending()) == []
+            run.finish(stop)
+            stops += not run.finished
+    assert stops >= 2, f"{count} segments were copied at once"
+    assert max(peaks) < 1.25 * before, "the result and one segment, never all of it twice"
+    assert content(tmp_path / "out.h5") == content(whole)
+    assert sorted(os.listdir(tmp_path)) == ["out.h5", "whole.h5"]

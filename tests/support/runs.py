@@ -9,8 +9,10 @@ from typing import Any
 
 import h5py
 import numpy as np
+import pytest
 
 from yuzu_cli.results.schema import datasets_for
+from yuzu_cli.runs import segments
 from yuzu_cli.runs.writer import OutputRun, RunInfo
 
 CONFIG = """\
@@ -70,7 +72,7 @@ def make_rows(info: RunInfo, start: int, stop: int, drop: int = 7) -> dict[str, 
         "regions/status": (index % 8).astype(np.uint8),
     }
     for dataset in datasets_for(info.save):
-        if dataset.per_row and dataset.path not in rows:
+        if dataset.per_row and not dataset.label and dataset.path not in rows:
             shape = tuple(sizes[a] for a in dataset.axes.split()[1:])
             values = [_values(dataset.path, i, shape) for i in records]
             rows[dataset.path] = np.array(values).reshape(n, *shape)
@@ -99,6 +101,17 @@ def write_file(path: Path, info: RunInfo, **options: Any) -> Path:
     with OutputRun.open(path, info, **options) as run:
         write_all(run)
         return run.finish()
+
+
+def small_segments(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """Let runs make segments of this size, and none that grows beyond it."""
+    monkeypatch.setattr(segments, "SEGMENT_BYTES", size)
+    monkeypatch.setattr(segments, "FIRST", size)
+
+
+def data_files(part: Path) -> list[Path]:
+    """The growing segments in a folder of unfinished work."""
+    return sorted(part.glob("*.data"))
 
 
 def content(path: Path, skip: tuple[str, ...] = ("created", "command")) -> dict[str, str]:

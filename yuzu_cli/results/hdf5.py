@@ -51,7 +51,8 @@ def open_hdf5(path: Path) -> h5py.File:
     if path.is_dir():
         raise OutputError(shown, "is a folder, not an output")
     try:
-        file = h5py.File(path, "r", locking=False)
+        # By its own name: what it is linked to is found from the folder that it is really in.
+        file = h5py.File(os.path.realpath(path), "r", locking=False)
         limit_cache(file)
         return file
     except (OSError, RuntimeError) as error:
@@ -74,13 +75,25 @@ def check_format(path: Path, file: h5py.File) -> None:
         raise OutputError(os.fspath(path), what, "update yuzu")
 
 
-def missing_sources(path: Path, data: h5py.Dataset) -> list[str]:
-    """Files a linked dataset takes rows from and that are not there: HDF5 would invent the rows."""
+def source_name(path: Path, folder: Path) -> str:
+    """How a linked file in `folder` names another file: `%` is a pattern's beginning to HDF5."""
+    return os.path.relpath(os.path.realpath(path), os.path.realpath(folder)).replace("%", "%%")
+
+
+def sources(path: Path, data: h5py.Dataset) -> list[tuple[Path, Any]]:
+    """The files that a linked dataset takes rows from, with how, in the order of the rows."""
     if not data.is_virtual:
         return []
-    names = {str(source.file_name) for source in data.virtual_sources()}
-    folders = (path.parent, path.resolve().parent)  # HDF5, too, looks where a symlink leads
-    return sorted(n for n in names if not any((folder / n).exists() for folder in folders))
+    folder = Path(os.path.realpath(path)).parent
+    found = sorted(data.virtual_sources(), key=lambda s: s.vspace.get_select_bounds()[0][0])
+    return [(folder / str(source.file_name).replace("%%", "%"), source) for source in found]
+
+
+def missing_sources(path: Path, data: h5py.Dataset) -> list[str]:
+    """Files a linked dataset takes rows from and that are not there: HDF5 would invent the rows."""
+    folder = os.path.dirname(os.path.realpath(path))
+    names = {name for name, _ in sources(path, data) if not name.exists()}
+    return sorted(os.path.relpath(name, folder) for name in names)
 
 
 def saved_scores(file: h5py.File) -> tuple[str, ...]:
@@ -107,3 +120,13 @@ def limit_cache(file: h5py.File) -> None:
     config.set_initial_size = True
     config.initial_size = config.min_size = config.max_size = _INDEX_CACHE
     file.id.set_mdc_config(config)
+
+
+def linked_rows(path: Path, file: h5py.File) -> list[tuple[Path, int, int]]:
+    """Where the rows of a linked file are, in order: (file, first row there, one past the last)."""
+    scores = file[f"scores/{saved_scores(file)[0]}"]
+    found = []
+    for name, source in sources(path, scores):
+        low, high = source.src_space.get_select_bounds()
+        found.append((name, int(low[0]), int(high[0]) + 1))
+    return found

@@ -45,12 +45,15 @@ class Dataset:
         asked).
     meaning : str
         For the docs.
+    label : bool
+        It only labels an axis (an HDF5 dimension scale); files of yuzu 0.1 lack it.
     """
 
     path: str
     axes: str
     dtype: str
     meaning: str
+    label: bool = False
 
     @property
     def saved_name(self) -> str | None:
@@ -100,7 +103,11 @@ DATASETS: tuple[Dataset, ...] = (
         "8 naive computed some of its mutants, as the backend failed on them",
     ),
     Dataset("sequences", "N L", "uint8", "index into `alphabet`; 255 is an unknown letter"),
-    Dataset("targets", "T", TEXT, "names of the targets"),
+    Dataset("targets", "T", TEXT, "names of the targets; they label the T axis"),
+    Dataset("region", "N", "int64", "label of the N axis: `input_index` again", label=True),
+    Dataset("letter", "A", TEXT, "label of the A axis: the letters", label=True),
+    Dataset("window", "L", "int32", "label of the L axis: 0 to L - 1", label=True),
+    Dataset("position", "M", "int32", "label of the M axis: positions in the window", label=True),
     Dataset(
         "reference",
         "N T",
@@ -193,6 +200,9 @@ ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute("shard_index", "int", "which shard this is, from 1", optional=True),
     Attribute("shard_count", "int", "of how many", optional=True),
 )
+
+#: The dataset that labels each axis.
+LABELS = {"N": "region", "T": "targets", "A": "letter", "L": "window", "M": "position"}
 
 SAVE_NAMES: tuple[str, ...] = tuple(d.saved_name for d in DATASETS if d.saved_name)
 

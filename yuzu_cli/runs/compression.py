@@ -1,8 +1,7 @@
 """Arrays to compressed chunks, in the form that HDF5's own filters read.
 
 Compressing here and not inside HDF5 lets several threads do it at once without holding Python's
-lock, and lets a chunk be made once and then only copied: into the work in progress, the file, a
-merge.
+lock, and lets a chunk be made once and then only copied.
 """
 
 from __future__ import annotations
@@ -13,20 +12,25 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from isal import isal_zlib
 
 from yuzu_cli.errors import UsageError
 
-#: Bytes of scores repeat only as runs of zeros; else, what compresses is that some exponents are
-#: commoner than others. So this level looks for runs only. Measured on scores of a convolutional
-#: model in float32: 1.59 times at 106 MB/s; ordinary level 1, 1.44 at 51; level 9, 1.50 at 3.
-DEFAULT_LEVEL = 1
+#: A plane of bytes of this length is worth a code of its own: first bytes of numbers, which hold
+#: the exponents, are alike, last ones are not. Measured on scores of the example model in chunks of
+#: 800 kB: 0.71 of the size at 465 MB/s; zlib's level 1, 0.74 at 48. In chunks of 32 kB (shorter
+#: planes) 0.80 at 363, and 0.81 at 59.
+_LONG, _ANEW = 16 << 10, isal_zlib.Z_FULL_FLUSH
 
 _h5_lock = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """How chunks are compressed: `name` is ``gzip``, ``lzf`` or ``none``; `level` is gzip's."""
+    """How chunks are compressed: `name` is ``gzip``, ``lzf`` or ``none``; `level` is gzip's.
+
+    Level 0 stands for the default, the fast deflate of ISA-L: plain gzip to every reader.
+    """
 
     name: str
     level: int = 0
@@ -42,7 +46,7 @@ class Codec:
         """
         name, _, level = text.partition(":")
         if name == "gzip" and (level in ("", *"123456789")):
-            return cls("gzip", int(level or DEFAULT_LEVEL))
+            return cls("gzip", int(level or 0))
         if text in ("lzf", "none"):
             return cls(text)
         raise UsageError(
@@ -54,7 +58,7 @@ class Codec:
     def create_options(self) -> dict[str, Any]:
         """Keyword arguments for h5py's ``create_dataset``."""
         if self.name == "gzip":
-            return {"compression": "gzip", "compression_opts": self.level, "shuffle": True}
+            return {"compression": "gzip", "compression_opts": self.level or 1, "shuffle": True}
         return {"compression": "lzf", "shuffle": True} if self.name == "lzf" else {}
 
     def encode(self, block: np.ndarray) -> tuple[bytes, int]:
@@ -64,11 +68,16 @@ class Codec:
             return block.tobytes(), 0
         if self.name == "lzf":
             return _lzf(block, self.create_options())
-        planes = block.reshape(-1).view(np.uint8).reshape(-1, block.itemsize).T
-        runs_only = self.level == DEFAULT_LEVEL
-        strategy = zlib.Z_RLE if runs_only else zlib.Z_DEFAULT_STRATEGY
-        packer = zlib.compressobj(self.level, zlib.DEFLATED, 15, 9, strategy)
-        return packer.compress(planes.tobytes()) + packer.flush(), 0
+        planes = np.ascontiguousarray(
+            block.reshape(-1).view(np.uint8).reshape(-1, block.itemsize).T
+        )
+        if self.level:
+            return zlib.compress(planes.data, self.level), 0
+        if planes.shape[1] < _LONG:
+            return isal_zlib.compress(planes.data, 1), 0
+        packer = isal_zlib.compressobj(1)
+        parts = [p for row in planes for p in (packer.compress(row.data), packer.flush(_ANEW))]
+        return b"".join([*parts, packer.flush()]), 0
 
 
 def _lzf(block: np.ndarray, options: dict[str, Any]) -> tuple[bytes, int]:

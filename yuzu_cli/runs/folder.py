@@ -17,12 +17,15 @@ from pathlib import Path
 from yuzu_cli.errors import OutputError
 from yuzu_cli.files import disk_errors, remove, size_text, sync_folder, token
 from yuzu_cli.results.schema import MANIFEST, UNFINISHED
-from yuzu_cli.runs.existing import finished_by, is_output, may_be_of
-from yuzu_cli.runs.identity import Manifest, differences, identity
+from yuzu_cli.runs.identity import Identity, RunInfo
 from yuzu_cli.runs.lock import LOCK
-from yuzu_cli.runs.run_info import RunInfo
-from yuzu_cli.runs.segments import log_files
+from yuzu_cli.runs.manifest import Manifest, finished_by, is_output, may_be_of
+from yuzu_cli.runs.segment import DATA, LOG, SEALED
 
+#: Beside an output, what it is linked to.
+SEGMENTS = ".segments"
+#: Takes the place of a run's id in the name of a file that will be linked to segments.
+LINK = "link"
 #: Seconds between two looks at a run that is waited for.
 WAIT = 1.0
 
@@ -80,7 +83,7 @@ class PartFolder:
         def held(error: OutputError) -> None:
             nonlocal told
             found = self.manifest(tolerant=True)
-            if found is not None and differences(identity(info), identity(found.info)):
+            if found is not None and Identity.of(info).differences(Identity.of(found.info)):
                 raise error
             if not told:
                 _log.warning("%s: %s; waiting for it to end", error.where, error.what)
@@ -102,7 +105,7 @@ class PartFolder:
         """
         self.force = force
         if found is not None and resume:
-            changed = differences(identity(info), identity(found.info))
+            changed = Identity.of(info).differences(Identity.of(found.info))
             if not changed:
                 self.tidy()
                 return found
@@ -112,25 +115,68 @@ class PartFolder:
                     what += f"; and {len(changed) - 3} more"
                 hint = "use the same settings to continue, or --no-resume to start again"
                 raise OutputError(os.fspath(self.path), what, hint)
-        # The manifest first: from here on no log of the old run is anybody's.
+        # The manifest first: from here on no segment of the old run is anybody's.
         manifest = Manifest(token(), info)
         manifest.save(self.path)
-        for path in log_files(self.path):
-            remove(path)
-        self.tidy()
+        self.clear_rows()
         return manifest
+
+    def logs(self, run_id: str) -> list[Path]:
+        """Logs of the segments that a run has not sealed."""
+        return sorted(self.path.glob(f"{run_id}-*{LOG}"))
+
+    def sealed(self, run_id: str) -> list[Path]:
+        """Segments that a run has sealed, here and where finished ones are linked to."""
+        return sorted(
+            path for f in (self.path, self.segments) for path in f.glob(f"{run_id}-*{SEALED}")
+        )
+
+    @property
+    def segments(self) -> Path:
+        """The folder of the segments that a finished output is linked to."""
+        return self.path.with_suffix(SEGMENTS)
+
+    def move_out(self, sealed: Sequence[Path]) -> list[Path]:
+        """Bring segments to where a linked output finds them."""
+        with disk_errors(self.segments):
+            self.segments.mkdir(exist_ok=True)
+            moved = [self.segments / path.name for path in sealed]
+            for old, new in zip(sealed, moved, strict=True):
+                if old != new:
+                    os.replace(old, new)
+            sync_folder(self.segments)
+            sync_folder(self.segments.parent)
+        return moved
 
     def tidy(self) -> None:
         """Delete what an interrupted process was in the middle of making."""
-        for path in self.path.glob("*.tmp"):
-            remove(path)
+        for pattern in ("*.tmp", f"{LINK}-*"):
+            for path in self.path.glob(pattern):
+                remove(path)
+        for ending, other in ((DATA, LOG), (LOG, DATA)):
+            for path in self.path.glob(f"*{ending}"):
+                if not path.with_suffix(other).exists():
+                    remove(path)
+
+    def clear_rows(self) -> None:
+        """Delete segments of whatever run, but not what an output is linked to."""
+        for name in os.listdir(self.path):
+            if name.endswith((DATA, LOG, SEALED, ".tmp")):
+                remove(self.path / name)
 
     def clear(self) -> None:
         """Delete all of it but the lock; the manifest last, so that this can be interrupted."""
-        self.tidy()
-        for path in log_files(self.path):
-            remove(path)
+        with suppress(FileNotFoundError):
+            self.clear_rows()
         remove(self.path / MANIFEST)
+
+    def drop_segments(self, run_id: str) -> None:
+        """Delete the segments of outputs that stood here before that of run `run_id`."""
+        for path in self.segments.glob(f"*{SEALED}"):
+            if not path.name.startswith(f"{run_id}-"):
+                remove(path)
+        with suppress(OSError):
+            self.segments.rmdir()
 
     def remove_if_empty(self) -> None:
         """Delete the folder if nothing is left in it."""
@@ -139,7 +185,9 @@ class PartFolder:
 
 
 def _is_ours(name: str) -> bool:
-    return name in (MANIFEST, LOCK) or name.endswith(".tmp") or name.startswith("batches-")
+    # `.nfs…` is what NFS leaves of a file that was deleted while it was open somewhere.
+    endings = (".tmp", DATA, LOG, SEALED)
+    return name in (MANIFEST, LOCK) or name.endswith(endings) or name.startswith(".nfs")
 
 
 def check_target(path: Path, force: bool, inputs: Sequence[str | os.PathLike[str]] = ()) -> None:
@@ -222,23 +270,20 @@ def check_room(path: Path, needed: int) -> None:
 
 
 def shortage(path: str | os.PathLike[str], info: RunInfo) -> str:
-    """What to tell a user whose disk may be too small for a run; empty when it is not.
-
-    At the end the finished batches and the file made of them are both there.
-    """
+    """What to tell a user whose disk may be too small for a run; empty when it is not."""
     target = Path(os.path.realpath(path))
-    free, needed = shutil.disk_usage(target.parent).free, 2 * info.disk_bytes()
-    there = sum(p.stat().st_size for p in log_files(target.with_name(target.name + UNFINISHED)))
+    free, needed = shutil.disk_usage(target.parent).free, info.disk_bytes()
+    part = target.with_name(target.name + UNFINISHED)
+    there = sum(p.stat().st_size for ending in (DATA, SEALED) for p in part.glob(f"*{ending}"))
     if needed - there <= free:
         return ""
     return (
-        f"{target.parent}: the run needs up to {size_text(needed)} before it ends (the result of "
-        f"{size_text(info.disk_bytes())} is written twice; compression makes it less), and "
-        f"{size_text(free)} are free"
+        f"{target.parent}: the run needs up to {size_text(needed)} (compression makes it less), "
+        f"and {size_text(free)} are free"
     )
 
 
-def publish(temporary: Path, path: Path, force: bool) -> None:
+def publish(finished: Path, path: Path, force: bool) -> None:
     """Move the finished, synced file to its path.
 
     Raises
@@ -246,11 +291,7 @@ def publish(temporary: Path, path: Path, force: bool) -> None:
     OutputError
         When a file came to be there meanwhile and may not be replaced.
     """
-    try:
-        check_target(path, force)
-        with disk_errors(path):
-            os.replace(temporary, path)
-            sync_folder(path.parent)
-    except BaseException:
-        remove(temporary)
-        raise
+    check_target(path, force)
+    with disk_errors(path):
+        os.replace(finished, path)
+        sync_folder(path.parent)

@@ -15,8 +15,9 @@ import numpy as np
 from yuzu_cli.results.hdf5 import attributes_of, open_hdf5
 from yuzu_cli.results.reader import Result, open_result
 from yuzu_cli.results.schema import FORMAT, MANIFEST, TEXT, UNFINISHED, datasets_for
-from yuzu_cli.runs.identity import Manifest
-from yuzu_cli.runs.segments import scan
+from yuzu_cli.runs.folder import PartFolder
+from yuzu_cli.runs.manifest import Manifest
+from yuzu_cli.runs.segment import left_behind
 
 
 def info(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -61,6 +62,8 @@ def _info_output(result: Result) -> dict[str, Any]:
             counts[name] += int(np.count_nonzero(status & (1 << bit)))
     datasets = {}
     for dataset in datasets_for(result.saved):
+        if dataset.path not in result.file:
+            continue  # labels, which yuzu 0.1 did not write
         data = result.file[dataset.path]
         dtype = "utf-8" if dataset.dtype == TEXT else str(data.dtype)
         datasets["/" + dataset.path] = {
@@ -91,8 +94,19 @@ def _info_output(result: Result) -> dict[str, Any]:
 def _info_unfinished(part: Path) -> dict[str, Any]:
     manifest = Manifest.load(part)
     assert manifest is not None
-    run, done = manifest.info, scan(part, manifest.run_id, verify=False)
-    facts = _without_nan(run.attributes(sum(entry.rows for entry in done.values())))
+    run, spans, rows = manifest.info, [], 0
+    for log in PartFolder(part).logs(manifest.run_id):
+        if found := left_behind(log, manifest.run_id, verify=False):
+            spans.append(range(found.start, found.stop))
+            rows += found.rows
+    for path in PartFolder(part).sealed(manifest.run_id):
+        with open_result(path) as result:
+            facts = result.attributes
+            spans.append(range(facts["record_start"], facts["record_stop"]))
+            rows += result.n_regions
+    size = run.batch_size
+    done = {batch for s in spans for batch in range(s.start // size, -(-s.stop // size))}
+    facts = _without_nan(run.attributes(rows))
     return {
         "kind": "unfinished",
         "path": os.fspath(part),

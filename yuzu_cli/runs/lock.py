@@ -1,7 +1,7 @@
 """One run per output: a lock file with a heartbeat, without trusting file locks of the file system.
 
 The lock spares users two runs doing the same work; it is not what keeps results right (see
-`segments`: even two runs at once do no harm). A lock whose owner is gone is taken over: at once if
+`segment`: even two runs at once do no harm). A lock whose owner is gone is taken over: at once if
 it was on this machine, and else when its heartbeat has stood still. Clocks of machines are never
 compared.
 """
@@ -65,6 +65,23 @@ def _started(pid: int) -> str | None:
     return ""
 
 
+def this_process() -> dict[str, Any]:
+    """Who we are, for `is_gone`."""
+    pid = os.getpid()
+    return {
+        "host": socket.gethostname(),
+        "machine": _machine(),
+        "pid": pid,
+        "started": _started(pid),
+    }
+
+
+def is_gone(process: dict[str, Any]) -> bool:
+    """Whether a process is known to have ended; of one on another machine that is never known."""
+    here = process["machine"] == _machine()
+    return here and _started(process["pid"]) != process["started"]
+
+
 class Lock:
     """Held from construction until `release`; `lost` tells when another run has taken it over.
 
@@ -122,16 +139,16 @@ class Lock:
         """Stop the heartbeat and remove the lock, if it is still ours."""
         self._stop.set()
         self._thread.join()
+        ours = self._ours()
+        # Closed first: of a file that is open, NFS keeps a `.nfs…` in its place.
         os.close(self._fd)
-        if self._ours():
+        if ours:
             with suppress(OSError):
                 os.unlink(self._path)
 
     def _create(self) -> bool:
         """Put our lock there, whole, unless there is one."""
-        pid = os.getpid()
-        owner = {"host": socket.gethostname(), "machine": _machine(), "pid": pid}
-        owner |= {"started": _started(pid), "token": self._token}
+        owner = this_process() | {"token": self._token}
         aside = self._path.with_name(f"{LOCK}.{self._token}.tmp")
         try:
             self._fd = os.open(aside, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
@@ -171,10 +188,10 @@ class Lock:
         deadline = time.monotonic() + self._timeout
         owner = _owner(first)
         if owner.get("machine") == _machine():
-            if _started(owner["pid"]) == owner["started"]:
-                self._held(self._by(owner))
-            else:
+            if is_gone(owner):
                 self._break(first)
+            else:
+                self._held(self._by(owner))
             return
         _log.info("%s: waiting to see whether the run on %s is alive", self._path, owner["host"])
         while time.monotonic() < deadline:

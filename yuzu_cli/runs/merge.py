@@ -1,36 +1,34 @@
 """Joining the shards of a run into the file an unsharded run would have written, or refusing.
 
 Nothing is recomputed and nothing assumed: the shards must be of one run, by hashes and settings,
-and answer for every record of the input exactly once. Chunks are copied as they are, one at a time.
+and answer for every record of the input exactly once. It is what a run does with its segments, but
+that shards stay.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 import os
 import shlex
 import sys
-import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import h5py
-import numpy as np
-
 from yuzu_cli.errors import OutputError, UsageError
-from yuzu_cli.files import token
-from yuzu_cli.results.hdf5 import damage
-from yuzu_cli.results.reader import Result, open_result
-from yuzu_cli.results.schema import TEXT, Dataset, datasets_for, numpy_dtype, row_shape
-from yuzu_cli.runs.compression import Codec
-from yuzu_cli.runs.folder import PartFolder, check_room, check_target, publish
+from yuzu_cli.runs.folder import LINK, PartFolder, check_room, check_target, publish
+from yuzu_cli.runs.identity import RunInfo
 from yuzu_cli.runs.lock import Lock
-from yuzu_cli.runs.new_file import Builder, chunk_starts
+from yuzu_cli.runs.manifest import Manifest
+from yuzu_cli.runs.pack import Piece, layouts, pack, pieces_of
+from yuzu_cli.runs.segment import Segment
 from yuzu_cli.runs.shards import Shard, check_shards, look, unlike
+from yuzu_cli.runs.workers import Workers
 
-_ROWS = 4096
+_MERGE = "merge"
 
 _log = logging.getLogger(__name__)
 
@@ -42,7 +40,7 @@ def merge(
     link: bool = False,
     command: str | None = None,
 ) -> Path:
-    """Join all shards of one run.
+    """Join all shards of one run; what was interrupted is continued by the same call.
 
     Parameters
     ----------
@@ -75,53 +73,73 @@ def merge(
     ordered = check_shards([look(path) for path in shards])
     for sentence in unlike(ordered):
         _log.warning("%s", sentence)
+    command = shlex.join(sys.argv) if command is None else command
+    info = merged_info(ordered, target, command)
     part = PartFolder.make(target)
     lock = Lock(part.path)
     try:
-        if part.manifest() is not None:
-            what = "an unfinished run is there"
-            raise OutputError(os.fspath(part.path), what, "finish it, or take another output")
+        manifest = _take_up(part, Manifest(_run_id(ordered), info))
         check_target(target, force, shards)
         part.tidy()
-        command = shlex.join(sys.argv) if command is None else command
-        temporary = part.path / f"final-{token()}.tmp"
-        _assemble(ordered, temporary, target, link, command)
-        publish(temporary, target, force)
+        try:
+            _join(ordered, target, part, lock, manifest, link, force)
+        except OutputError:
+            part.clear()
+            raise
+        part.clear()
     finally:
-        if lock.still_ours():
-            part.tidy()
         lock.release()
         part.remove_if_empty()
     return target
 
 
-def merged_attributes(shards: Sequence[Shard], out: Path, command: str) -> dict[str, Any]:
-    """The root's attributes, as an unsharded run would have them."""
-    every = [shard.attributes for shard in shards]
-    values = {k: v for k, v in every[0].items() if k not in ("shard_index", "shard_count")}
-    sizes = {a["batch_size"] for a in every}
-    values |= {
-        "created": min(a["created"] for a in every),
-        "command": command,
-        "config": _unsharded(every[0]["config"], out),
-        "device": ", ".join(sorted({a["device"] for a in every})),
-        "n_regions": sum(a["n_regions"] for a in every),
-        "record_start": 0,
-        "record_stop": every[0]["n_records"],
-        "batch_size": sizes.pop() if len(sizes) == 1 else 0,
-    }
-    for name in (key for key in every[0] if key.startswith("verify_")):
-        known = [a[name] for a in every if not math.isnan(a.get(name, math.nan))]
-        values[name] = max(known, default=math.nan)
-    values["n_mended"] = sum(a.get("n_mended", 0) for a in every)
-    return values
+def _run_id(shards: Sequence[Shard]) -> str:
+    """The same for the same merge, so that it is continued; another one's work is not."""
+    facts = [(os.path.realpath(s.path), s.info.created, s.n) for s in shards]
+    return f"{_MERGE}{hashlib.sha256(repr(facts).encode()).hexdigest()[:12]}"
+
+
+def _take_up(part: PartFolder, manifest: Manifest) -> Manifest:
+    found = part.manifest()
+    if found is not None and not found.run_id.startswith(_MERGE):
+        what = "an unfinished run is there"
+        raise OutputError(os.fspath(part.path), what, "finish it, or take another output")
+    if found is None or found.run_id != manifest.run_id:
+        manifest.save(part.path)
+        part.clear_rows()
+    return manifest
+
+
+def merged_info(shards: Sequence[Shard], out: Path, command: str) -> RunInfo:
+    """The merged run, as an unsharded one would have been."""
+    every = [shard.info for shard in shards]
+    sizes = {info.batch_size for info in every}
+
+    def worst(name: str) -> float:
+        known = [getattr(info, name) for info in every]
+        return max((value for value in known if not math.isnan(value)), default=math.nan)
+
+    return replace(
+        next((shard.info for shard in shards if shard.n), every[0]),
+        created=min(info.created for info in every),
+        command=command,
+        config=_unsharded(every[0].config, out),
+        device=", ".join(sorted({info.device for info in every})),
+        record_start=0,
+        record_stop=every[0].n_records,
+        batch_size=sizes.pop() if len(sizes) == 1 else 0,
+        shard_index=None,
+        shard_count=None,
+        verify_max_abs_error=worst("verify_max_abs_error"),
+        verify_max_rel_error=worst("verify_max_rel_error"),
+    )
 
 
 def _unsharded(config: str, out: Path) -> str:
     """The settings without what was particular to one shard."""
     import yaml
 
-    tree = yaml.safe_load(config) or {}
+    tree: dict[str, Any] = yaml.safe_load(config) or {}
     if isinstance(tree.get("run"), dict) and "shard" in tree["run"]:
         tree["run"]["shard"] = None
     if isinstance(tree.get("output"), dict) and "path" in tree["output"]:
@@ -129,95 +147,42 @@ def _unsharded(config: str, out: Path) -> str:
     return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=10_000)
 
 
-def _assemble(
-    shards: Sequence[Shard], temporary: Path, target: Path, link: bool, command: str
+def _join(
+    shards: Sequence[Shard],
+    target: Path,
+    part: PartFolder,
+    lock: Lock,
+    manifest: Manifest,
+    link: bool,
+    force: bool,
 ) -> None:
-    first = shards[0]
-    n = sum(shard.sizes["N"] for shard in shards)
-    per_row = [d for d in datasets_for(first.saved) if d.per_row]
-    linked = [d for d in per_row if link and n and not d.path.startswith("regions/")]
-    copied = [d for d in per_row if d not in linked]
-    if not linked:
-        check_room(target, sum(shard.path.stat().st_size for shard in shards))
-    codec = next((shard.codec for shard in shards if shard.codec is not None), Codec("none"))
-    skip = [d.path for d in linked]
-    with Builder(
-        temporary, n, first.sizes, first.saved, first.dtype, codec, os.fspath(target), skip
-    ) as file:
-        file.attributes(merged_attributes(shards, target, command))
-        with open_result(first.path) as result:
-            file.targets(result.targets)
-        row = 0
-        for shard in shards:
-            if shard.sizes["N"]:
-                with open_result(shard.path) as result:
-                    for dataset in copied:
-                        _copy(result, dataset, row, file)
-                row += shard.sizes["N"]
-        for dataset in linked:
-            _link(shards, dataset, n, target, file.file)
+    def between() -> None:
+        if not lock.still_ours():
+            what = "another merge took this output over, thinking this one gone"
+            raise OutputError(os.fspath(part.path), what, "let that one finish")
 
-
-def _copy(shard: Result, dataset: Dataset, row: int, file: Builder) -> None:
-    data = shard.file[dataset.path]
-    if data.chunks == file.chunk_of(dataset.path) and _same_filters(data, file.codec):
-        _copy_chunks(shard, dataset, row, file)
-        return
-    step = _step(dataset, data)
-    for start in range(0, shard.n_regions, step):
-        values = shard.read(dataset.path, slice(start, start + step))
-        file.rows(dataset.path, list(values) if dataset.dtype == TEXT else values)
-
-
-def _step(dataset: Dataset, data: h5py.Dataset) -> int:
-    """Rows to read at once: whole chunks, about a MiB."""
-    if dataset.dtype == TEXT:
-        return _ROWS
-    row = max(1, data.dtype.itemsize * math.prod(data.shape[1:]))
-    chunk = data.chunks[0] if data.chunks else 1
-    return chunk * max(1, (1 << 20) // (row * chunk))
-
-
-def _same_filters(data: h5py.Dataset, codec: Codec) -> bool:
-    options = codec.create_options()
-    return (
-        data.compression == options.get("compression")
-        and data.shuffle == options.get("shuffle", False)
-        and not data.fletcher32
-        and data.scaleoffset is None
-    )
-
-
-def _copy_chunks(shard: Result, dataset: Dataset, row: int, file: Builder) -> None:
-    data = shard.file[dataset.path]
-    for start in chunk_starts(data.shape, data.chunks):
-        with damage(shard.path):
-            mask, chunk = data.id.read_direct_chunk(start)
-        if data.compression == "gzip" and mask == 0:
-            _check_chunk(shard, dataset, start[0], chunk)
-        file.chunk(dataset.path, (row + start[0], *start[1:]), chunk, mask)
-
-
-def _check_chunk(shard: Result, dataset: Dataset, row: int, chunk: bytes) -> None:
-    """Unpack it, for its checksum: a copy with a hole has the right size and zeros inside."""
+    info, pieces = manifest.info, [p for shard in shards for p in pieces_of(shard.path)]
+    growing = None
+    for log in [] if link else part.logs(manifest.run_id):
+        growing = Segment.resume(log, manifest.run_id, info)
+    if growing is None:
+        linked = layouts(pieces, info, target) if link else {}
+        run_id = LINK if link else manifest.run_id
+        growing = Segment.create(part.path, run_id, info, 0, linked)
+    workers = Workers()
     try:
-        zlib.decompress(chunk)
-    except zlib.error as error:
-        what = f"/{dataset.path} is damaged at row {row}"
-        raise OutputError(os.fspath(shard.path), what, "compute this shard again") from error
+        if not link:
+            check_room(target, _left(pieces, growing))
+        pack(growing, pieces, info, workers, between)
+        sealed = growing.seal(info)
+        between()
+        publish(sealed, target, force)
+    finally:
+        growing.close()
+        workers.close()
 
 
-def _link(shards: Sequence[Shard], dataset: Dataset, n: int, target: Path, file: h5py.File) -> None:
-    """A virtual dataset; shards are referred to from the folder of the merged file."""
-    dtype, shape = numpy_dtype(dataset, shards[0].dtype), row_shape(dataset, shards[0].sizes)
-    layout = h5py.VirtualLayout((n, *shape), dtype)
-    row = 0
-    for shard in shards:
-        count = shard.sizes["N"]
-        if count:
-            name = os.path.relpath(os.path.realpath(shard.path), target.parent)
-            source = h5py.VirtualSource(name, dataset.path, (count, *shape), dtype)
-            layout[row : row + count] = source
-            row += count
-    fill = np.nan if dtype.kind == "f" else 255
-    file.create_virtual_dataset(dataset.path, layout, fillvalue=fill)
+def _left(pieces: Sequence[Piece], growing: Segment) -> int:
+    """Bytes still to be copied."""
+    sizes = {piece.path: piece.path.stat().st_size for piece in pieces}
+    return max(0, sum(sizes.values()) - growing.size)

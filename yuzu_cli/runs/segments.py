@@ -1,224 +1,209 @@
-"""Finished batches on disk, until the file is whole: append-only logs, one writer each.
-
-A process appends only to logs it created itself, so that two processes on one output, which no lock
-can rule out on every file system, never touch the same bytes. A batch is there when its record is
-whole, by checksum; a torn or damaged one is as if it had never been written. The number of files
-grows with the bytes and with the restarts, never with the number of batches.
-"""
+"""The segments of one run: what each answers for, the growing one, and the result made of them."""
 
 from __future__ import annotations
 
-import json
 import os
-import struct
-import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from yuzu_cli.errors import OutputError
-from yuzu_cli.files import disk_errors, remove, sync_folder, token, write_all
+from yuzu_cli.files import remove
+from yuzu_cli.results.reader import open_result
+from yuzu_cli.runs.folder import LINK, PartFolder, check_room, publish
+from yuzu_cli.runs.manifest import Manifest
+from yuzu_cli.runs.pack import DamageError, layouts, pack, pieces_of
+from yuzu_cli.runs.segment import Segment
+from yuzu_cli.runs.workers import Workers
 
-PREFIX, SUFFIX = "batches-", ".log"
-#: A log is closed at this size and the next one begun.
+#: A segment is closed at this size and the next one begun.
 SEGMENT_BYTES = 1 << 30
-
-_MAGIC = b"YUZUBAT1"
-# magic, bytes of the header, bytes of the payload, checksum of the payload, checksum of the header
-_HEAD = struct.Struct("<8sIQII")
-_STEP = 1 << 22
+#: Below this size `pack: auto` makes one file of a result.
+PACKED = 8 << 30
+#: The first segment of a result that will be one file may grow to this size: then nothing has to be
+#: copied into it.
+FIRST = PACKED
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """Where one finished batch stands: its record is `size` bytes from `offset` of `path`."""
+class Sealed:
+    """A segment that is complete: it answers for records [start, stop)."""
 
     path: Path
-    offset: int
-    batch: int
-    rows: int
-    size: int
+    start: int
+    stop: int
 
 
-class SegmentWriter:
-    """Appends records to logs of its own in `folder`. Not for several threads at once."""
-
-    def __init__(self, folder: Path, run_id: str, limit: int | None = None) -> None:
-        self._folder, self._run_id = folder, run_id
-        self._limit = SEGMENT_BYTES if limit is None else limit
-        self._fd = -1
-        self._path = folder
-        self._size = 0
-
-    def append(self, batch: int, rows: int, header: dict[str, Any], parts: list[bytes]) -> Entry:
-        """Write one batch; on return it will survive a crash of the machine.
-
-        Parameters
-        ----------
-        batch, rows : int
-        header : dict
-            What `read_header` gives back; JSON.
-        parts : list of bytes
-            The payload, in pieces.
-
-        Raises
-        ------
-        OutputError
-            When it could not be written; what was written of it has been cut off again.
-        """
-        facts = {"run_id": self._run_id, "batch": batch, "rows": rows, **header}
-        text = json.dumps(facts, separators=(",", ":")).encode()
-        checksum = 0
-        for part in parts:
-            checksum = zlib.crc32(part, checksum)
-        length = sum(len(part) for part in parts)
-        head = _HEAD.pack(_MAGIC, len(text), length, checksum, zlib.crc32(text))
-        with disk_errors(self._folder):
-            if self._fd < 0 or self._size >= self._limit:
-                self._open_next()
-            try:
-                write_all(self._fd, head + text)
-                for part in parts:
-                    write_all(self._fd, part)
-                os.fsync(self._fd)
-            except OSError:
-                self._cut()
-                raise
-        size = len(head) + len(text) + length
-        entry = Entry(self._path, self._size, batch, rows, size)
-        self._size += size
-        return entry
-
-    def close(self) -> None:
-        """Close the current log. No records are pending: each was synced on its own."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-
-    def _open_next(self) -> None:
-        self.close()
-        self._path = self._folder / f"{PREFIX}{token()}{SUFFIX}"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
-        self._fd, self._size = os.open(self._path, flags, 0o666), 0
-        sync_folder(self._folder)
-
-    def _cut(self) -> None:
-        """Give back the space of a half-written record, which a later run could not use."""
-        try:
-            os.ftruncate(self._fd, self._size)
-            if self._size == 0:
-                remove(self._path)
-        except OSError:
-            pass  # Only tidying: a reader leaves a torn record aside by itself.
-        self.close()
-
-
-def log_files(folder: Path) -> list[Path]:
-    """The logs in `folder`, of whatever run."""
-    return sorted(folder.glob(f"{PREFIX}*{SUFFIX}"))
-
-
-def scan(folder: Path, run_id: str, verify: bool = True) -> dict[int, Entry]:
-    """Every whole batch of run `run_id` by its number, without damaged ones and other runs'.
+class Segments:
+    """Used from one thread at a time; the lock of the folder is held.
 
     Parameters
     ----------
-    folder : Path
-    run_id : str
-    verify : bool
-        Read everything and check it; False only looks where records begin and end.
+    part : PartFolder
+    manifest : Manifest
+    pack : str
+        ``auto``, ``yes`` or ``no``.
+    workers : Workers
+    look : bool
+        Take up what an earlier process left.
     """
-    found: dict[int, Entry] = {}
-    for path in log_files(folder):
-        with disk_errors(path):
-            for entry in _scan_log(path, run_id, verify):
-                found.setdefault(entry.batch, entry)
-    return found
 
+    def __init__(
+        self, part: PartFolder, manifest: Manifest, pack: str, workers: Workers, look: bool = True
+    ) -> None:
+        self.info = manifest.info
+        self._part, self._run_id, self._pack, self._workers = part, manifest.run_id, pack, workers
+        self._sealed: list[Sealed] = []
+        self._growing: Segment | None = None
+        if look:
+            self._sealed = list(_complete(part, self._run_id))
+            for log in part.logs(self._run_id):
+                found = Segment.resume(log, self._run_id, self.info)
+                if found is not None:
+                    self._seal()
+                    self._growing = found
 
-def _scan_log(path: Path, run_id: str, verify: bool) -> Iterator[Entry]:
-    size = os.path.getsize(path)
-    with open(path, "rb") as file:
-        offset = 0
-        while (head := _read_head(file, offset, size)) is not None:
-            facts, start, length, checksum = head
-            good = not verify or _checksum(file, start, length) == checksum
-            if good and facts["run_id"] == run_id:
-                yield Entry(path, offset, facts["batch"], facts["rows"], start + length - offset)
-            offset = start + length
+    def batches(self) -> Iterator[int]:
+        """Those that are safe on disk; some may come twice."""
+        spans = [(sealed.start, sealed.stop) for sealed in self._sealed]
+        if self._growing is not None:
+            spans.append((self._growing.start, self._growing.safe_stop))
+        for start, stop in spans:
+            if start < stop:
+                yield from range(start // self.info.batch_size, -(-stop // self.info.batch_size))
 
+    def holds(self, batch: int) -> bool:
+        """Whether a batch that was appended is safe by now."""
+        low, high = self.info.batch_records(batch)
+        growing = self._growing
+        if growing is not None and growing.start <= low < growing.stop:
+            return high <= growing.safe_stop
+        return any(sealed.start <= low and high <= sealed.stop for sealed in self._sealed)
 
-def _read_head(file: Any, offset: int, size: int) -> tuple[dict[str, Any], int, int, int] | None:
-    """Header, payload's start, length and checksum; None at the end or where the log is torn."""
-    file.seek(offset)
-    raw = file.read(_HEAD.size)
-    if len(raw) < _HEAD.size:
-        return None
-    magic, text_length, length, checksum, text_checksum = _HEAD.unpack(raw)
-    start = offset + _HEAD.size + text_length
-    if magic != _MAGIC or start + length > size:
-        return None
-    text = file.read(text_length)
-    if zlib.crc32(text) != text_checksum:
-        return None
-    return json.loads(text), start, length, checksum
+    @property
+    def uncommitted(self) -> int:
+        """Bytes that are not safe yet."""
+        return self._growing.uncommitted if self._growing else 0
 
+    def append(self, batch: int, rows: dict[str, Any]) -> None:
+        """Add a batch; safe after the next `commit`."""
+        low, high = self.info.batch_records(batch)
+        growing = self._growing
+        if growing is not None and (growing.stop != low or growing.size >= self._limit(growing)):
+            self._seal()
+        if self._growing is None:
+            self._growing = Segment.create(self._part.path, self._run_id, self.info, low)
+        self._growing.append(high, rows, self._workers.map)
 
-def _checksum(file: Any, start: int, length: int) -> int:
-    file.seek(start)
-    checksum = 0
-    while length > 0:
-        data = file.read(min(_STEP, length))
-        if not data:
-            return -1
-        checksum = zlib.crc32(data, checksum)
-        length -= len(data)
-    return checksum
+    def commit(self) -> None:
+        """Make all of it safe."""
+        if self._growing is not None and self._growing.stop > self._growing.safe_stop:
+            self._growing.commit()
 
+    def _limit(self, growing: Segment) -> int:
+        one = self._pack == "yes" or (self._pack == "auto" and self.info.disk_bytes() < 2 * PACKED)
+        return FIRST if one and growing.start == self.info.record_start else SEGMENT_BYTES
 
-class PayloadReader:
-    """Reads one record's payload from front to back, and checks it on the way."""
-
-    def __init__(self, entry: Entry) -> None:
-        self._entry = entry
-        with disk_errors(entry.path):
-            self._file = open(entry.path, "rb")  # noqa: SIM115 - closed by close()
-            head = _read_head(self._file, entry.offset, os.path.getsize(entry.path))
-        if head is None:
-            self._file.close()
-            raise self._damaged()
-        self.header, start, self._left, self._expected = head
-        self._checksum = 0
-        self._file.seek(start)
-
-    def _damaged(self) -> OutputError:
-        what = f"batch {self._entry.batch} is damaged"
-        return OutputError(
-            os.fspath(self._entry.path), what, "run the same command again to recompute it"
-        )
-
-    def take(self, length: int) -> bytes:
-        """The next `length` bytes."""
-        with disk_errors(self._entry.path):
-            data = self._file.read(length)
-        if len(data) != length:
-            raise self._damaged()
-        self._checksum = zlib.crc32(data, self._checksum)
-        self._left -= length
-        return data
+    def _seal(self) -> None:
+        if self._growing is not None:
+            growing, self._growing = self._growing, None
+            path = growing.seal(self.info)
+            self._sealed.append(Sealed(path, growing.start, growing.stop))
 
     def close(self) -> None:
-        """Close; raises if the payload was read whole and is not what was written."""
-        self._file.close()
-        if self._left == 0 and self._checksum != self._expected:
-            raise self._damaged()
+        """Let go of the growing one, to be continued."""
+        if self._growing is not None:
+            self._growing.close()
+            self._growing = None
 
-    def __enter__(self) -> PayloadReader:
-        return self
+    # --- the result ---------------------------------------------------------------------------
 
-    def __exit__(self, kind: object, *_: object) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self._file.close()
+    def finish(self, target: Path, between: Callable[[], None]) -> None:
+        """Make the result of all segments and move it to `target`.
+
+        `between` is called now and then; what it raises ends the work, to be gone on with.
+        """
+        between()
+        start, stop = self.info.record_start, self.info.record_stop
+        growing = self._growing
+        if growing is not None and (growing.start, growing.stop) == (start, stop):
+            self._sealed = []
+        elif not any((s.start, s.stop) == (start, stop) for s in self._sealed):
+            if self._in_one_file():
+                self._pack_all(target, between)
+            else:
+                self._seal()
+                self._link_all(target, between)
+        if self._growing is None and start == stop and not self._sealed:
+            self._growing = Segment.create(self._part.path, self._run_id, self.info, start)
+        self._seal()
+        whole = next(s for s in reversed(self._sealed) if (s.start, s.stop) == (start, stop))
+        between()
+        publish(whole.path, target, self._part.force)
+
+    def _in_one_file(self) -> bool:
+        size = sum(s.path.stat().st_size for s in self._sealed)
+        size += self._growing.size if self._growing else 0
+        return self._pack == "yes" or (self._pack == "auto" and size < PACKED)
+
+    def _plan(self, at: int) -> Iterator[tuple[Sealed, int]]:
+        """Segments that together answer for all from record `at` on, each with its first record."""
+        while at < self.info.record_stop:
+            fit = [s for s in self._sealed if s.start <= at < s.stop]
+            if not fit:
+                what = f"the segment with record {at} is gone"
+                raise OutputError(os.fspath(self._part.path), what, "run the same command again")
+            best = max(fit, key=lambda s: s.stop)
+            yield best, at
+            at = best.stop
+
+    def _pack_all(self, target: Path, between: Callable[[], None]) -> None:
+        """Copy all segments into one, each of which is deleted when it is in."""
+        first = self.info.record_start
+        if self._growing is not None and self._growing.start != first:
+            self._seal()
+        if self._growing is None:
+            self._growing = Segment.create(self._part.path, self._run_id, self.info, first)
+        growing = self._growing
+        plan = list(self._plan(growing.stop))
+        if plan:
+            check_room(target, max(s.path.stat().st_size for s, _ in plan))
+        for sealed, at in plan:
+            try:
+                piece = pieces_of(sealed.path, at, sealed.stop, whole=True)
+                pack(growing, piece, self.info, self._workers, between)
+            except DamageError as error:
+                remove(sealed.path)
+                hint = "run the same command again to recompute it"
+                raise OutputError(error.where, error.what, hint) from error
+            between()
+            remove(sealed.path)
+            self._sealed.remove(sealed)
+
+    def _link_all(self, target: Path, between: Callable[[], None]) -> None:
+        """Move all segments to where they stay, and make the file that refers to them."""
+        between()
+        moved = self._part.move_out([s.path for s in self._sealed])
+        self._sealed = [
+            Sealed(path, s.start, s.stop) for path, s in zip(moved, self._sealed, strict=True)
+        ]
+        plan = list(self._plan(self.info.record_start))
+        pieces = [piece for sealed, at in plan for piece in pieces_of(sealed.path, at, sealed.stop)]
+        linked = layouts(pieces, self.info, target)
+        self._growing = Segment.create(
+            self._part.path, LINK, self.info, self.info.record_start, linked
+        )
+        pack(self._growing, pieces, self.info, self._workers, between)
+
+
+def _complete(part: PartFolder, run_id: str) -> Iterator[Sealed]:
+    """The sealed segments that can be read; the others are deleted, to be computed again."""
+    for path in part.sealed(run_id):
+        try:
+            with open_result(path) as result:
+                start, stop = (int(result.attributes[f"record_{end}"]) for end in ("start", "stop"))
+        except OutputError:
+            remove(path)
+            continue
+        yield Sealed(path, start, stop)

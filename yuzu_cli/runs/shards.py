@@ -5,66 +5,35 @@ Opens files one at a time and writes nothing.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from operator import itemgetter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from yuzu_cli.errors import OutputError
 from yuzu_cli.results.reader import Result, open_result
-from yuzu_cli.runs.compression import Codec
-from yuzu_cli.runs.identity import differences, flat_config, is_free
+from yuzu_cli.runs.identity import Identity, RunInfo
 
-#: Attributes that every shard of a run has in common, with the name to use in messages.
-_COMMON = {
-    "model_sha256": "model",
-    "input_sha256": "input",
-    "alphabet": "alphabet",
-    "backend": "backend",
-    "precision": "precision",
-    "mutate_start": "first mutated position",
-    "mutate_end": "end of the mutated positions",
-    "n_records": "number of records",
-    "shard_count": "number of shards",
-    "yuzu_version": "version of yuzu",
-    "torch_version": "version of torch",
-}
+#: What shards of one run may differ in: the first makes them shards, the others are told, or made
+#: one.
+_ASIDE = ("share", "device", "compression")
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """What is to be known of a shard; the file itself is closed, since there may be thousands.
-
-    Attributes
-    ----------
-    path : Path
-    attributes : dict
-        Of the root.
-    sizes : dict
-        Length of each axis by letter, N too.
-    saved : tuple of str
-        Scores in it.
-    dtype : str
-        Of the scores.
-    codec : Codec or None
-        How it is compressed; None without rows.
-    facts : dict
-        What all shards of a run have in common, by a name the user knows.
-    """
+    """What is to be known of a shard; the file itself is closed, since there may be thousands."""
 
     path: Path
-    attributes: dict[str, Any]
-    sizes: dict[str, int]
-    saved: tuple[str, ...]
-    dtype: str
-    codec: Codec | None
-    facts: dict[str, Any]
+    info: RunInfo
+    n: int
+
+    @property
+    def identity(self) -> Identity:
+        """What ties it to its run."""
+        return Identity.of(self.info)
 
 
 def look(path: str | os.PathLike[str]) -> Shard:
@@ -80,28 +49,7 @@ def look(path: str | os.PathLike[str]) -> Shard:
             what = "is not a shard: it is a whole run"
             raise OutputError(os.fspath(path), what, "there is nothing to merge")
         _check_rows(result)
-        data = result.file["sequences"]
-        codec = Codec(data.compression or "none", int(data.compression_opts or 0))
-        return Shard(
-            path=Path(path),
-            attributes=result.attributes,
-            sizes=result.sizes,
-            saved=result.saved,
-            dtype=str(result.file[f"scores/{result.saved[0]}"].dtype),
-            codec=codec if result.n_regions else None,
-            facts=_facts(result),
-        )
-
-
-def _facts(result: Result) -> dict[str, Any]:
-    facts = {shown: result.attributes.get(name) for name, shown in _COMMON.items()}
-    names = "\0".join(result.targets).encode()
-    facts["length"] = result.length
-    facts["targets"] = f"{len(result.targets)} ({hashlib.sha256(names).hexdigest()[:8]})"
-    facts["score.save"] = list(result.saved)
-    facts["score.dtype"] = [str(result.file[f"scores/{name}"].dtype) for name in result.saved]
-    config = flat_config(result.attributes["config"])
-    return facts | {k: v for k, v in config.items() if not is_free(k)}
+        return Shard(Path(path), RunInfo.of(result), result.n_regions)
 
 
 def _check_rows(result: Result) -> None:
@@ -125,24 +73,23 @@ def check_shards(shards: Sequence[Shard]) -> list[Shard]:
     """
     _check_one_run(shards)
     _check_numbers(shards)
-    key = itemgetter("record_start", "record_stop")
-    ordered = sorted(shards, key=lambda shard: key(shard.attributes))
+    ordered = sorted(shards, key=lambda s: (s.info.record_start, s.info.record_stop))
     expected = 0
     for shard in ordered:
-        if shard.attributes["record_start"] != expected:
-            what = f"begins at record {shard.attributes['record_start']}, not at {expected}"
-            raise OutputError(os.fspath(shard.path), what, _again(shard, ordered))
-        expected = shard.attributes["record_stop"]
-    total = ordered[0].attributes["n_records"]
+        if shard.info.record_start != expected:
+            what = f"begins at record {shard.info.record_start}, not at {expected}"
+            raise OutputError(os.fspath(shard.path), what, _again(ordered))
+        expected = shard.info.record_stop
+    total = ordered[0].info.n_records
     if expected != total:
         what = f"the shards end at record {expected} of {total}"
-        raise OutputError(os.fspath(ordered[-1].path), what, _again(ordered[-1], ordered))
+        raise OutputError(os.fspath(ordered[-1].path), what, _again(ordered))
     return ordered
 
 
-def _again(shard: Shard, shards: Sequence[Shard]) -> str:
+def _again(shards: Sequence[Shard]) -> str:
     """What to do about a shard that does not fit: shards are cut at whole batches."""
-    sizes = Counter(int(other.attributes["batch_size"]) for other in shards)
+    sizes = Counter(shard.info.batch_size for shard in shards)
     if len(sizes) == 1:
         return "compute this shard again"
     found = ", ".join(map(str, sorted(sizes)))
@@ -160,7 +107,7 @@ def unlike(shards: Sequence[Shard]) -> list[str]:
     """
     found = []
     for name, shown in (("device", "devices"), ("batch_size", "batch sizes")):
-        values = {_card(str(shard.attributes[name])): shard for shard in shards}
+        values = {_card(str(getattr(shard.info, name))) for shard in shards}
         if len(values) > 1:
             found.append(
                 f"the shards have different {shown} ({', '.join(sorted(values))}): their numbers "
@@ -177,10 +124,10 @@ def _card(device: str) -> str:
 
 def _check_one_run(shards: Sequence[Shard]) -> None:
     """All like most of them: the odd one out is named, wherever it stands in the list."""
-    common = Counter(repr(shard.facts) for shard in shards).most_common(1)[0][0]
-    most = next(shard for shard in shards if repr(shard.facts) == common)
+    facts = [repr(shard.identity.named(_ASIDE)) for shard in shards]
+    most = shards[facts.index(Counter(facts).most_common(1)[0][0])]
     for shard in shards:
-        changed = differences(shard.facts, most.facts)
+        changed = shard.identity.differences(most.identity, _ASIDE)
         if changed:
             texts = [text.replace(", was ", " here and there ") for text in changed[:3]]
             what = f"is of another run than {most.path}: {'; '.join(texts)}"
@@ -188,10 +135,10 @@ def _check_one_run(shards: Sequence[Shard]) -> None:
 
 
 def _check_numbers(shards: Sequence[Shard]) -> None:
-    count = int(shards[0].attributes["shard_count"])
+    count = shards[0].info.shard_count or 0
     seen: dict[int, Shard] = {}
     for shard in shards:
-        index = int(shard.attributes["shard_index"])
+        index = shard.info.shard_index or 0
         if index in seen:
             what = f"is shard {index} of {count}, and so is {seen[index].path}"
             raise OutputError(os.fspath(shard.path), what, "give each shard once")

@@ -1,7 +1,7 @@
 """Writing a run: batches safe on disk as they come, the file at its path only when whole.
 
-Work in progress lives in `OUT.h5.part/`: a manifest that says whose it is, a lock, and logs of
-finished batches. Compressing and writing happen in a thread, so that the next batch computes
+Work in progress lives in `OUT.h5.part/`: a manifest that says whose it is, a lock, and segments, of
+which one is growing. Compressing and writing happen in threads, so that the next batch computes
 meanwhile; what goes wrong there is raised at the next call. No torch, and no idea of what a score
 is.
 """
@@ -12,30 +12,26 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from yuzu_cli.errors import OutputError
 from yuzu_cli.files import token
-from yuzu_cli.runs.compression import Codec
-from yuzu_cli.runs.encoding import Rows, assemble, check_rows, encode_batch
-from yuzu_cli.runs.existing import finished_by, same_run
-from yuzu_cli.runs.folder import PartFolder, check_room, check_target, preflight, publish
-from yuzu_cli.runs.identity import Manifest
+from yuzu_cli.runs.folder import PartFolder, check_target, preflight
+from yuzu_cli.runs.identity import RunInfo
 from yuzu_cli.runs.lock import Lock
-from yuzu_cli.runs.run_info import RunInfo
-from yuzu_cli.runs.segments import Entry, SegmentWriter, scan
+from yuzu_cli.runs.manifest import Manifest, finished_by, same_run
+from yuzu_cli.runs.rows import Rows, check_rows
+from yuzu_cli.runs.segments import Segments
+from yuzu_cli.runs.workers import Workers
 
 __all__ = ["OutputRun", "RunInfo", "preflight"]
 
 #: Batches waiting to be written; more would only hold memory.
 QUEUE = 2
-
-
-def _threads() -> int:
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, min(8, (cpus or 1) // 2))
+#: What is written at most before it is made safe, where batches come faster than disks sync.
+UNSAFE = 64 << 20
 
 
 class _StoppedError(Exception):
@@ -56,13 +52,20 @@ class OutputRun:
         The file is at its path; nothing is left to do.
     """
 
-    def __init__(self, path: Path, part: PartFolder, lock: Lock, manifest: Manifest) -> None:
-        self.path, self.finished = path, False
+    def __init__(
+        self,
+        path: Path,
+        part: PartFolder,
+        lock: Lock,
+        manifest: Manifest,
+        finished: bool,
+        pack: str,
+    ) -> None:
+        self.path, self.finished = path, finished
         self._part, self._lock, self._manifest = part, lock, manifest
-        self._entries: dict[int, Entry] = scan(part.path, manifest.run_id)
-        self._codec = Codec.parse(manifest.info.compression)
-        self._pool = ThreadPoolExecutor(_threads(), thread_name_prefix="yuzu-compress")
-        self._log = SegmentWriter(part.path, manifest.run_id)
+        self._workers = Workers()
+        self._segments = Segments(part, manifest, pack, self._workers, look=not finished)
+        self._done = set(self._segments.batches())
         self._queue: queue.Queue[tuple[int, dict[str, Any]] | None] = queue.Queue(QUEUE)
         self._failure: BaseException | None = None
         self._accepted: set[int] = set()
@@ -81,6 +84,7 @@ class OutputRun:
         inputs: Sequence[str | os.PathLike[str]] = (),
         accept: bool = False,
         wait: bool = False,
+        pack: str = "auto",
     ) -> OutputRun:
         """Begin a run, or continue the same run after it was interrupted.
 
@@ -100,6 +104,9 @@ class OutputRun:
             A finished output of the same settings is this run's own, with nothing left to do.
         wait : bool
             Wait for a live run of the same settings to end, rather than be refused.
+        pack : str
+            ``yes`` for a result in one file, ``no`` for one that is linked to its segments,
+            ``auto`` for the first below `PACKED` bytes.
 
         Raises
         ------
@@ -117,12 +124,10 @@ class OutputRun:
                 found = Manifest(token(), same) if same else None
             if found is not None and finished_by(target, found.info):
                 part.clear()
-                run = cls(target, part, lock, found)
-                run.finished = True
-                return run
+                return cls(target, part, lock, found, True, pack)
             check_target(target, force, inputs)
             manifest = part.take_over(found, info, resume=resume, force=force)
-            return cls(target, part, lock, manifest)
+            return cls(target, part, lock, manifest, False, pack)
         except BaseException:
             part.tidy()
             lock.release()
@@ -142,23 +147,24 @@ class OutputRun:
     @property
     def done(self) -> frozenset[int]:
         """Numbers of the batches that are safe on disk."""
-        return frozenset(self.info.batches if self.finished else self._entries.copy())
+        return frozenset(self.info.batches if self.finished else self._done.copy())
 
     @property
     def n_done(self) -> int:
         """How many batches are safe on disk."""
-        return len(self.info.batches) if self.finished else len(self._entries)
+        return len(self.info.batches) if self.finished else len(self._done)
 
     def pending(self) -> Iterator[tuple[int, int, int]]:
         """What remains to be computed: (batch, first record, one past the last), in order."""
         for batch in self.info.batches:
-            if not self.finished and batch not in self._entries and batch not in self._accepted:
+            if not self.finished and batch not in self._done and batch not in self._accepted:
                 yield batch, *self.info.batch_records(batch)
 
     def record_verify(self, max_abs_error: float, max_rel_error: float) -> None:
         """Record the errors measured against naive; durable, and kept when the run is continued."""
         self._manifest = self._manifest.with_verify(max_abs_error, max_rel_error)
         self._manifest.save(self._part.path)
+        self._segments.info = self.info
 
     def write(self, batch: int, rows: Rows) -> None:
         """Hand over one batch; its arrays must not be changed afterwards.
@@ -181,11 +187,12 @@ class OutputRun:
         """
         if not self._thread.is_alive():
             raise ValueError("this run is closed")
-        if batch not in self.info.batches or batch in self._accepted or batch in self._entries:
+        if batch not in self.info.batches or batch in self._accepted or batch in self._done:
             raise ValueError(f"batch {batch} is written already or is not of this run")
         item = (batch, check_rows(self.info, batch, rows))
         self._accepted.add(batch)
-        self._put(item)
+        self._check()
+        self._queue.put(item)
 
     def flush(self) -> None:
         """Return when every batch handed over is safe on disk."""
@@ -198,14 +205,14 @@ class OutputRun:
         Parameters
         ----------
         should_stop : function, optional
-            Asked now and then, as this can take minutes; once it is true, the file is left for
+            Asked now and then, as this can take minutes; once it is true, the work is left for
             the next time and `finished` stays False.
 
         Raises
         ------
         OutputError
-            When the disk is full, a finished batch turns out damaged, or the path was taken
-            meanwhile. Nothing is lost: run again to continue.
+            When the disk is full, a segment turns out damaged, or the path was taken meanwhile.
+            Nothing is lost: run again to continue.
         """
         if not self.finished:
             self.flush()
@@ -214,7 +221,7 @@ class OutputRun:
                 raise ValueError(f"batch {missing[0]} has not been written")
             self._stop()
             try:
-                self._assemble(should_stop or (lambda: False))
+                self._segments.finish(self.path, self._between(should_stop or (lambda: False)))
             except _StoppedError:
                 self.close()
                 return self.path
@@ -232,10 +239,13 @@ class OutputRun:
             return
         self._closed = True
         self._stop()
-        self._pool.shutdown()
+        self._workers.close()
+        with suppress(OutputError):  # Of a disk that is full; what is safe stays so.
+            self._segments.close()
         if self._lock.still_ours():
             if self.finished:
                 self._part.clear()
+                self._part.drop_segments(self._manifest.run_id)
             else:
                 self._part.tidy()
         self._lock.release()
@@ -256,44 +266,39 @@ class OutputRun:
         if self._failure is not None:
             raise self._failure
 
-    def _put(self, item: tuple[int, dict[str, Any]] | None) -> None:
-        self._check()
-        self._queue.put(item)
+    def _between(self, should_stop: Callable[[], bool]) -> Callable[[], None]:
+        def between() -> None:
+            self._lock.still_ours()
+            self._check()
+            if should_stop():
+                raise _StoppedError
+
+        return between
 
     def _stop(self) -> None:
         if self._thread.is_alive():
             self._queue.put(None)
             self._thread.join()
-        self._log.close()
 
     def _write_loop(self) -> None:
-        while (item := self._queue.get()) is not None:
+        while True:
+            item = self._queue.get()
             try:
                 # After a failure batches are taken and dropped, so that nobody waits for room.
                 if self._failure is None and not self._lock.lost:
-                    self._write_one(*item)
+                    if item is not None:
+                        self._segments.append(item[0], item[1])
+                    if self._queue.empty() or self._segments.uncommitted > UNSAFE:
+                        self._commit()
             except BaseException as error:
                 self._failure = error
             finally:
                 self._queue.task_done()
-        self._queue.task_done()
+            if item is None:
+                return
 
-    def _write_one(self, batch: int, rows: dict[str, Any]) -> None:
-        header, payload = encode_batch(self.info, self._codec, rows, self._pool.map)
-        count = len(rows["regions/input_index"])
-        self._entries[batch] = self._log.append(batch, count, header, payload)
-        self._accepted.discard(batch)
-
-    def _assemble(self, should_stop: Callable[[], bool]) -> None:
-        def between_batches() -> None:
-            self._check()
-            if should_stop():
-                raise _StoppedError
-
-        entries = [self._entries[batch] for batch in self.info.batches]
-        check_room(self.path, sum(entry.size for entry in entries))
-        temporary = self._part.path / f"final-{token()}.tmp"
-        assemble(self.info, entries, temporary, os.fspath(self.path), between_batches)
-        self._lock.still_ours()
-        self._check()
-        publish(temporary, self.path, self._part.force)
+    def _commit(self) -> None:
+        self._segments.commit()
+        safe = [batch for batch in list(self._accepted) if self._segments.holds(batch)]
+        self._done.update(safe)
+        self._accepted.difference_update(safe)

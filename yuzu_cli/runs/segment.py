@@ -1,0 +1,368 @@
+"""A result that grows: rows are appended, safe at every commit, and it is a valid file once sealed.
+
+Chunks go straight into the file, where they stay. A log beside it holds, for every commit, where
+the chunks are, the rows that do not fill a chunk yet, and a checksum: with it a segment that was
+left behind is gone on with. A process writes only to segments of its own, and to such whose
+writer is known to be gone, so two on one output never touch the same bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO
+
+import h5py
+import numpy as np
+from isal.isal_zlib import crc32
+
+from yuzu_cli.files import disk_errors, remove, sync_folder, token
+from yuzu_cli.runs.columns import Column
+from yuzu_cli.runs.hdf5_index import CHUNK, ChunkIndex, set_address, set_end
+from yuzu_cli.runs.identity import RunInfo
+from yuzu_cli.runs.lock import is_gone, this_process
+from yuzu_cli.runs.log import Log, Record, read_log
+from yuzu_cli.runs.rows import Map, Rows, row_datasets
+from yuzu_cli.runs.skeleton import shape_of, skeleton
+
+Layouts = Mapping[str, h5py.VirtualLayout]
+
+DATA, LOG, SEALED = ".data", ".log", ".h5"
+#: What is written at a time, and how much of the end of a segment found is checked.
+BUFFER, CHECKED = 1 << 22, 1 << 30
+
+
+class Segment:
+    """Made by `create` or `resume`; not for several threads at once.
+
+    Attributes
+    ----------
+    start, stop : int
+        The input records it answers for so far.
+    rows : int
+        How many rows it has.
+    size : int
+        Bytes of the file so far.
+    """
+
+    def __init__(
+        self, stem: Path, run_id: str, info: RunInfo, start: int, reserved: int, linked: Layouts
+    ) -> None:
+        self._stem, self._run_id, self._info, self._linked = stem, run_id, info, linked
+        self.start = self.stop = start
+        self.rows = 0
+        self.size = self._reserved = reserved
+        self._columns = {
+            d.path: Column(d, info) for d in row_datasets(info) if d.path not in linked
+        }
+        self._buffer: list[bytes] = []
+        self._buffered = 0
+        self._checksum = 0
+        self._committed = (start, self.size)
+        self._fd = -1
+        self._log: Log
+
+    @classmethod
+    def create(
+        cls,
+        folder: Path,
+        run_id: str,
+        info: RunInfo,
+        start: int,
+        linked: Layouts | None = None,
+    ) -> Segment:
+        """A new one, from record `start` on; the rows of `linked` datasets are elsewhere."""
+        linked = linked or {}
+        stem = folder / f"{run_id}-{token()}"
+        segment = cls(stem, run_id, info, start, _reserve(info, linked), linked)
+        with disk_errors(folder):
+            segment._create()
+        return segment
+
+    def _create(self) -> None:
+        flags = os.O_CREAT | os.O_EXCL
+        self._fd = os.open(_with(self._stem, DATA), os.O_RDWR | flags, 0o666)
+        os.ftruncate(self._fd, self._reserved)
+        self._log = Log(_with(self._stem, LOG), flags)
+        begun = {"start": self.start, "reserved": self._reserved, "owner": this_process()}
+        self._log.append(Record({"run_id": self._run_id, **begun}))
+        sync_folder(self._stem.parent)
+
+    # --- writing ------------------------------------------------------------------------------
+
+    def append(self, stop: int, rows: Rows, map_: Map = map) -> None:
+        """Add the rows of the records up to `stop`; safe on disk after the next `commit`.
+
+        They are as `check_rows` gives them; `map_` is ``map``, or that of some threads.
+        """
+        for path, column in self._columns.items():
+            column.take(rows[path], self.put, map_)
+        self.advance(stop, len(rows["regions/input_index"]))
+
+    def advance(self, stop: int, n: int) -> None:
+        """Count `n` rows, up to record `stop`, that have been added column by column."""
+        self.rows += n
+        self.stop = stop
+
+    @property
+    def columns(self) -> Mapping[str, Column]:
+        """The datasets that it holds itself, by path."""
+        return self._columns
+
+    def put(self, data: bytes) -> int:
+        """Add bytes at the end; where they stand."""
+        at = self.size
+        self._buffer.append(data)
+        self._buffered += len(data)
+        self.size += len(data)
+        if self._buffered >= BUFFER:
+            self.flush()
+        return at
+
+    def flush(self) -> None:
+        """Hand what is held to the system."""
+        data = b"".join(self._buffer)
+        if data:
+            self._write(data, self.size - self._buffered)
+            self._checksum = crc32(data, self._checksum)
+        self._buffer, self._buffered = [], 0
+
+    def _write(self, data: bytes | bytearray, at: int) -> None:
+        view = memoryview(data)
+        with disk_errors(self._stem.parent):
+            while view:
+                done = os.pwrite(self._fd, view, at)
+                view, at = view[done:], at + done
+
+    @property
+    def uncommitted(self) -> int:
+        """Bytes since the last commit."""
+        return self.size - self._committed[1]
+
+    def commit(self) -> None:
+        """Make all of it safe: on return it survives a crash of the machine."""
+        self.flush()
+        columns = {path: column.news() for path, column in self._columns.items()}
+        record = Record(
+            {
+                "run_id": self._run_id,
+                "stop": self.stop,
+                "rows": self.rows,
+                "end": self.size,
+                "checksum": self._checksum,
+                "columns": {path: news.facts for path, news in columns.items()},
+            },
+            [part for news in columns.values() for part in news.parts],
+        )
+        with disk_errors(self._stem.parent):
+            os.fsync(self._fd)
+            self._log.append(record)
+        for column in self._columns.values():
+            column.committed()
+        self._committed = (self.stop, self.size)
+        self._checksum = 0
+
+    @property
+    def safe_stop(self) -> int:
+        """One past the last record that is safe on disk."""
+        return self._committed[0]
+
+    def seal(self, info: RunInfo) -> Path:
+        """Complete the file and close it; its path, in the folder of the segment.
+
+        `info` is what its attributes say, but the records, which are those it has.
+        """
+        if self.stop > self.safe_stop:
+            self.commit()
+        info = replace(info, record_start=self.start, record_stop=self.stop)
+        for column in self._columns.values():
+            column.finish(self.rows, self.put)
+        checksums = {p: c.checksum for p, c in self._columns.items() if c.whole and self.rows}
+        bones = skeleton(info, self.rows, checksums, self._linked)
+        for path, place in bones.places.items():
+            set_address(bones.image, place, self._put_index(path))
+        assert self.size == self._reserved or len(bones.image) <= self._reserved
+        self.size = max(self.size, len(bones.image))
+        set_end(bones.image, self.size)
+        self.flush()
+        sealed = self._stem.with_name(f"{self._stem.name}{SEALED}")
+        with disk_errors(self._stem.parent):
+            self._write(bones.image, 0)
+            os.ftruncate(self._fd, self.size)
+            os.fsync(self._fd)
+            os.replace(_with(self._stem, DATA), sealed)
+            sync_folder(sealed.parent)
+        self._shut()
+        remove(_with(self._stem, LOG))
+        return sealed
+
+    def _put_index(self, path: str) -> int:
+        column = self._columns[path]
+        shape = shape_of(column.dataset, self._info, self.rows)
+        index = ChunkIndex(shape, column.chunk(self.rows), column.itemsize, self.size)
+        for node in index.nodes(self._table(path)):
+            self.put(node)
+        return index.root
+
+    def _table(self, path: str) -> Iterator[np.ndarray]:
+        """The chunks of a dataset, as the log tells; the last ones are known to the column."""
+        for record in read_log(_with(self._stem, LOG)):
+            if "columns" in record.facts:
+                at = 2 * list(record.facts["columns"]).index(path)
+                yield np.frombuffer(record.parts[at], CHUNK)
+        yield self._columns[path].table()
+
+    def close(self) -> None:
+        """Let go of it, as it was at the last commit, for whoever goes on with it."""
+        if self._fd < 0:
+            return
+        with disk_errors(self._stem.parent):
+            try:
+                os.ftruncate(self._fd, self._committed[1])
+                if self._log.good:
+                    self._log.append(Record({"run_id": self._run_id, "closed": True}))
+            finally:
+                self._shut()
+
+    def _shut(self) -> None:
+        os.close(self._fd)
+        self._log.close()
+        self._fd = -1
+
+    def discard(self) -> None:
+        """Close and delete it."""
+        if self._fd >= 0:
+            self._shut()
+        for ending in (DATA, LOG):
+            remove(_with(self._stem, ending))
+
+    # --- going on -----------------------------------------------------------------------------
+
+    @classmethod
+    def resume(cls, log: Path, run_id: str, info: RunInfo) -> Segment | None:
+        """Go on with a segment that was left behind, given by its log; None if nothing is in it.
+
+        Where its writer may still be alive, with a copy of it.
+        """
+        found = left_behind(log, run_id)
+        if found is None or found.stop <= found.start:
+            return None
+        segment = cls(log.with_suffix(""), run_id, info, found.start, found.reserved, {})
+        with disk_errors(log.parent):
+            if not found.free:
+                segment._stem = log.with_name(f"{run_id}-{token()}")
+                shutil.copyfile(log.with_suffix(DATA), _with(segment._stem, DATA))
+                head = log.read_bytes()[: found.log_size]
+                _with(segment._stem, LOG).write_bytes(head)
+            segment._replay(found)
+        return segment
+
+    def _replay(self, found: LeftBehind) -> None:
+        self._fd = os.open(_with(self._stem, DATA), os.O_RDWR)
+        self._log = Log(_with(self._stem, LOG), 0, found.log_size)
+        self._log.append(Record({"run_id": self._run_id, "owner": this_process()}))
+        for record in read_log(_with(self._stem, LOG)):
+            if "columns" in record.facts:
+                self._take(record)
+        os.ftruncate(self._fd, self.size)
+        os.fsync(self._fd)
+        self._committed = (self.stop, self.size)
+
+    def _take(self, record: Record) -> None:
+        facts, parts = record.facts, iter(record.parts)
+        for path, news in facts["columns"].items():
+            next(parts)
+            self._columns[path].recall(news, next(parts))
+        self.stop, self.rows, self.size = facts["stop"], facts["rows"], facts["end"]
+
+
+@dataclass(frozen=True, slots=True)
+class LeftBehind:
+    """What the log of a segment tells.
+
+    Attributes
+    ----------
+    start, stop, rows : int
+        Input records, and how many rows they have.
+    reserved : int
+        Bytes kept free at the start of the data.
+    log_size : int
+        Bytes of the log that are good.
+    free : bool
+        Its writer will not write to it any more, for certain.
+    """
+
+    start: int
+    stop: int
+    rows: int
+    reserved: int
+    log_size: int
+    free: bool
+
+
+def left_behind(log: Path, run_id: str, verify: bool = True) -> LeftBehind | None:
+    """Look at the segment of a log; None when it is not of this run, or holds nothing.
+
+    Parameters
+    ----------
+    log : Path
+    run_id : str
+    verify : bool
+        Compare the end of the data with its checksums: what comes after damage is left out.
+    """
+    try:
+        with open(log.with_suffix(DATA), "rb") as data:
+            return _look(log, run_id, data, verify)
+    except FileNotFoundError:
+        return None
+
+
+def _look(log: Path, run_id: str, data: BinaryIO, verify: bool) -> LeftBehind | None:
+    found, length = None, os.fstat(data.fileno()).st_size
+    at = 0
+    for record in read_log(log):
+        facts = record.facts
+        if facts["run_id"] != run_id:
+            return None
+        if "start" in facts:
+            at = facts["reserved"]
+            found = LeftBehind(facts["start"], facts["start"], 0, at, 0, False)
+        if found is None:
+            return None
+        if "end" in facts:
+            end = facts["end"]
+            if end > length:
+                break
+            if verify and end > length - CHECKED and _sum(data, at, end) != facts["checksum"]:
+                break
+            at = end
+            found = replace(found, stop=facts["stop"], rows=facts["rows"])
+        gone = "closed" in facts or ("owner" in facts and is_gone(facts["owner"]))
+        told = "closed" in facts or "owner" in facts
+        found = replace(found, log_size=record.end, free=gone if told else found.free)
+    return found
+
+
+def _sum(data: BinaryIO, start: int, end: int) -> int:
+    checksum = 0
+    data.seek(start)
+    while start < end and (piece := data.read(min(BUFFER, end - start))):
+        checksum = crc32(piece, checksum)
+        start += len(piece)
+    return checksum
+
+
+def _reserve(info: RunInfo, linked: Layouts) -> int:
+    """Bytes kept free at the start of a segment for what HDF5 puts there; a multiple of 4096.
+
+    All of it is known but some numbers, so it is as large now as at the end; a quarter is to spare.
+    """
+    size = len(skeleton(info, 1, {}, linked).image)
+    return -(-(size + size // 4) // 4096) * 4096
+
+
+def _with(stem: Path, ending: str) -> Path:
+    return stem.with_name(stem.name + ending)
