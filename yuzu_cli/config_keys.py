@@ -285,6 +285,11 @@ class OutputConfig(Section):
     compression: _Compression = _key(
         "gzip", "how scores are packed: gzip, gzip:1 to gzip:9, lzf or none"
     )
+    pack: Literal["auto", "yes", "no"] = _key(
+        "auto",
+        "a result in one file (yes), or one linked to its segments beside it (no); auto: one below "
+        "8 GB",
+    )
 
 
 class ProcessConfig(Section):

@@ -427,18 +427,20 @@ def test_a_segment_that_is_damaged_is_found_and_computed_again(
 
 
 def test_batches_of_another_run_are_never_taken(tmp_path: Path) -> None:
-    """A log that an earlier run of other settings left in the same folder, as after a crash."""
+    """A segment that an earlier run of other settings left in the same folder, as after a crash."""
     path, ours = tmp_path / "out.h5", make_info()
     other = tmp_path / "other.h5"
     with OutputRun.open(other, make_info(model_sha256="n" * 64)) as run:
         write_all(run, 3)
     with OutputRun.open(path, ours) as run:
         write_all(run, 1)
-    (log,) = segments.log_files(Path(f"{other}.part"))
-    shutil.copy(log, Path(f"{path}.part") / log.name)
-    run_id = json.loads((Path(f"{path}.part") / "manifest.json").read_text())["run_id"]
-    assert len(segments.log_files(Path(f"{path}.part"))) == 2
-    assert set(segments.scan(Path(f"{path}.part"), run_id)) == {0}
+    part = Path(f"{path}.part")
+    run_id = json.loads((part / "manifest.json").read_text())["run_id"]
+    for ending in (".data", ".log"):
+        (foreign,) = Path(f"{other}.part").glob(f"*{ending}")
+        shutil.copy(foreign, part / foreign.name)
+        shutil.copy(foreign, part / f"{run_id}-000000000000{ending}")
+    assert len(list(part.glob("*.log"))) == 3
     with OutputRun.open(path, ours) as run:
         assert run.done == {0}
 

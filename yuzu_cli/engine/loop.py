@@ -131,6 +131,7 @@ def _write_all(
         inputs=input_files(config),
         accept=may_be_done(config),
         wait=in_a_job(),
+        pack=config.output.pack,
     )
     with opened as output:
         finished, info = output.finished, output.info

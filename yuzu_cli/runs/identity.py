@@ -23,6 +23,7 @@ from yuzu_cli.results.schema import (
     row_bytes,
 )
 from yuzu_cli.runs.compression import Codec
+from yuzu_cli.yaml12 import read_yaml
 
 #: Config keys that change neither the numbers nor their layout, so they may change on the way, and
 #: those whose outcome is a fact of its own in `Identity`: `auto` may become the name it stood for.
@@ -199,7 +200,6 @@ class RunInfo:
 
 def flat_config(text: str) -> dict[str, Any]:
     """A YAML mapping as dotted key -> value; lists stay whole."""
-    import yaml
 
     def walk(value: Any, prefix: str) -> dict[str, Any]:
         if isinstance(value, dict) and value:
@@ -207,7 +207,7 @@ def flat_config(text: str) -> dict[str, Any]:
             return {key: v for part in parts for key, v in part.items()}
         return {prefix: value}
 
-    return walk(yaml.safe_load(text) or {}, "")
+    return walk(read_yaml(text) or {}, "")
 
 
 def settings_of(config: str) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from yuzu_cli.runs.pack import Piece, layouts, pack, pieces_of
 from yuzu_cli.runs.segment import Segment
 from yuzu_cli.runs.shards import Shard, check_shards, look, unlike
 from yuzu_cli.runs.workers import Workers
+from yuzu_cli.yaml12 import read_yaml, write_yaml
 
 _MERGE = "merge"
 
@@ -137,14 +138,12 @@ def merged_info(shards: Sequence[Shard], out: Path, command: str) -> RunInfo:
 
 def _unsharded(config: str, out: Path) -> str:
     """The settings without what was particular to one shard."""
-    import yaml
-
-    tree: dict[str, Any] = yaml.safe_load(config) or {}
+    tree: dict[str, Any] = read_yaml(config) or {}
     if isinstance(tree.get("run"), dict) and "shard" in tree["run"]:
         tree["run"]["shard"] = None
     if isinstance(tree.get("output"), dict) and "path" in tree["output"]:
         tree["output"]["path"] = os.fspath(out)
-    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=10_000)
+    return write_yaml(tree)
 
 
 def _join(
