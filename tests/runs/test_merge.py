@@ -20,13 +20,16 @@ from tests.support.runs import (
     make_info,
     make_rows,
     shard_info,
+    small_segments,
     write_all,
     write_file,
 )
 from yuzu_cli.errors import OutputError, UsageError
 from yuzu_cli.results.reader import open_result
+from yuzu_cli.runs import pack as pack_module
 from yuzu_cli.runs.info import info
 from yuzu_cli.runs.merge import merge
+from yuzu_cli.runs.segment import Segment
 from yuzu_cli.runs.writer import OutputRun
 
 
@@ -88,6 +91,64 @@ def test_a_linked_merge_reads_the_same(
         expect_rows(moved / "elsewhere" / "name.h5", make_info(**changes))
         with pytest.raises(OutputError, match=r"is linked to parts/shard1.h5, which is gone"):
             open_result(out)
+
+
+@pytest.mark.parametrize("names", [("50%.h5", "%b.h5"), ("%d%%.h5", "%0b%b.h5")])
+def test_a_linked_merge_takes_names_as_they_are(tmp_path: Path, names: tuple[str, str]) -> None:
+    """To HDF5 `%` in the name of a source begins a pattern."""
+    folder = tmp_path / "100%b"
+    folder.mkdir()
+    shards = [write_file(folder / n, shard_info(i, 2)) for i, n in enumerate(names, 1)]
+    out = merge(shards, tmp_path / "out.h5", link=True)
+    expect_rows(out, make_info())
+    linked = tmp_path / "elsewhere"
+    linked.mkdir()
+    (linked / "link.h5").symlink_to(out)
+    with open_result(linked / "link.h5") as result:
+        assert result.n_regions == len(make_rows(make_info(), 0, 50)["regions/chrom"])
+    shards[1].unlink()
+    with pytest.raises(OutputError, match=r"is linked to 100%b/.*, which is gone"):
+        open_result(linked / "link.h5")
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_shards_that_are_linked_themselves_are_merged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, link: bool
+) -> None:
+    wide = {"length": 600, "mutate_end": 600}
+    small_segments(monkeypatch, 100_000)
+    shards = [write_file(tmp_path / f"{i}.h5", shard_info(i, 2, **wide), pack="no") for i in (1, 2)]
+    assert (tmp_path / "1.h5.segments").is_dir()
+    out = merge(shards, tmp_path / "out.h5", link=link)
+    expect_rows(out, make_info(**wide))
+    again = merge(shards, tmp_path / "again.h5")
+    expect_rows(again, make_info(**wide))
+
+
+def test_a_merge_that_was_broken_off_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wide = {"length": 600, "mutate_end": 600}
+    shards = write_shards(tmp_path, 3, **wide)
+    monkeypatch.setattr(pack_module, "STEP", 150_000)
+    whole = content(merge(shards, tmp_path / "out.h5", command="yuzu merge"))
+    (tmp_path / "out.h5").unlink()
+    real, commits = Segment.commit, []
+
+    def commit(self: Segment) -> None:
+        real(self)
+        commits.append(self.stop)
+        if len(commits) == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Segment, "commit", commit)
+    with pytest.raises(KeyboardInterrupt):
+        merge(shards, tmp_path / "out.h5", command="yuzu merge")
+    assert not (tmp_path / "out.h5").exists()
+    before = len(commits)
+    merge(shards, tmp_path / "out.h5", command="yuzu merge")
+    assert commits[before] > commits[before - 1], "what was copied is not copied again"
+    assert content(tmp_path / "out.h5") == whole
 
 
 def test_errors_are_the_largest_and_devices_all(tmp_path: Path) -> None:

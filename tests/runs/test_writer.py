@@ -319,6 +319,38 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
         OutputRun.open(tmp_path / "out.h5", make_info(), force=True, resume=False)
 
 
+def test_what_nfs_keeps_of_an_open_file_is_nobody_s(tmp_path: Path) -> None:
+    """A file that is deleted while it is open becomes `.nfs…` there, for some time."""
+    part, info = tmp_path / "out.h5.part", make_info()
+    part.mkdir()
+    (part / ".nfs000000000000b2c100000001").write_bytes(b"")
+    write_file(tmp_path / "out.h5", info)
+    expect_rows(tmp_path / "out.h5", info)
+    assert os.listdir(part) == [".nfs000000000000b2c100000001"]
+
+
+def test_the_lock_is_deleted_when_nobody_has_it_open(tmp_path: Path, monkeypatch: Any) -> None:
+    real, seen = os.unlink, []
+
+    def unlink(path: Any, **options: Any) -> None:
+        if os.path.basename(path) == "lock":
+            opened = {os.path.realpath(f"/proc/self/fd/{n}") for n in os.listdir("/proc/self/fd")}
+            seen.append(os.path.realpath(path) in opened)
+        real(path, **options)
+
+    monkeypatch.setattr(os, "unlink", unlink)
+    write_file(tmp_path / "out.h5", make_info())
+    assert seen == [False]
+
+
+def test_a_command_line_need_not_be_text(tmp_path: Path) -> None:
+    """Bytes of argv that are no UTF-8 come as halves of surrogate pairs."""
+    info = make_info(command="yuzu run -o caf\udce9.h5", config="output: {path: 'caf\udce9.h5'}")
+    write_file(tmp_path / "out.h5", info)
+    with open_result(tmp_path / "out.h5") as result:
+        assert result.attributes["command"] == r"yuzu run -o caf\udce9.h5"
+
+
 def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="there is no such folder; create it"):
         OutputRun.open(tmp_path / "no" / "out.h5", make_info())

@@ -90,7 +90,7 @@ def begun_with(config: RunConfig) -> str | None:
     """Under `auto`, the backend of an earlier start of this run, if there is one to go on with."""
     if config.compute.backend != "auto" or not config.run.resume:
         return None
-    from yuzu_cli.runs.existing import backend_of
+    from yuzu_cli.runs.manifest import backend_of
 
     return backend_of(Path(os.path.realpath(config.output.path)), config.to_yaml())
 

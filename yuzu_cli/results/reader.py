@@ -252,7 +252,8 @@ def _check_content(result: Result) -> None:
     """Every attribute and dataset there, and of the shape that the others say."""
     shown, file = os.fspath(result.path), result.file
     for attribute in ATTRIBUTES:
-        if not attribute.optional and attribute.name not in file.attrs:
+        needed = not attribute.optional and not attribute.added
+        if needed and attribute.name not in file.attrs:
             raise OutputError(shown, f"lacks the attribute {attribute.name}")
     there = [d for d in datasets_for(result.saved) if d.path in file or not d.label]
     for dataset in there:

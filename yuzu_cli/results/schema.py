@@ -68,12 +68,16 @@ class Dataset:
 
 @dataclass(frozen=True, slots=True)
 class Attribute:
-    """One attribute of the root group; `optional` ones are there only for a shard."""
+    """One attribute of the root group.
+
+    `optional` ones are there only for a shard; those `added` are not in files of yuzu 0.1.
+    """
 
     name: str
     dtype: str
     meaning: str
     optional: bool = False
+    added: bool = False
 
 
 DATASETS: tuple[Dataset, ...] = (
@@ -182,16 +186,27 @@ ATTRIBUTES: tuple[Attribute, ...] = (
         "verify_delta_max_abs_error",
         "float",
         "that of `delta`, of which all scores but `l2` are made; NaN when only `l2` is saved",
+        added=True,
     ),
-    Attribute("verify_delta_max_rel_error", "float", "the same, relative to the largest effect"),
-    Attribute("verify_l2_max_abs_error", "float", "that of `l2`; NaN when it is not saved"),
-    Attribute("verify_l2_max_rel_error", "float", "the same, relative to the largest norm"),
+    Attribute(
+        "verify_delta_max_rel_error",
+        "float",
+        "the same, relative to the largest effect",
+        added=True,
+    ),
+    Attribute(
+        "verify_l2_max_abs_error", "float", "that of `l2`; NaN when it is not saved", added=True
+    ),
+    Attribute(
+        "verify_l2_max_rel_error", "float", "the same, relative to the largest norm", added=True
+    ),
     Attribute("n_regions", "int", "rows in this file, N"),
     Attribute(
         "n_mended",
         "int",
         "rows of which naive computed some mutants, as the backend failed on them or gave numbers "
         "that are not finite (`status` bit 8)",
+        added=True,
     ),
     Attribute("n_records", "int", "records in the whole input, dropped ones included"),
     Attribute("record_start", "int", "first input record this file answers for"),

@@ -12,6 +12,7 @@ import numpy as np
 from isal.isal_zlib import crc32
 
 from yuzu_cli.results.schema import (
+    MENDED,
     TEXT,
     Dataset,
     chunk_rows,
@@ -49,12 +50,14 @@ class Column:
         Each row has one chunk or several of its own.
     checksum : int
         crc32 of all its chunks so far, in order.
+    mended : int
+        Of `regions/status`: rows of which naive computed some mutants.
     """
 
     def __init__(self, dataset: Dataset, info: RunInfo) -> None:
         self.dataset, self._info = dataset, info
         self.whole = row_is_chunks(dataset, info.sizes, info.dtype)
-        self.checksum = 0
+        self.checksum = self.mended = 0
         self._text = dataset.dtype == TEXT
         self._dtype = TEXT_PLACE if self._text else numpy_dtype(dataset, info.dtype)
         self._per_chunk = chunk_rows(dataset, info.sizes, info.dtype)
@@ -87,6 +90,8 @@ class Column:
         """Write rows, or keep those that do not fill a chunk yet."""
         if len(values) == 0:
             return
+        if self.dataset.path == "regions/status":
+            self.mended += int(np.count_nonzero(np.asarray(values) & MENDED))
         if self.whole:
             self._put_all(cut(values, self.chunk(1)), put, map_)
             return
@@ -125,6 +130,7 @@ class Column:
         else:
             raw = np.ascontiguousarray(rows, self._dtype).tobytes() if len(rows) else b""
         facts = {"emitted": self._emitted, "first": first, "checksum": self.checksum}
+        facts["mended"] = self.mended
         return News(facts, (bytes(self._table), raw))
 
     def committed(self) -> None:
@@ -134,7 +140,7 @@ class Column:
 
     def recall(self, facts: dict[str, int], raw: bytes) -> None:
         """Take up again what `news` told once; the table stays in the log."""
-        self.checksum = facts["checksum"]
+        self.checksum, self.mended = facts["checksum"], facts["mended"]
         rows: Any = json.loads(raw) if self._text else self._array(raw)
         if self._tail and facts["first"] > facts["emitted"]:
             rows = _joined([*self._tail, rows])[facts["emitted"] - self._emitted :]

@@ -26,6 +26,7 @@ from yuzu_cli.runs.segment import DATA, LOG, SEALED
 SEGMENTS = ".segments"
 #: Takes the place of a run's id in the name of a file that will be linked to segments.
 LINK = "link"
+_ENDINGS = (".tmp", DATA, LOG, SEALED)
 #: Seconds between two looks at a run that is waited for.
 WAIT = 1.0
 
@@ -161,7 +162,7 @@ class PartFolder:
     def clear_rows(self) -> None:
         """Delete segments of whatever run, but not what an output is linked to."""
         for name in os.listdir(self.path):
-            if name.endswith((DATA, LOG, SEALED, ".tmp")):
+            if name.endswith(_ENDINGS):
                 remove(self.path / name)
 
     def clear(self) -> None:
@@ -186,8 +187,7 @@ class PartFolder:
 
 def _is_ours(name: str) -> bool:
     # `.nfs…` is what NFS leaves of a file that was deleted while it was open somewhere.
-    endings = (".tmp", DATA, LOG, SEALED)
-    return name in (MANIFEST, LOCK) or name.endswith(endings) or name.startswith(".nfs")
+    return name in (MANIFEST, LOCK) or name.endswith(_ENDINGS) or name.startswith(".nfs")
 
 
 def check_target(path: Path, force: bool, inputs: Sequence[str | os.PathLike[str]] = ()) -> None:

@@ -92,6 +92,8 @@ class RunInfo:
         As in `output.compression`.
     verify_max_abs_error, verify_max_rel_error : float
         NaN until known; see `OutputRun.record_verify`.
+    verify_delta_max_abs_error and the like : float
+        The same by what was compared.
     """
 
     config: str
@@ -116,6 +118,10 @@ class RunInfo:
     compression: str = "gzip"
     verify_max_abs_error: float = math.nan
     verify_max_rel_error: float = math.nan
+    verify_delta_max_abs_error: float = math.nan
+    verify_delta_max_rel_error: float = math.nan
+    verify_l2_max_abs_error: float = math.nan
+    verify_l2_max_rel_error: float = math.nan
     command: str = ""
     torch_version: str = ""
     yuzu_version: str = __version__
@@ -171,7 +177,7 @@ class RunInfo:
         )
         return row * (self.record_stop - self.record_start) + (1 << 16)
 
-    def attributes(self, n_regions: int) -> dict[str, str | int | float]:
+    def attributes(self, n_regions: int, n_mended: int = 0) -> dict[str, str | int | float]:
         """The attributes of the root of the finished file, in the order of the schema."""
         fixed: dict[str, Any] = {
             "format": FORMAT,

@@ -15,7 +15,7 @@ import h5py
 from yuzu_cli.errors import OutputError
 from yuzu_cli.files import write_atomically
 from yuzu_cli.results.reader import open_result
-from yuzu_cli.results.schema import FORMAT, MANIFEST
+from yuzu_cli.results.schema import FORMAT, MANIFEST, UNFINISHED
 from yuzu_cli.runs.identity import Identity, RunInfo, differences, settings_of
 
 #: Of unfinished work; that of version 1 (yuzu 0.1) cannot be continued.
@@ -111,3 +111,15 @@ def may_be_of(path: Path, config: str) -> bool:
     """Whether the file at `path` can be a result of these settings, as far as text can tell."""
     found = recorded(path)
     return found is not None and not differences(settings_of(config), settings_of(found.config))
+
+
+def backend_of(path: Path, config: str) -> str | None:
+    """The backend of a finished or unfinished run of these settings at `path`, if there is one."""
+    try:
+        manifest = Manifest.load(path.with_name(path.name + UNFINISHED))
+    except OutputError:
+        return None
+    found = recorded(path) if manifest is None else manifest.info
+    if found is None or differences(settings_of(config), settings_of(found.config)):
+        return None
+    return found.backend

@@ -14,7 +14,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -116,10 +116,10 @@ def merged_info(shards: Sequence[Shard], out: Path, command: str) -> RunInfo:
     every = [shard.info for shard in shards]
     sizes = {info.batch_size for info in every}
 
-    def worst(name: str) -> float:
+    errors: dict[str, Any] = {}
+    for name in (f.name for f in fields(RunInfo) if f.name.startswith("verify_")):
         known = [getattr(info, name) for info in every]
-        return max((value for value in known if not math.isnan(value)), default=math.nan)
-
+        errors[name] = max((value for value in known if not math.isnan(value)), default=math.nan)
     return replace(
         next((shard.info for shard in shards if shard.n), every[0]),
         created=min(info.created for info in every),
@@ -131,8 +131,7 @@ def merged_info(shards: Sequence[Shard], out: Path, command: str) -> RunInfo:
         batch_size=sizes.pop() if len(sizes) == 1 else 0,
         shard_index=None,
         shard_count=None,
-        verify_max_abs_error=worst("verify_max_abs_error"),
-        verify_max_rel_error=worst("verify_max_rel_error"),
+        **errors,
     )
 
 

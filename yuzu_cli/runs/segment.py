@@ -181,7 +181,8 @@ class Segment:
         for column in self._columns.values():
             column.finish(self.rows, self.put)
         checksums = {p: c.checksum for p, c in self._columns.items() if c.whole and self.rows}
-        bones = skeleton(info, self.rows, checksums, self._linked)
+        mended = self._columns["regions/status"].mended
+        bones = skeleton(info, self.rows, checksums, self._linked, mended)
         for path, place in bones.places.items():
             set_address(bones.image, place, self._put_index(path))
         assert self.size == self._reserved or len(bones.image) <= self._reserved

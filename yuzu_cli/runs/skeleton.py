@@ -43,6 +43,7 @@ def skeleton(
     n: int,
     checksums: Mapping[str, int],
     linked: Mapping[str, h5py.VirtualLayout],
+    mended: int = 0,
 ) -> Skeleton:
     """Of a file of `n` rows.
 
@@ -54,11 +55,13 @@ def skeleton(
         Dataset path -> crc32 of its chunks, for those whose rows have chunks of their own.
     linked : mapping
         Dataset path -> where its rows are, for those that are not in the file itself.
+    mended : int
+        Rows of which naive computed some mutants.
     """
     with h5py.File(
         "image", "w", driver="core", backing_store=False, libver=("earliest", "v110")
     ) as file:
-        for name, value in info.attributes(n).items():
+        for name, value in info.attributes(n, mended).items():
             file.attrs[name] = value
         made: dict[str, h5py.Dataset] = {}
         for dataset in sorted(datasets_for(info.save), key=lambda d: d.path not in LABELS.values()):
