@@ -90,6 +90,25 @@ def test_messages_that_are_explained_are_those_of_the_tool() -> None:
             assert piece.strip() in code, heading
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/troubleshooting.md"])
+def test_the_way_to_save_a_model_makes_one_that_is_read(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from yuzu_cli.model import load_model
+
+    [block] = re.findall(r"```python\n(rows = .*?)```", (ROOT / page).read_text(), re.S)
+    layers = (torch.nn.Conv1d(4, 3, 7), torch.nn.AdaptiveMaxPool1d(1), torch.nn.Flatten())
+    monkeypatch.chdir(tmp_path)
+    names = {"torch": torch, "model": torch.nn.Sequential(*layers)}
+    exec(block, names)
+    model = load_model("model.pt2", length=500)
+    assert model.n_targets == 3
+    x = torch.rand(5, 4, 500)
+    torch.testing.assert_close(model(x), names["model"](x))
+
+
 def test_make_targets_of_the_readme_exist() -> None:
     targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.M)
     for name in re.findall(r"^make (\w+)$", README, re.M):

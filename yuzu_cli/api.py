@@ -82,7 +82,7 @@ def attribute(
     sequences: Sequence[str] | Mapping[str, str] | str | os.PathLike[str],
     *,
     scores: Sequence[str] = ("delta",),
-    targets: str | Sequence[int] = "all",
+    targets: str | Sequence[int | str] = "all",
     reduce: str = "none",
     transform: str = "none",
     mutate: tuple[int, int] | None = None,
@@ -103,8 +103,8 @@ def attribute(
         `settings`.
     scores : sequence of str
         Among delta, l2, contribution, centered and prediction.
-    targets : str or sequence of int
-        Such as ``"all"``, ``"0,3,7-9"`` or ``[0, 3]``.
+    targets : str or sequence of int and str
+        Such as ``"all"``, ``"0,3,7-9"``, ``"CTCF,GATA*"`` or ``[0, "CTCF"]``.
     reduce, transform, backend, device, reverse_complement, verify
         As in the config of a run.
     mutate : (int, int), optional
