@@ -221,6 +221,13 @@ def test_without_values_only_shapes_are_there():
         assert bool(torch.isfinite(x).all())
 
 
+def test_gradients_are_refused_and_do_not_end_the_process():
+    with Card() as card:
+        x = card.put(torch.ones(2)).requires_grad_()
+        with pytest.raises(RuntimeError, match="no gradients"):
+            torch.autograd.grad(x.sum(), x)
+
+
 def test_outside_of_its_card_a_tensor_is_of_no_use():
     with Card() as card:
         x = card.put(torch.ones(2))

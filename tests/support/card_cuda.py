@@ -18,11 +18,20 @@ class Believing:
     """torch.cuda as it is where there is one card."""
 
     def __enter__(self) -> None:
-        self._patch = mock.patch.multiple(torch.cuda, **_answers())
-        self._patch.start()
+        self._patches = [
+            mock.patch.multiple(torch.cuda, **_answers()),
+            mock.patch.multiple(torch.autograd, grad=_refuse, backward=_refuse),
+        ]
+        for patch in self._patches:
+            patch.start()
 
     def __exit__(self, *exc: Any) -> None:
-        self._patch.stop()
+        for patch in self._patches:
+            patch.stop()
+
+
+def _refuse(*_: Any, **__: Any) -> None:
+    raise RuntimeError("a pretended card has no gradients")
 
 
 def _answers() -> dict[str, Callable[..., Any] | type]:

@@ -133,5 +133,7 @@ _OF_A_TENSOR: dict[Any, Callable[..., Any]] = {
     Tensor.__int__: lambda x: int(_item(x)),
     Tensor.__index__: lambda x: int(_item(x)),
     Tensor.__bool__: lambda x: bool(_item(x)),
+    # A graph for autograd wants a real card too: nothing here requires a gradient.
+    Tensor.requires_grad_: lambda x, *rest: x,
     Tensor.tolist: lambda x: x.cpu().tolist(),
 }
