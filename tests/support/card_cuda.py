@@ -18,20 +18,11 @@ class Believing:
     """torch.cuda as it is where there is one card."""
 
     def __enter__(self) -> None:
-        self._patches = [
-            mock.patch.multiple(torch.cuda, **_answers()),
-            mock.patch.multiple(torch.autograd, grad=_refuse, backward=_refuse),
-        ]
-        for patch in self._patches:
-            patch.start()
+        self._patch = mock.patch.multiple(torch.cuda, **_answers())
+        self._patch.start()
 
     def __exit__(self, *exc: Any) -> None:
-        for patch in self._patches:
-            patch.stop()
-
-
-def _refuse(*_: Any, **__: Any) -> None:
-    raise RuntimeError("a pretended card has no gradients")
+        self._patch.stop()
 
 
 def _answers() -> dict[str, Callable[..., Any] | type]:

@@ -128,6 +128,7 @@ _OF_A_TENSOR: dict[Any, Callable[..., Any]] = {
     Tensor.copy_: _copy,
     Tensor.nonzero: _nonzero,
     torch.nonzero: _nonzero,
+    Tensor.__invert__: _aten.bitwise_not.default,
     Tensor.item: _item,
     Tensor.__float__: lambda x: float(_item(x)),
     Tensor.__int__: lambda x: int(_item(x)),
