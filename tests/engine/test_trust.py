@@ -20,6 +20,7 @@ from yuzu_cli.backends import naive as naive_module
 from yuzu_cli.backends.base import Block, Settings
 from yuzu_cli.backends.naive import Naive, NaiveRunner
 from yuzu_cli.engine import trust
+from yuzu_cli.errors import ModelError
 from yuzu_cli.model import Model
 
 
@@ -122,6 +123,29 @@ def test_every_one_of_the_first_sequences_is_looked_at(
     other.factor, other.only = 1.01, (3 - codes).flip(0) if turned else codes
     keys = {"compute__reverse_complement": strand}
     assert done(engine.run(config(tmp_path, [model], **keys))).backend == "naive"
+
+
+class Crowd(nn.Module):
+    """Looks at its batch only when there are many rows, as no probe of a few has them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = conv()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.body(x)
+        if float(x.sum()) > 20.0 * 24.0:
+            y = y + 0.01
+        return y
+
+
+@pytest.mark.parametrize("backend", ["auto", "naive"])
+def test_a_model_that_looks_at_a_whole_pass_is_refused(tmp_path: Path, backend: str) -> None:
+    fasta(tmp_path, sequences(3))
+    path = script(seeded(Crowd), tmp_path / "m.pt")
+    with pytest.raises(ModelError, match="other numbers for the same row in another batch"):
+        engine.run(config(tmp_path, [path], compute__backend=backend))
+    assert not (tmp_path / "out.h5.part").exists()
 
 
 # --- what is said ---------------------------------------------------------------------------------

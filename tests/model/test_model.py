@@ -492,6 +492,37 @@ def test_a_search_for_lengths_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     assert lengths_that_work(24, {"NCL": "x"}, lambda *_: True) == ("NCL", [])
 
 
+class Summed(nn.Module):
+    """Decides by a sum over its whole batch, which other random sequences do not change."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x.mean(2)
+        if float(x[:, 0].sum()) > 0.6 * float(x.sum()):
+            y = 2 * y
+        return y
+
+
+class Joined(nn.Module):
+    """The same by hidden values."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Conv1d(4, 3, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.tanh(self.body(x)).mean(2)
+        if float(self.body(x).sum()) > 0.0:
+            y = y + 0.1
+        return y
+
+
+class Nothing(nn.Module):
+    """Returns no columns."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean(2)[:, 4:]
+
+
 REFUSED: list[tuple[str, Callable[[], nn.Module], dict[str, Any], type[YuzuError], str]] = [
     ("channels", conv, {"alphabet_size": 5}, ModelError, "to have 4 channels, but got 5"),
     (
@@ -508,6 +539,9 @@ REFUSED: list[tuple[str, Callable[[], nn.Module], dict[str, Any], type[YuzuError
     ("NaN", NotANumber, {}, ModelError, "NaN"),
     ("dropout", Chance, {}, ModelError, "second time.*dropout"),
     ("neighbours", Neighbours, {}, ModelError, "another batch.*batch norm"),
+    ("a sum over the batch", Summed, {}, ModelError, "another batch"),
+    ("hidden sums", Joined, {}, ModelError, "another batch"),
+    ("no targets", Nothing, {}, ModelError, r"has no targets: its output is \(N, 0\)"),
     ("output number", conv, {"output": 1}, UsageError, "no output 1; it returns 1 output"),
     ("output name", Dictionary, {"output": "x"}, UsageError, "2 outputs: mean, profile"),
     ("target", conv, {"targets": "1,3"}, UsageError, "no target 3; there are 3"),

@@ -10,6 +10,7 @@ import hashlib
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -206,9 +207,7 @@ def first_codes(setup: Setup, count: int, flanks: bool = False) -> np.ndarray:
     """
     rows: list[np.ndarray] = []
     flank, length = setup.flank, setup.stream.length
-    for window in setup.stream.iterate(0, setup.stream.n_records):
+    for window in islice(setup.stream.iterate(0, setup.stream.n_records), count):
         rows.append(window.codes if flanks else window.codes[flank : flank + length])
-        if len(rows) == count:
-            break
     width = length + 2 * flank * flanks
     return np.stack(rows) if rows else np.empty((0, width), np.uint8)

@@ -15,13 +15,18 @@ import torch
 
 from yuzu_cli.backends.base import Runner
 from yuzu_cli.backends.naive import NaiveRunner, mutant_index
+from yuzu_cli.backends.passes import LEAST_ROWS
 from yuzu_cli.engine.choose import Choice, choose, instead
 from yuzu_cli.engine.members import Member
 from yuzu_cli.engine.net import Net, describe, mendable
 from yuzu_cli.engine.setup import Setup, first_codes
 from yuzu_cli.engine.verify import SEQUENCES, Check, check
 from yuzu_cli.model import Model
+from yuzu_cli.model.checks import check_alike
 from yuzu_cli.scores import only_l2
+
+FEW = 4
+"""Mutants that are computed among few and among many."""
 
 WORTH = 1.0
 """Seconds that the whole run must gain by it."""
@@ -42,10 +47,12 @@ def verify(setup: Setup, choice: Choice, timed: bool | None = None) -> tuple[Cho
         shard, whose siblings must come to the same backend.
     """
     config = setup.config
-    if choice.name == "naive" or not config.compute.verify:
-        return choice, Check()
-    wide = first_codes(setup, SEQUENCES, flanks=True)
+    wide = first_codes(setup, SEQUENCES if config.compute.verify else 0, flanks=True)
     if not len(wide):
+        return choice, Check()
+    for model in setup.models:
+        _check_batches(setup, model, wide)
+    if choice.name == "naive":
         return choice, Check()
     worst = Check()
     for model, runner in zip(setup.models, choice.runners, strict=True):
@@ -99,6 +106,28 @@ def _check(setup: Setup, choice: Choice, model: Model, fast: Runner, wide: np.nd
         alone=members == 1 and only_l2(config.score.save),
         work=choice.cost * setup.stream.n_records * members / len(setup.models),
     )
+
+
+def _check_batches(setup: Setup, model: Model, wide: np.ndarray) -> None:
+    """Refuse a model that gives other numbers for a mutant in a pass of naive's than among few.
+
+    Raises
+    ------
+    ModelError
+        It looks at other rows of its batch, in a way that its loading did not show.
+    """
+    flank, length = setup.flank, setup.stream.length
+    codes = torch.as_tensor(wide[:1, flank : flank + length]).to(setup.settings.device)
+    large, small = (
+        NaiveRunner(model, setup.settings),
+        NaiveRunner(model, setup.settings, LEAST_ROWS),
+    )
+    index = mutant_index(codes, setup.positions, setup.alphabet.size)[: large.size.rows]
+    if not len(index):
+        return
+    some = torch.linspace(0, len(index) - 1, min(FEW, len(index))).round().long().to(index.device)
+    outputs = large.reference(codes) + large.at(index, setup.positions)[some]
+    check_alike(model, outputs, small.reference(codes) + small.at(index[some], setup.positions))
 
 
 def _naive_is_faster(setup: Setup, choice: Choice, wide: np.ndarray) -> bool:

@@ -14,6 +14,8 @@ from yuzu_cli.model.wrap import Model
 SAME_ROW = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 """Largest change of a row from batch to batch that is taken for rounding, of the largest output."""
 
+OTHER_BATCH, NORM = "another batch", "is batch norm left in training mode?"
+
 
 def check_rows(model: Model, probe: Probe) -> None:
     """Refuse NaN, chance, and rows that depend on their neighbours."""
@@ -34,17 +36,34 @@ def check_rows(model: Model, probe: Probe) -> None:
         model.batch_range = (2, model.batch_range[1])
     more = probe.rows(2 * x.shape[0] + 1).flip(0)
     other = [value.flip(0)[: x.shape[0]] for value in model.raw(more)]
-    _compare(model, first, other, "another batch", "is batch norm left in training mode?")
+    _compare(model, first, other, OTHER_BATCH, NORM)
+    for company in probe.companies(x[:1]):
+        other = [value[:1] for value in model.raw(company)]
+        _compare(model, [value[:1] for value in first], other, OTHER_BATCH, NORM)
+
+
+def check_alike(model: Model, one: torch.Tensor, other: torch.Tensor) -> None:
+    """Refuse a model whose targets for the same rows differ between batches of other sizes.
+
+    By more than is taken for rounding in its raw outputs, for a transform may magnify it.
+    """
+    known = torch.isfinite(one) & torch.isfinite(other)
+    _compare(model, [one[known]], [other[known]], OTHER_BATCH, NORM, slack=10.0)
 
 
 def _compare(
-    model: Model, first: list[torch.Tensor], other: list[torch.Tensor], when: str, hint: str
+    model: Model,
+    first: list[torch.Tensor],
+    other: list[torch.Tensor],
+    when: str,
+    hint: str,
+    slack: float = 1.0,
 ) -> None:
     for a, b in zip(first, other, strict=True):
         if a.shape != b.shape:
             raise ModelError(model.path, f"gives other shapes for {when}")
         a, b = a.double(), b.double()
-        limit = SAME_ROW[model.dtype] * float(a.abs().max()) if a.numel() else 0.0
+        limit = slack * SAME_ROW[model.dtype] * float(a.abs().max()) if a.numel() else 0.0
         worst = float((a - b).abs().max()) if a.numel() else 0.0
         if not worst <= limit:
             what = f"gives other numbers for the same row in {when} (by up to {worst:.2g})"

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from yuzu_cli.errors import UsageError
+from yuzu_cli.errors import ModelError, UsageError
 from yuzu_cli.model.calls import find_call
 from yuzu_cli.model.checks import check_finite, check_rows
 from yuzu_cli.model.extras import sha256_with
@@ -124,6 +124,9 @@ def _set_heads(model: Model, probe: Probe, reduce: str, transform: str, index: i
         raise UsageError("score.reduce", what, "use reduce: none")
     model.heads = tuple(heads)
     model.target_names = [name for head in heads for name in head.names()]
+    if not model.target_names:
+        shapes = ", ".join(str((0, *head.shape)).replace("0", "N", 1) for head in heads)
+        raise ModelError(model.path, f"has no targets: its output is {shapes}", "see model.output")
 
 
 def _check_index(index: int | None, size: int) -> None:
