@@ -76,7 +76,8 @@ def _probe(n: int, letters: int, length: int, like: torch.Tensor, seed: int = 0)
     """Random one-hot sequences (n, A, L)."""
     generator = torch.Generator().manual_seed(seed)
     codes = torch.randint(0, letters, (n, length), generator=generator)
-    return torch.nn.functional.one_hot(codes, letters).movedim(-1, -2).to(like)
+    # Contiguous, as what a run gives: the trace must hold the copies that a kernel asks for.
+    return torch.nn.functional.one_hot(codes, letters).movedim(-1, -2).to(like).contiguous()
 
 
 def _trace(model: torch.nn.Module, x: torch.Tensor) -> GraphModule:

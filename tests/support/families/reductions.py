@@ -147,6 +147,7 @@ NORMS = ("layer", "layer-all", "group", "instance", "batch", "rms", "normalize",
 
 @family(
     {"kind": "layer", "learned": True, "layout": "NLC"},
+    {"kind": "group", "learned": False, "prefix": "letters", "layout": "NLC"},
     {"kind": "batch", "learned": True},
     {"kind": "batch", "learned": True, "prefix": "relu", "layout": "NLC"},
     *({"kind": kind, "learned": False} for kind in NORMS),
