@@ -183,6 +183,7 @@ class RunInfo:
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
             "n_regions": n_regions,
+            "n_mended": n_mended,
         }
         values = {a.name: fixed.get(a.name, getattr(self, a.name, None)) for a in ATTRIBUTES}
         return {name: value for name, value in values.items() if value is not None}
