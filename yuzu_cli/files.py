@@ -21,12 +21,13 @@ _FULL[errno.EFBIG] = "the file would be larger than this system or its limits al
 
 
 def size_text(size: float) -> str:
-    """Bytes as a person reads them: ``1.5 GB``."""
+    """Bytes as a person reads them, in three digits: ``1.5 GB``, ``796 kB``."""
     units = ["bytes", "kB", "MB", "GB", "TB"]
-    while size >= 1000 and len(units) > 1:
+    while size >= 999.5 and len(units) > 1:
         size /= 1000
         del units[0]
-    return f"{size:.0f} bytes" if units[0] == "bytes" else f"{size:.1f} {units[0]}"
+    digits = ".0f" if units[0] == "bytes" or size >= 999.5 else ".3g"
+    return f"{size:{digits}} {units[0]}"
 
 
 def cache_folder() -> Path:

@@ -60,6 +60,8 @@ write_seconds | number | waiting for the writer
 batch_size | whole number | regions per batch
 {_CHECKED.strip()}
 max_rel_error | number or null | the same, as a share of the largest effect
+errors | text | the differences in words, score by score
+mended | whole number | regions of which naive computed some mutants, as the backend failed on them
 """
     ),
     "dry-run": _facts(

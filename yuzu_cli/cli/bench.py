@@ -12,6 +12,7 @@ import click
 from yuzu_cli.cli import _console
 from yuzu_cli.cli._options import verbosity_options
 from yuzu_cli.errors import UsageError
+from yuzu_cli.selection import split
 
 if TYPE_CHECKING:
     from yuzu_cli.bench.suites import Suite
@@ -19,11 +20,14 @@ if TYPE_CHECKING:
 
 def _numbers(name: str, texts: tuple[str, ...]) -> list[int]:
     """`100,200` and repeated options to whole numbers above zero."""
-    parts = [part for text in texts for part in text.split(",")]
-    for part in parts:
-        if not part.strip().isdecimal() or not int(part):
-            raise UsageError(name, f"{part!r} is not a number above zero", "like 500 or 500,1000")
-    return [int(part) for part in parts]
+    try:
+        found = [number for text in texts for number in split(text)]
+    except ValueError as error:
+        raise UsageError(name, str(error).partition("; ")[0], "like 500 or 500,1000") from None
+    for number in found:
+        if not isinstance(number, int) or not number:
+            raise UsageError(name, f"{number!r} is not a number above zero", "like 500 or 500,1000")
+    return [number for number in found if isinstance(number, int)]
 
 
 def _names(text: str | None) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from yuzu_cli.cli._json import json_option, print_json
+from yuzu_cli.files import size_text
 
 #: Facts shown as they are, in this order, where they are there.
 _PLAIN = (
@@ -68,12 +69,7 @@ def describe(facts: dict[str, Any]) -> str:
 
 
 def _size(facts: dict[str, Any]) -> str:
-    size = float(facts.get("bytes", 0))
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size < 1000 or unit == "GB":
-            break
-        size /= 1000
-    return f", {size:.3g} {unit}" if size else ""
+    return f", {size_text(facts['bytes'])}" if facts.get("bytes") else ""
 
 
 def _regions(facts: dict[str, Any]) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from yuzu_cli.files import size_text
+
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
@@ -132,9 +134,9 @@ class Estimate:
             ("backend", f"{self.backend} on {self.device}"),
             ("regions a batch", f"{self.batch_size}"),
             ("time", f"about {duration(self.seconds)} (from {self.probe_mutants} mutants)"),
-            ("memory of the device", f"up to {size(self.device_bytes)}"),
-            ("memory of the host for results", f"up to {size(self.host_bytes)}"),
-            ("disk", f"up to {size(self.disk_bytes)} of {size(self.free_bytes)} free"),
+            ("memory of the device", f"up to {size_text(self.device_bytes)}"),
+            ("memory of the host for results", f"up to {size_text(self.host_bytes)}"),
+            ("disk", f"up to {size_text(self.disk_bytes)} of {size_text(self.free_bytes)} free"),
         ]
         width = max(len(name) for name, _ in rows)
         return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
@@ -147,12 +149,3 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
-def size(count: float) -> str:
-    """Bytes in the unit that suits."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} TB"
