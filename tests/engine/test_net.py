@@ -203,6 +203,32 @@ def test_naive_takes_over_within_the_run(
     assert kind[fault] in warning
 
 
+@pytest.mark.falls_back
+def test_the_count_holds_over_stops_and_shards(tmp_path: Path, faulty: type[FaultyBackend]) -> None:
+    """The fault comes back with every start, in the batches after the first."""
+    from yuzu_cli.runs.merge import merge
+
+    fasta(tmp_path, sequences(8))
+    path = script(seeded(conv), tmp_path / "m.pt")
+    faulty.fault, faulty.healthy = "nan deltas", 1
+    keys = {"compute__verify": 0, "compute__batch_size": 1, "compute__backend": "windowed"}
+    asked = iter(range(24))
+    stop = lambda: next(asked, None) is None  # noqa: E731
+    assert not engine.run(config(tmp_path, [path], **keys), should_stop=stop).complete
+    summary = done(engine.run(config(tmp_path, [path], **keys)))
+    shards = []
+    for number in (1, 2):
+        shards.append(tmp_path / f"{number}.h5")
+        where = {"output__path": str(shards[-1]), "run__shard": f"{number}/2"}
+        done(engine.run(config(tmp_path, [path], **keys, **where)))
+    merge([str(shard) for shard in shards], str(tmp_path / "merged.h5"))
+    for name, expected in (("out.h5", 6), ("1.h5", 3), ("2.h5", 3), ("merged.h5", 6)):
+        with h5py.File(tmp_path / name) as file:
+            marked = int((file["regions/status"][()] & 8 > 0).sum())
+            assert file.attrs["n_mended"] == marked == expected, name
+    assert 0 < summary.mended < 6
+
+
 class Root(nn.Module):
     """NaN for sequences and mutants with many A, as a square root of what is below 0."""
 
