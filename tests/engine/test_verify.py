@@ -213,6 +213,26 @@ def test_only_what_is_compared_is_computed(tmp_path: Path) -> None:
     assert runner.seen <= 64 + 3 * 32, "one chunk, and the letters of 32 positions"
 
 
+def test_runners_are_given_no_more_sequences_than_they_want(model: Model) -> None:
+    class Narrow(NaiveRunner):
+        def reference(self, codes: Tensor) -> Tensor:
+            assert len(codes) <= 2
+            return super().reference(codes)
+
+    assert check(model, Narrow(model, SETTINGS), at_once=2).passed
+
+
+@pytest.mark.parametrize(("memory", "known"), [(1 << 30, True), (20_000, True), (1000, False)])
+def test_gradients_keep_to_the_memory(model: Model, memory: int, known: bool) -> None:
+    settings = Settings(L, CPU, memory=memory)
+    found = draw.rough_effects(model, settings, codes(4))
+    assert (found is not None) == known
+    if found is not None:
+        whole = draw.rough_effects(model, SETTINGS, codes(4))
+        assert whole is not None
+        torch.testing.assert_close(found, whole)
+
+
 # --- what it must not find ------------------------------------------------------------------------
 
 

@@ -14,7 +14,7 @@ import torch
 
 from yuzu_cli.backends.base import Settings
 from yuzu_cli.backends.naive import mutant_index
-from yuzu_cli.backends.passes import one_hot
+from yuzu_cli.backends.passes import one_hot, row_cost
 from yuzu_cli.model import Model
 
 logger = logging.getLogger(__name__)
@@ -84,10 +84,21 @@ def sample(index: torch.Tensor, count: int, turn: int = 0) -> torch.Tensor:
 
 
 def rough_effects(model: Model, settings: Settings, codes: torch.Tensor) -> torch.Tensor | None:
-    """First-order effects (B, A, L) on a mixture of the targets; None where there is no gradient.
+    """First-order effects (B, A, L) on a mixture of the targets.
 
-    It only serves to find strong mutants, so nothing rests on its numbers.
+    None where there is no gradient, or no memory for one. It only serves to find strong mutants, so
+    nothing rests on its numbers.
     """
+    # A backward pass holds about all that a forward pass makes.
+    rows = settings.memory // row_cost(model, settings)[0]
+    if rows < 1:
+        return None
+    parts = [_gradients(model, settings, part) for part in codes.split(rows)]
+    known = [part for part in parts if part is not None]
+    return torch.cat(known) if len(known) == len(parts) else None
+
+
+def _gradients(model: Model, settings: Settings, codes: torch.Tensor) -> torch.Tensor | None:
     x = one_hot(codes, model, settings).requires_grad_()
     try:
         with torch.enable_grad(), warnings.catch_warnings():

@@ -105,6 +105,7 @@ def _check(setup: Setup, choice: Choice, model: Model, fast: Runner, wide: np.nd
         save=config.score.save,
         alone=members == 1 and only_l2(config.score.save),
         work=choice.cost * setup.stream.n_records * members / len(setup.models),
+        at_once=choice.at_once,
     )
 
 
@@ -133,7 +134,8 @@ def _check_batches(setup: Setup, model: Model, wide: np.ndarray) -> None:
 def _naive_is_faster(setup: Setup, choice: Choice, wide: np.ndarray) -> bool:
     """Whether naive takes less time for a mutant, by a clear margin; said when it does."""
     flank, length = setup.flank, setup.stream.length
-    codes = torch.as_tensor(wide[:, flank : flank + length]).to(setup.settings.device)
+    codes = torch.as_tensor(wide[: choice.at_once, flank : flank + length])
+    codes = codes.to(setup.settings.device)
     fast = naive = 0.0
     for model, runner in zip(setup.models, choice.runners, strict=True):
         fast += seconds_fast(setup, runner, codes)
@@ -185,9 +187,10 @@ def seconds_naive(setup: Setup, model: Model, codes: torch.Tensor) -> float:
 
 def _seconds(setup: Setup, work: Callable[[], int]) -> float:
     """Seconds of a second call, for each of what it says it did; the first one warms up."""
-    work()
-    began = time.monotonic()
-    done = work()
-    if setup.settings.device.type == "cuda":
-        torch.cuda.synchronize(setup.settings.device)
+    done = 0
+    for _ in range(2):
+        began = time.monotonic()
+        done = work()
+        if setup.settings.device.type == "cuda":
+            torch.cuda.synchronize(setup.settings.device)
     return (time.monotonic() - began) / done

@@ -111,6 +111,8 @@ class Task:
         `l2` comes from the backend's own sums of squares: only it is saved, and nothing averaged.
     work : float
         Multiply-adds of the whole run.
+    at_once : int
+        Sequences that the runner may be given at one time.
     """
 
     codes: torch.Tensor
@@ -118,6 +120,7 @@ class Task:
     save: tuple[str, ...] = ("delta", "l2")
     alone: bool = True
     work: float = 0.0
+    at_once: int = SEQUENCES
 
 
 def check(
@@ -131,6 +134,7 @@ def check(
     save: Sequence[str] = ("delta", "l2"),
     alone: bool = True,
     work: float = 0.0,
+    at_once: int = SEQUENCES,
 ) -> Check:
     """Compare `mutants` deltas of `runner` with naive's.
 
@@ -140,12 +144,12 @@ def check(
         The user's first sequences, on either strand.
     positions : ndarray, int64 (M,), or one for each sequence
         Mutated range.
-    save, alone, work
+    save, alone, work, at_once
         See `Task`.
     """
     each = [positions] * len(codes) if isinstance(positions, np.ndarray) else list(positions)
     rows = torch.as_tensor(codes[:SEQUENCES]).to(settings.device)
-    task = Task(rows, tuple(each[:SEQUENCES]), tuple(save), alone, work)
+    task = Task(rows, tuple(each[:SEQUENCES]), tuple(save), alone, work, at_once)
     estimate = rough_effects(model, settings, rows) if len(rows) else None
     found = _compare(model, runner, settings, task, mutants, precision, estimate, 0)
     if found is not None and not found.passed and found.narrow:
@@ -203,6 +207,7 @@ def by_itself(runner: Runner, task: Task, size: int, index: torch.Tensor) -> lis
 def from_chunk(runner: Runner, task: Task, size: int, count: int) -> Answers:
     """A runner's answers for what it finds strongest in the first chunk of a batch of the run."""
     same = [i for i, p in enumerate(task.positions) if np.array_equal(p, task.positions[0])]
+    same = same[: task.at_once]
     codes, where = task.codes[same], torch.as_tensor(task.positions[0], device=task.codes.device)
     outputs = runner.reference(codes)
     block = next(iter(runner.blocks(codes, task.positions[0])), None)
