@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from tests.gpu import __main__ as checks
-from tests.gpu import card, conformance, memory
+from tests.gpu import card, conformance, kernels, memory
 from tests.programs import gpu_bench
 from yuzu_cli.backends.base import Block
 from yuzu_cli.backends.windowed import WindowedRunner
@@ -30,9 +31,11 @@ def test_a_rehearsal_of_the_checks(tmp_path: Path, monkeypatch, capsys):
     monkeypatch.setattr(conformance, "check_all", in_this_process)
     path = tmp_path / "out" / "found.json"
     options = ["--device", "cpu", "--width", "0.05", "-o", str(path), "--only", "conv-stride-3"]
-    assert checks.main([*options, "--part", "conformance", "--part", "memory"]) == 0
+    parts = ("kernels", "conformance", "memory")
+    assert checks.main([*options, *(a for part in parts for a in ("--part", part))]) == 0
     found = json.loads(path.read_text())
     assert found["parts"]["conformance"]["counts"] == {"ok": 5}
+    assert found["parts"]["kernels"]["counts"] == {"ok": 13}
     assert found["parts"]["memory"]["counts"] == {"ok": 1}
     assert "conformance: 5 held, 0 did not" in capsys.readouterr().out
 
@@ -57,6 +60,18 @@ def test_a_wrong_backend_is_told(monkeypatch, capsys):
     assert "over the limit" in said
 
 
+def test_a_wrong_kernel_is_told(monkeypatch):
+    def spoiled(out, *rest):
+        kernels.plain.pool(out, *rest)
+        out.mul_(1.00001)
+
+    calls = SimpleNamespace(pool=spoiled, dilated=kernels.plain.dilated, fused=True)
+    monkeypatch.setattr(kernels.fused, "between", lambda device: calls)
+    found = {result["name"]: result["status"] for result in kernels.check("cpu", 1000)}
+    assert found["kernel of Basset 2, ieee"] == "failed"
+    assert found["kernel of BPNet, gap 2, ieee"] == "ok"
+
+
 def test_broken_promises_are_told(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(memory, "_peak", lambda device: memory.PROMISED + 1)
     found = memory.promise("basset", 120, 1, tmp_path, "cpu", 0.05)
@@ -74,4 +89,5 @@ def test_a_rehearsal_of_the_benchmark(tmp_path: Path, monkeypatch, capsys):
     assert row["naive"]["float32"]["best"] > 0
     assert [w["sequences"] for w in row["windowed"]] == [1, 2, 3, 3]
     assert row["errors"]["windowed_float32"] < 1e-4
+    assert len(json.loads(path.read_text())["kernels"]) == len(kernels.SHAPES)
     assert "| basset 120 |" in capsys.readouterr().out

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.gpu import card, command, conformance, memory, together
+from tests.gpu import card, command, conformance, kernels, memory, together
 
 Result = dict[str, Any]
 
@@ -75,7 +75,10 @@ def _parts(options: argparse.Namespace) -> dict[str, Callable[[], Iterator[Resul
         with tempfile.TemporaryDirectory() as folder:
             yield from command.check(Path(folder), device, width)
 
-    parts = {"conformance": conforming, "memory": promises, "oom": without}
+    def fused() -> Iterator[Result]:
+        yield from kernels.check(device, 1 if device != "cpu" else 1000)
+
+    parts = {"kernels": fused, "conformance": conforming, "memory": promises, "oom": without}
     return parts | {"together": beside, "command": whole}
 
 
@@ -88,7 +91,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", default="cuda:0", help="cuda:N; cpu for a rehearsal")
     parser.add_argument("-o", "--output", help="file for the results")
     parser.add_argument("--commit", help="what to call this state of the code")
-    parts = ("conformance", "memory", "oom", "together", "command")
+    parts = ("kernels", "conformance", "memory", "oom", "together", "command")
     parser.add_argument("--part", action="append", choices=parts, help="only this; may be repeated")
     parser.add_argument("--only", default="", help="models whose name holds this")
     parser.add_argument("--processes", type=int, default=max(1, min(12, os.cpu_count() or 1)))

@@ -1,7 +1,7 @@
 """What windowed would ask of a card for the zoo at full size, counted on a pretended one.
 
     python -m tests.programs.card_numbers            print the table
-    python -m tests.programs.card_numbers --renew    write it where the tests compare it
+    python -m tests.programs.card_numbers --renew    write it for the tests, and into docs/gpu.md
 
 Nothing is computed but shapes: kernels, bytes, multiply-adds, uploads and waits are counted for a
 batch after the first, the time follows from them by the model in `tests/support/card_costs.py`,
@@ -19,21 +19,25 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tests.support.card_runs import carried, computing_on_card, counts_of
-from tests.support.pretended_card import CUDA
+from tests.support.card_runs import captured, carried, computing_on_card, counts_of
+from tests.support.pretended_card import CUDA, Card
 from yuzu_cli.backends import get_backend
 from yuzu_cli.backends.base import Settings
 from yuzu_cli.bench import zoo
 from yuzu_cli.engine.limits import working_memory
-from yuzu_cli.model import load_model
+from yuzu_cli.model import Model, load_model
 
 GOLDEN = Path(__file__).parents[1] / "plan" / "card_numbers.tsv"
+PAGE = Path(__file__).parents[2] / "docs" / "gpu.md"
+MARK = "<!-- python -m tests.programs.card_numbers --renew -->"
 SEQUENCES = {"bpnet9": 4}
 MANY = 16
 HEAD = (
     "model\tlength\tsequences\tchunks\tkernels\tGB\tG multiply-adds\tuploads\tMB uploaded\twaits\t"
-    "live share\tms a sequence"
+    "live share\tms a sequence\tnaive ms"
 )
+ROWS = 1024
+"""Mutants in a pass of naive."""
 
 
 def row(name: str, folder: Path, top: int = 0) -> str:
@@ -45,17 +49,49 @@ def row(name: str, folder: Path, top: int = 0) -> str:
     with computing_on_card(values=False) as card:
         memory = working_memory(CUDA)
         settings = Settings(length, CUDA, memory=memory)
-        runner = get_backend("windowed").prepare(carried(model), settings)
+        there = carried(model)
+        runner = get_backend("windowed").prepare(there, settings)
         codes, positions = torch.zeros(count, length, dtype=torch.uint8), np.arange(length)
         counts_of(runner, codes, positions, card)
         counts, chunks = counts_of(runner, codes, positions, card)
+        peak = card.peak
+        naive = naive_milliseconds(there, card)
     if top:
         print(name, counts.summary(top), file=sys.stderr)
     p = counts.plain()
     cells = [name, length, count, chunks, p["kernels"], f"{p['bytes'] / 1e9:.3g}"]
     cells += [f"{p['multiply_adds'] / 1e9:.4g}", p["uploads"], f"{p['uploaded'] / 1e6:.3g}"]
-    cells += [p["waits"], f"{card.peak / memory:.2f}", f"{p['milliseconds'] / count:.3g}"]
+    cells += [p["waits"], f"{peak / memory:.2f}", f"{p['milliseconds'] / count:.3g}"]
+    cells.append(f"{naive:.3g}")
     return "\t".join(map(str, cells))
+
+
+def naive_milliseconds(model: Model, card: Card) -> float:
+    """Predicted for all mutants of a sequence, through the model's graph as captured."""
+    options = {"letters": 4, "length": model.length, "dtype": torch.float32}
+    program = captured(model, device=CUDA, **options)
+    counts = card.fresh()
+    with torch.no_grad():
+        program.module(torch.zeros((ROWS, 4, model.length), device=CUDA))
+    return counts.milliseconds * 3 * model.length / ROWS
+
+
+def document(lines: Sequence[str]) -> None:
+    """Put the numbers into the docs page."""
+    text = PAGE.read_text()
+    head, _, rest = text.partition(MARK)
+    _, _, tail = rest.partition(MARK)
+    made = ["| model | length | naive | windowed | at once | kernels | GB | uploads |"]
+    made.append("|---|---|---|---|---|---|---|---|")
+    for line in lines[1:]:
+        cell = dict(zip(HEAD.split("\t"), line.split("\t"), strict=True))
+        share = float(cell["GB"]) / int(cell["sequences"])
+        made.append(
+            f"| {cell['model']} | {cell['length']} | {cell['naive ms']} ms "
+            f"| {cell['ms a sequence']} ms | {cell['sequences']} | {cell['kernels']} "
+            f"| {share:.3g} | {cell['uploads']} |"
+        )
+    PAGE.write_text(head + MARK + "\n" + "\n".join(made) + "\n" + MARK + tail)
 
 
 def rows(names: Iterable[str], top: int = 0) -> list[str]:
@@ -78,6 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     text = "\n".join(lines) + "\n"
     if options.renew:
         GOLDEN.write_text(text)
+        document(lines)
     print(text, end="")
     return 0
 

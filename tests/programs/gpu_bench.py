@@ -6,6 +6,7 @@ Naive is the model alone on batches already on the card, at the pass size that i
 float32 and tf32, plain and through torch.compile, with cuDNN's own search for the best kernels:
 the most that computing every mutant could reach. Windowed is timed with its letters uploaded and
 all deltas made on the card; once more with the deltas brought to the host, as the command does.
+The fused kernels follow, beside their definition plain and compiled.
 Exit status as `python -m tests.gpu`.
 """
 
@@ -25,7 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tests.gpu import card
+from tests.gpu import card, kernels
 from tests.gpu.memory import random_codes, scorer_of, zoo_model
 from yuzu_cli.backends import get_backend
 from yuzu_cli.backends.base import Settings
@@ -285,6 +286,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--compiled", default="all", help="models that naive is compiled for")
     parser.add_argument("--seconds", type=float, default=0.4, help="for each figure")
     parser.add_argument("--limit", type=float, default=1e9, help="seconds after which none begins")
+    parser.add_argument("--no-kernels", dest="kernels", action="store_false", help="models only")
     parser.add_argument("--commit", help="what to call this state of the code")
     parser.add_argument("-o", "--output", help="file for the results")
     parser.add_argument("--width", type=float, default=1.0, help="factor on channels; rehearsals")
@@ -303,6 +305,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             rows.append(measure(name, MODELS[name], options, Path(folder)))
             card.write(options.output, found)
     card.say(table(rows))
+    if options.kernels:
+        found["kernels"] = []
+        shrink = 1000 if options.device == "cpu" else 1
+        compiled = options.compiled != "none"
+        for row in kernels.rates(options.device, options.seconds, shrink, compiled):
+            found["kernels"].append(row)
+            card.say(str(row))
+        card.write(options.output, found)
     if found["left_out"]:
         card.say(f"no time was left for {', '.join(found['left_out'])}")
     return 0
