@@ -17,7 +17,7 @@ from tests.support.families.base import Small, filled
 from tests.support.programs import Span
 from tests.support.properties import judge, prepared
 
-FEW, MANY = 3, 150
+FEW, MANY = 2, 150
 OPTIONS = settings(
     deadline=None, database=None, print_blob=False, suppress_health_check=list(HealthCheck)
 )

@@ -60,6 +60,10 @@ class Tally:
         self.counts[what] += 1
         print(f"{what}, {how}: {recipe!r}\n    {text.splitlines()[0][:200]}", flush=True)
 
+    def __str__(self) -> str:
+        counts = ", ".join(f"{count} {what}" for what, count in self.counts.items())
+        return f"{len(self.done)} nets, scripted and traced: {counts}"
+
     @property
     def failed(self) -> bool:
         return bool(self.counts["wrong"] or self.counts["ended by an error"])
@@ -92,11 +96,10 @@ def main() -> int:
 
             some()
             number += 1
+            print(f"... {tally}", flush=True)
     for reason, count in tally.reasons.most_common():
         print(f"{count} x {reason}")
-    counts = ", ".join(f"{count} {what}" for what, count in tally.counts.items())
-    print(f"{len(tally.done)} nets, scripted and traced: {counts}; ", end="")
-    print(f"{time.monotonic() - begun:.0f} s")
+    print(f"{tally}; {time.monotonic() - begun:.0f} s")
     return int(tally.failed)
 
 
