@@ -82,22 +82,33 @@ def sync_folder(folder: Path) -> None:
         os.close(fd)
 
 
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A name to write to; when the block ends well it is synced and replaces `path`, durably.
+
+    Raises
+    ------
+    OSError
+        As writing does.
+    """
+    temporary = path.with_name(f".{path.name}.{token()}.tmp")
+    try:
+        yield temporary
+        _sync(temporary)
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+    finally:
+        remove(temporary)
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Replace `path` by `data`, durably."""
-    temporary = path.with_name(f"{path.name}.{token()}.tmp")
-    with disk_errors(path):
+    with disk_errors(path), whole_file(path) as temporary:
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         try:
-            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-            try:
-                write_all(fd, data)
-                os.fsync(fd)
-            finally:
-                os.close(fd)
-            os.replace(temporary, path)
-            sync_folder(path.parent)
-        except BaseException:
-            remove(temporary)
-            raise
+            write_all(fd, data)
+        finally:
+            os.close(fd)
 
 
 def remove(path: Path) -> None:

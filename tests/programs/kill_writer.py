@@ -26,7 +26,7 @@ CALLS = (
     *("unlink", "link", "mkdir", "rmdir"),
 )
 FACTS = {"batch_size": 20, "save": ("delta", "l2"), "created": "2026-01-01"}
-WIDE = {"length": 600, "mutate_start": 0, "mutate_end": 600, "n_targets": 1, "n_records": 24}
+WIDE = {"length": 600, "mutate_start": 0, "mutate_end": 600, "n_targets": 1, "n_records": 16}
 
 
 def write(path: Path) -> None:

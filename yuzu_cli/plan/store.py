@@ -11,7 +11,6 @@ import contextlib
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,26 +72,14 @@ def save_plan(path: str | os.PathLike[str], plan: StoredPlan) -> None:
     """
     import h5py
 
-    path = Path(path)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    os.close(handle)
-    try:
-        with h5py.File(name, "w") as file:
-            file.attrs.update(format=FORMAT, format_version=FORMAT_VERSION)
-            file.attrs["sha256"] = plan.sha256()
-            file.attrs[ASKED] = json.dumps(plan.asked)
-            file.attrs.update(plan.facts)
-            for place, array in plan.arrays.items():
-                packed = array.dtype.kind in "iu" and array.size > 64
-                file.create_dataset(place, data=array, compression="gzip" if packed else None)
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)
-        os.replace(name, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-        raise
+    with files.whole_file(Path(path)) as name, h5py.File(name, "w") as file:
+        file.attrs.update(format=FORMAT, format_version=FORMAT_VERSION)
+        file.attrs["sha256"] = plan.sha256()
+        file.attrs[ASKED] = json.dumps(plan.asked)
+        file.attrs.update(plan.facts)
+        for place, array in plan.arrays.items():
+            packed = array.dtype.kind in "iu" and array.size > 64
+            file.create_dataset(place, data=array, compression="gzip" if packed else None)
 
 
 def load_plan(path: str | os.PathLike[str], asked: Mapping[str, Value] | None = None) -> StoredPlan:

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from yuzu_cli.errors import OutputError
+from yuzu_cli.files import size_text
 from yuzu_cli.results.sink import Sink
 
 
@@ -60,7 +61,7 @@ def check_space(path: Path, least: int) -> None:
     if free < least:
         raise OutputError(
             str(path),
-            f"the disk has {free / 1e6:,.1f} MB free, and at least {least / 1e6:,.1f} are needed",
+            f"the disk has {size_text(free)} free, and at least {size_text(least)} are needed",
             "free some space, or export fewer targets",
         )
 
