@@ -22,6 +22,7 @@ from yuzu_cli import engine
 from yuzu_cli.backends import get_backend
 from yuzu_cli.backends.base import Block
 from yuzu_cli.bench import zoo
+from yuzu_cli.kernels import between, fused
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 
@@ -160,6 +161,29 @@ def test_an_upload_per_batch_is_caught(folder):
     chunks = second.uploads - plain.uploads
     assert chunks >= 1
     assert second.uploaded == plain.uploaded + 800 * chunks
+
+
+def test_a_fused_kernel_is_one():
+    draw = torch.Generator().manual_seed(0)
+    shapes = {"rows": (5, 4, 3, 2, 16), "taps": (3, 16, 16), "reference": (30, 2, 16)}
+    held = {name: torch.randn(shape, generator=draw) for name, shape in shapes.items()}
+    start = torch.tensor([0, 4, 9, 25])
+    how = between.Dilated(30, 2, 2, products="tf32x3")
+    expected, out = torch.empty(9, 4, 3, 2, 16), torch.empty(9, 4, 3, 2, 16)
+    between.dilated(expected, *held.values(), start, start - 2, how)
+    with computing_on_card() as card:
+        calls = fused.between(CUDA)
+        there = card.put([out, *held.values(), start, start - 2])
+        assert calls.fused
+        calls.dilated(*there, how)
+        counted = card.counts.plain()
+        assert torch.equal(there[0].cpu(), expected)
+        with pytest.raises(RuntimeError, match="two devices"):
+            calls.dilated(there[0], held["rows"], *there[2:], how)
+    assert (counted["kernels"], counted["multiply_adds"]) == (1, out.numel() * 3 * 16)
+    tensors = [out, *held.values(), start, start]
+    assert counted["bytes"] == sum(x.numel() * x.element_size() for x in tensors)
+    assert fused.between(torch.device("cpu")).fused is False
 
 
 def test_downloads_that_do_not_block_are_no_waits():

@@ -10,7 +10,7 @@ import contextlib
 import copy
 import dataclasses
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from unittest import mock
 
@@ -19,11 +19,14 @@ import torch
 from torch.fx import GraphModule
 from torch.utils import _pytree as pytree
 
-from tests.support.card_costs import Counts
+from tests.support.card_costs import FLOAT32, PRODUCTS, Counts
 from tests.support.pretended_card import CUDA, Card, CardTensor
 from yuzu_cli.backends.base import Runner
 from yuzu_cli.graph.capture import capture
 from yuzu_cli.graph.program import Program
+from yuzu_cli.kernels import between as plain
+from yuzu_cli.kernels import fused
+from yuzu_cli.kernels.fused import between
 from yuzu_cli.model import Model
 from yuzu_cli.model.files import open_model
 
@@ -111,6 +114,33 @@ def _moved_graph(module: GraphModule, card: Card) -> GraphModule:
     return module
 
 
+def fused_between(device: torch.device) -> fused.Between:
+    """The fused functions of a card: their definition beneath, counted as one kernel each."""
+    if device.type == "cpu":
+        return between(device)
+    return fused.Between(_as_one("pool"), _as_one("dilated"), fused=True)
+
+
+def _as_one(name: str) -> Callable[..., None]:
+    definition = getattr(plain, name)
+
+    def call(out: torch.Tensor, rows: torch.Tensor, *rest: Any, **options: Any) -> None:
+        card = Card.current()
+        flat = pytree.tree_leaves((out, rows, rest, options))
+        tensors = [x for x in flat if isinstance(x, torch.Tensor)]
+        if not all(isinstance(x, CardTensor) for x in tensors):
+            raise RuntimeError(f"two devices: {name} on {CUDA} gets a tensor of the CPU")
+        products, rate = 0, FLOAT32
+        for how in rest:
+            if isinstance(how, plain.Dilated):
+                products, rate = out.numel() * rest[0][:, :, 0].numel(), PRODUCTS[how.products]
+        if card.values:
+            definition(*beneath((out, rows, *rest)), **beneath(options))
+        card.counts.fused(name, tensors, products, rate)
+
+    return call
+
+
 def _opened(path: Any, device: torch.device, dtype: torch.dtype) -> Any:
     file = open_model(path, torch.device("cpu"), dtype)
     if device.type == "cpu":
@@ -129,6 +159,8 @@ def computing_on_card(values: bool = True) -> Iterator[Card]:
                 stack.enter_context(mock.patch.object(module, "capture", captured))
             if getattr(module, "open_model", None) is open_model:
                 stack.enter_context(mock.patch.object(module, "open_model", _opened))
+            if getattr(module, "between", None) is between:
+                stack.enter_context(mock.patch.object(module, "between", fused_between))
         yield stack.enter_context(Card(values))
 
 
