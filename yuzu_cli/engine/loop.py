@@ -30,7 +30,7 @@ from yuzu_cli.ready import check_output, input_files, may_be_done
 if TYPE_CHECKING:
     from yuzu_cli.config import RunConfig
     from yuzu_cli.inputs.stream import Window
-    from yuzu_cli.runs.identity import RunInfo
+    from yuzu_cli.runs.run_info import RunInfo
     from yuzu_cli.runs.writer import OutputRun
 
 logger = logging.getLogger(__name__)

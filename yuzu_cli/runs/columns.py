@@ -23,8 +23,8 @@ from yuzu_cli.results.schema import (
 )
 from yuzu_cli.runs.compression import Codec, pad_to
 from yuzu_cli.runs.hdf5_index import CHUNK, TEXT_PLACE, text_heap
-from yuzu_cli.runs.identity import RunInfo
 from yuzu_cli.runs.rows import Map, cut
+from yuzu_cli.runs.run_info import RunInfo
 
 #: Adds bytes to the end of a file and tells where they stand.
 Put = Callable[[bytes], int]

@@ -17,10 +17,11 @@ from pathlib import Path
 from yuzu_cli.errors import OutputError
 from yuzu_cli.files import disk_errors, remove, size_text, sync_folder, token
 from yuzu_cli.results.schema import MANIFEST, UNFINISHED
-from yuzu_cli.runs.identity import Identity, RunInfo
+from yuzu_cli.runs.identity import Identity
+from yuzu_cli.runs.left_behind import DATA, LOG, SEALED
 from yuzu_cli.runs.lock import LOCK
 from yuzu_cli.runs.manifest import Manifest, finished_by, is_output, may_be_of
-from yuzu_cli.runs.segment import DATA, LOG, SEALED
+from yuzu_cli.runs.run_info import RunInfo
 
 #: Beside an output, what it is linked to.
 SEGMENTS = ".segments"

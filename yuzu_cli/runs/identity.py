@@ -1,4 +1,4 @@
-"""What a run is: the facts its file states, and those that tie pieces of work to one run.
+"""What ties pieces of work to one run.
 
 `Identity` is made in one place, and compared by whoever asks whether two belong together: a run and
 its continuation, a run and a finished output, the shards of a merge. No threads and no rows here.
@@ -6,24 +6,11 @@ its continuation, a run and a finished output, the shards of a merge. No threads
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection
 from dataclasses import dataclass, field, fields
-from datetime import datetime, timezone
 from typing import Any
 
-from yuzu_cli import __version__
-from yuzu_cli.results.reader import Result
-from yuzu_cli.results.schema import (
-    ATTRIBUTES,
-    FORMAT,
-    FORMAT_VERSION,
-    SAVE_NAMES,
-    datasets_for,
-    row_bytes,
-)
-from yuzu_cli.runs.compression import Codec
-from yuzu_cli.yaml12 import read_yaml
+from yuzu_cli.runs.run_info import RunInfo, flat_config
 
 #: Config keys that change neither the numbers nor their layout, so they may change on the way, and
 #: those whose outcome is a fact of its own in `Identity`: `auto` may become the name it stood for.
@@ -45,176 +32,6 @@ FREE_KEYS = (
     "score.save",
     "score.dtype",
 )
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="microseconds")
-
-
-def _utf8(text: str) -> str:
-    """Text that can be written: bytes of a command line need not be UTF-8."""
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
-@dataclass(frozen=True, slots=True)
-class RunInfo:
-    """Everything about a run that is known when it starts.
-
-    Attributes
-    ----------
-    config : str
-        The resolved settings as YAML.
-    model_sha256, input_sha256 : str
-    alphabet : str
-        The letters, in model order; A is their number.
-    backend, device, precision : str
-        As resolved: never ``auto``. Of `device` only what stands before ``:`` or a space must stay
-        the same (``cuda:1`` may continue what ``cuda:0`` began).
-    length : int
-        Letters per window, L.
-    mutate_start, mutate_end : int
-        Mutated positions, 0-based, half-open, in the window; M is the difference.
-    targets : tuple of str
-        Names of the T targets.
-    save : tuple of str
-        Scores to save, as in `score.save`.
-    batch_size : int
-        Input records per batch; 0 in a merge of shards that differ in it.
-    n_records : int
-        Records of the whole input.
-    record_start, record_stop : int
-        Those this run answers for; all of them unless it is a shard (stop -1 means to the end).
-    shard_index, shard_count : int or None
-        From 1.
-    dtype : str
-        ``float32`` or ``float16``, of the scores.
-    compression : str
-        As in `output.compression`.
-    verify_max_abs_error, verify_max_rel_error : float
-        NaN until known; see `OutputRun.record_verify`.
-    verify_delta_max_abs_error and the like : float
-        The same by what was compared.
-    """
-
-    config: str
-    model_sha256: str
-    input_sha256: str
-    alphabet: str
-    backend: str
-    device: str
-    precision: str
-    length: int
-    mutate_start: int
-    mutate_end: int
-    targets: tuple[str, ...]
-    save: tuple[str, ...]
-    batch_size: int
-    n_records: int
-    record_start: int = 0
-    record_stop: int = -1
-    shard_index: int | None = None
-    shard_count: int | None = None
-    dtype: str = "float32"
-    compression: str = "gzip"
-    verify_max_abs_error: float = math.nan
-    verify_max_rel_error: float = math.nan
-    verify_delta_max_abs_error: float = math.nan
-    verify_delta_max_rel_error: float = math.nan
-    verify_l2_max_abs_error: float = math.nan
-    verify_l2_max_rel_error: float = math.nan
-    command: str = ""
-    torch_version: str = ""
-    yuzu_version: str = __version__
-    created: str = field(default_factory=_now)
-
-    def __post_init__(self) -> None:
-        def put(name: str, value: Any) -> None:
-            object.__setattr__(self, name, value)
-
-        if self.record_stop < 0:
-            put("record_stop", self.n_records)
-        put("targets", tuple(self.targets))
-        put("torch_version", str(self.torch_version))
-        put("command", _utf8(self.command))
-        put("config", _utf8(self.config))
-        if unknown := set(self.save) - set(SAVE_NAMES):
-            raise ValueError(f"unknown scores {sorted(unknown)}")
-        put("save", tuple(name for name in SAVE_NAMES if name in self.save))
-        if self.dtype not in ("float32", "float16"):
-            raise ValueError(f"scores cannot be stored as {self.dtype}")
-        if self.batch_size < 0 or not 0 <= self.mutate_start < self.mutate_end <= self.length:
-            raise ValueError("an empty batch or an empty range of mutated positions")
-        if not 0 <= self.record_start <= self.record_stop <= self.n_records:
-            raise ValueError("records out of range")
-        Codec.parse(self.compression)
-
-    @property
-    def sizes(self) -> dict[str, int]:
-        """Length of each axis by its letter, N excepted."""
-        m = self.mutate_end - self.mutate_start
-        return {"T": len(self.targets), "A": len(self.alphabet), "L": self.length, "M": m}
-
-    @property
-    def batches(self) -> range:
-        """Numbers of the batches: k is records [k * batch_size, (k + 1) * batch_size) of the input.
-
-        Counted from the start of the whole input, so that a shard cut at a multiple of the batch
-        size has the batches of the unsharded run.
-        """
-        if self.record_stop == self.record_start:
-            return range(0)
-        return range(self.record_start // self.batch_size, -(-self.record_stop // self.batch_size))
-
-    def batch_records(self, batch: int) -> tuple[int, int]:
-        """Input records of a batch, half-open."""
-        start = max(self.record_start, batch * self.batch_size)
-        return start, min(self.record_stop, (batch + 1) * self.batch_size)
-
-    def disk_bytes(self) -> int:
-        """Bytes of the finished file before compression."""
-        row = sum(
-            row_bytes(d, self.sizes, self.dtype) for d in datasets_for(self.save) if d.per_row
-        )
-        return row * (self.record_stop - self.record_start) + (1 << 16)
-
-    def attributes(self, n_regions: int, n_mended: int = 0) -> dict[str, str | int | float]:
-        """The attributes of the root of the finished file, in the order of the schema."""
-        fixed: dict[str, Any] = {
-            "format": FORMAT,
-            "format_version": FORMAT_VERSION,
-            "n_regions": n_regions,
-            "n_mended": n_mended,
-        }
-        values = {a.name: fixed.get(a.name, getattr(self, a.name, None)) for a in ATTRIBUTES}
-        return {name: value for name, value in values.items() if value is not None}
-
-    @classmethod
-    def of(cls, result: Result) -> RunInfo:
-        """The run that a finished file is of, as the file states it; raises KeyError if it cannot.
-
-        The compression is what was asked for, when the settings say, else what is found.
-        """
-        stated = {f.name: result.attributes.get(f.name) for f in fields(cls)}
-        known = {name: value for name, value in stated.items() if value is not None}
-        scores = result.file[f"scores/{result.saved[0]}"]
-        compression = str(flat_config(known["config"]).get("output.compression", "gzip"))
-        if (data := result.file["sequences"]).chunks and not data.is_virtual:
-            found = data.compression or "none"
-            compression = compression if compression.startswith(found) else found
-        known |= {"length": result.length, "targets": tuple(result.targets), "save": result.saved}
-        return cls(**known, dtype=str(scores.dtype), compression=compression)
-
-
-def flat_config(text: str) -> dict[str, Any]:
-    """A YAML mapping as dotted key -> value; lists stay whole."""
-
-    def walk(value: Any, prefix: str) -> dict[str, Any]:
-        if isinstance(value, dict) and value:
-            parts = [walk(v, f"{prefix}.{k}" if prefix else str(k)) for k, v in value.items()]
-            return {key: v for part in parts for key, v in part.items()}
-        return {prefix: value}
-
-    return walk(read_yaml(text) or {}, "")
 
 
 def settings_of(config: str) -> dict[str, Any]:

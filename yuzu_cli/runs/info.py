@@ -16,8 +16,8 @@ from yuzu_cli.results.hdf5 import attributes_of, open_hdf5
 from yuzu_cli.results.reader import Result, open_result
 from yuzu_cli.results.schema import FORMAT, MANIFEST, TEXT, UNFINISHED, datasets_for
 from yuzu_cli.runs.folder import PartFolder
+from yuzu_cli.runs.left_behind import left_behind
 from yuzu_cli.runs.manifest import Manifest
-from yuzu_cli.runs.segment import left_behind
 
 
 def info(path: str | os.PathLike[str]) -> dict[str, Any]:

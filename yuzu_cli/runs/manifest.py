@@ -16,7 +16,8 @@ from yuzu_cli.errors import OutputError
 from yuzu_cli.files import write_atomically
 from yuzu_cli.results.reader import open_result
 from yuzu_cli.results.schema import FORMAT, MANIFEST, UNFINISHED
-from yuzu_cli.runs.identity import Identity, RunInfo, differences, settings_of
+from yuzu_cli.runs.identity import Identity, differences, settings_of
+from yuzu_cli.runs.run_info import RunInfo
 
 #: Of unfinished work; that of version 1 (yuzu 0.1) cannot be continued.
 PART_VERSION = 2

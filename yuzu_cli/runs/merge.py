@@ -20,10 +20,10 @@ from typing import Any
 
 from yuzu_cli.errors import OutputError, UsageError
 from yuzu_cli.runs.folder import LINK, PartFolder, check_room, check_target, publish
-from yuzu_cli.runs.identity import RunInfo
 from yuzu_cli.runs.lock import Lock
 from yuzu_cli.runs.manifest import Manifest
 from yuzu_cli.runs.pack import Piece, layouts, pack, pieces_of
+from yuzu_cli.runs.run_info import RunInfo
 from yuzu_cli.runs.segment import Segment
 from yuzu_cli.runs.shards import Shard, check_shards, look, unlike
 from yuzu_cli.runs.workers import Workers

@@ -18,7 +18,7 @@ from yuzu_cli.results.schema import (
 )
 from yuzu_cli.runs.compression import pad_to
 from yuzu_cli.runs.hdf5_index import chunk_starts
-from yuzu_cli.runs.identity import RunInfo
+from yuzu_cli.runs.run_info import RunInfo
 
 Rows = Mapping[str, Any]
 #: ``map``, or that of some threads.

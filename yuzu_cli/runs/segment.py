@@ -11,9 +11,8 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
 
 import h5py
 import numpy as np
@@ -22,17 +21,17 @@ from isal.isal_zlib import crc32
 from yuzu_cli.files import disk_errors, remove, sync_folder, token
 from yuzu_cli.runs.columns import Column
 from yuzu_cli.runs.hdf5_index import CHUNK, ChunkIndex, set_address, set_end
-from yuzu_cli.runs.identity import RunInfo
-from yuzu_cli.runs.lock import is_gone, this_process
+from yuzu_cli.runs.left_behind import DATA, LOG, SEALED, LeftBehind, left_behind
+from yuzu_cli.runs.lock import this_process
 from yuzu_cli.runs.log import Log, Record, read_log
 from yuzu_cli.runs.rows import Map, Rows, row_datasets
+from yuzu_cli.runs.run_info import RunInfo
 from yuzu_cli.runs.skeleton import shape_of, skeleton
 
 Layouts = Mapping[str, h5py.VirtualLayout]
 
-DATA, LOG, SEALED = ".data", ".log", ".h5"
-#: What is written at a time, and how much of the end of a segment found is checked.
-BUFFER, CHECKED = 1 << 22, 1 << 30
+#: What is written at a time.
+BUFFER = 1 << 22
 
 
 class Segment:
@@ -278,82 +277,6 @@ class Segment:
             next(parts)
             self._columns[path].recall(news, next(parts))
         self.stop, self.rows, self.size = facts["stop"], facts["rows"], facts["end"]
-
-
-@dataclass(frozen=True, slots=True)
-class LeftBehind:
-    """What the log of a segment tells.
-
-    Attributes
-    ----------
-    start, stop, rows : int
-        Input records, and how many rows they have.
-    reserved : int
-        Bytes kept free at the start of the data.
-    log_size : int
-        Bytes of the log that are good.
-    free : bool
-        Its writer will not write to it any more, for certain.
-    """
-
-    start: int
-    stop: int
-    rows: int
-    reserved: int
-    log_size: int
-    free: bool
-
-
-def left_behind(log: Path, run_id: str, verify: bool = True) -> LeftBehind | None:
-    """Look at the segment of a log; None when it is not of this run, or holds nothing.
-
-    Parameters
-    ----------
-    log : Path
-    run_id : str
-    verify : bool
-        Compare the end of the data with its checksums: what comes after damage is left out.
-    """
-    try:
-        with open(log.with_suffix(DATA), "rb") as data:
-            return _look(log, run_id, data, verify)
-    except FileNotFoundError:
-        return None
-
-
-def _look(log: Path, run_id: str, data: BinaryIO, verify: bool) -> LeftBehind | None:
-    found, length = None, os.fstat(data.fileno()).st_size
-    at = 0
-    for record in read_log(log):
-        facts = record.facts
-        if facts["run_id"] != run_id:
-            return None
-        if "start" in facts:
-            at = facts["reserved"]
-            found = LeftBehind(facts["start"], facts["start"], 0, at, 0, False)
-        if found is None:
-            return None
-        if "end" in facts:
-            end = facts["end"]
-            if end > length:
-                break
-            if verify and end > length - CHECKED and _sum(data, at, end) != facts["checksum"]:
-                break
-            at = end
-            found = replace(found, stop=facts["stop"], rows=facts["rows"])
-        gone = "closed" in facts or ("owner" in facts and is_gone(facts["owner"]))
-        told = "closed" in facts or "owner" in facts
-        found = replace(found, log_size=record.end, free=gone if told else found.free)
-    return found
-
-
-def _sum(data: BinaryIO, start: int, end: int) -> int:
-    checksum = 0
-    data.seek(start)
-    while start < end and (piece := data.read(min(BUFFER, end - start))):
-        checksum = crc32(piece, checksum)
-        start += len(piece)
-    return checksum
 
 
 def _reserve(info: RunInfo, linked: Layouts) -> int:

@@ -11,9 +11,10 @@ from typing import Any
 from yuzu_cli.errors import OutputError
 from yuzu_cli.files import remove
 from yuzu_cli.results.reader import open_result
+from yuzu_cli.runs.copying import DamageError
 from yuzu_cli.runs.folder import LINK, PartFolder, check_room, publish
 from yuzu_cli.runs.manifest import Manifest
-from yuzu_cli.runs.pack import DamageError, layouts, pack, pieces_of
+from yuzu_cli.runs.pack import layouts, pack, pieces_of
 from yuzu_cli.runs.segment import Segment
 from yuzu_cli.runs.workers import Workers
 

@@ -15,7 +15,8 @@ import numpy as np
 
 from yuzu_cli.errors import OutputError
 from yuzu_cli.results.reader import Result, open_result
-from yuzu_cli.runs.identity import Identity, RunInfo
+from yuzu_cli.runs.identity import Identity
+from yuzu_cli.runs.run_info import RunInfo
 
 #: What shards of one run may differ in: the first makes them shards, the others are told, or made
 #: one.

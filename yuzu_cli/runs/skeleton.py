@@ -22,7 +22,7 @@ from yuzu_cli.results.schema import (
 )
 from yuzu_cli.runs.compression import Codec
 from yuzu_cli.runs.hdf5_index import index_place
-from yuzu_cli.runs.identity import RunInfo
+from yuzu_cli.runs.run_info import RunInfo
 
 
 @dataclass(frozen=True, slots=True)

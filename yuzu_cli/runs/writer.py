@@ -19,10 +19,10 @@ from typing import Any
 from yuzu_cli.errors import OutputError
 from yuzu_cli.files import token
 from yuzu_cli.runs.folder import PartFolder, check_target, preflight
-from yuzu_cli.runs.identity import RunInfo
 from yuzu_cli.runs.lock import Lock
 from yuzu_cli.runs.manifest import Manifest, finished_by, same_run
 from yuzu_cli.runs.rows import Rows, check_rows
+from yuzu_cli.runs.run_info import RunInfo
 from yuzu_cli.runs.segments import Segments
 from yuzu_cli.runs.workers import Workers
 
