@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -70,6 +71,14 @@ def test_a_wrong_kernel_is_told(monkeypatch):
     found = {result["name"]: result["status"] for result in kernels.check("cpu", 1000)}
     assert found["kernel of Basset 2, ieee"] == "failed"
     assert found["kernel of BPNet, gap 2, ieee"] == "ok"
+
+
+def test_running_out_of_memory_is_heard():
+    with memory.Heard("out of memory") as heard:
+        logging.getLogger("yuzu_cli.backends.passes").warning("out of memory; at most %d", 3)
+        logging.getLogger("yuzu_cli.engine").warning("something else")
+    logging.getLogger("yuzu_cli.backends.passes").warning("out of memory; at most %d", 1)
+    assert heard.lines == ["out of memory; at most 3"]
 
 
 def test_broken_promises_are_told(tmp_path: Path, monkeypatch):
