@@ -14,11 +14,11 @@ import pytest
 import torch
 
 from tests.support.cli import LENGTH, World, invoke, make_world
-from yuzu_cli.backends import kept
 from yuzu_cli.backends.base import Settings
-from yuzu_cli.backends.kept import asked_of, design_for
-from yuzu_cli.backends.kept import precompute as make_plan
-from yuzu_cli.backends.sensing import MATRICES
+from yuzu_cli.backends.sensing import kept
+from yuzu_cli.backends.sensing.codes import MATRICES
+from yuzu_cli.backends.sensing.kept import asked_of, design_for
+from yuzu_cli.backends.sensing.kept import precompute as make_plan
 from yuzu_cli.errors import InputError
 from yuzu_cli.model import Model, load_model
 from yuzu_cli.plan import store

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yuzu_cli.backends.sensing import (
+from yuzu_cli.backends.sensing.codes import (
     MATRICES,
     PUBLISHED,
     Slots,

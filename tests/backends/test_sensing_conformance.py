@@ -28,9 +28,9 @@ from tests.support.conformance import (
 )
 from yuzu_cli.backends import get_backend
 from yuzu_cli.backends.base import Settings
-from yuzu_cli.backends.design import make_design
-from yuzu_cli.backends.probes import YuzuRunner
-from yuzu_cli.backends.sensing import MATRICES, PUBLISHED, Code
+from yuzu_cli.backends.sensing.codes import MATRICES, PUBLISHED, Code
+from yuzu_cli.backends.sensing.design import make_design
+from yuzu_cli.backends.sensing.probes import YuzuRunner
 from yuzu_cli.bench import zoo
 from yuzu_cli.model import Model
 

@@ -7,11 +7,11 @@ import math
 import pytest
 import torch
 
-from yuzu_cli.backends import design as rules
 from yuzu_cli.backends.base import Settings
-from yuzu_cli.backends.design import draw, judge, largest_error, layers_of, make_design
-from yuzu_cli.backends.kept import precompute
-from yuzu_cli.backends.sensing import PUBLISHED
+from yuzu_cli.backends.sensing import design as rules
+from yuzu_cli.backends.sensing.codes import PUBLISHED
+from yuzu_cli.backends.sensing.design import draw, judge, largest_error, layers_of, make_design
+from yuzu_cli.backends.sensing.kept import precompute
 from yuzu_cli.backends.windowed import understand
 from yuzu_cli.engine.choose import choose
 from yuzu_cli.errors import ModelError

@@ -24,8 +24,9 @@ from yuzu_cli.engine import choose, limits
 from yuzu_cli.engine.device import computing, keep_pages, resolve_device
 from yuzu_cli.engine.members import Member, Views
 from yuzu_cli.engine.scoring import Scorer, Stopped
-from yuzu_cli.engine.summary import duration, size
+from yuzu_cli.engine.summary import duration
 from yuzu_cli.errors import ModelError, UsageError
+from yuzu_cli.files import size_text
 from yuzu_cli.model import Model, load_model
 
 CPU = torch.device("cpu")
@@ -255,4 +256,9 @@ def test_half_precision_runs(tmp_path: Path, precision: str) -> None:
 
 def test_figures_as_text() -> None:
     assert [duration(s) for s in (3.21, 245, 7384)] == ["3.2 s", "4:05", "2:03:04"]
-    assert [size(n) for n in (12, 5000, 3.2e9, 2e15)] == ["12 bytes", "5 kB", "3.2 GB", "2e+03 TB"]
+    assert [size_text(n) for n in (12, 5000, 3.2e9, 2e15)] == [
+        "12 bytes",
+        "5 kB",
+        "3.2 GB",
+        "2000 TB",
+    ]

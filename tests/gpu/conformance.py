@@ -18,8 +18,8 @@ import torch
 from tests.support import conformance
 from tests.support.cases import CASES
 from tests.support.conformance import BY_NAME, REDUCED, case_subject, judge, loaded, settings_for
-from yuzu_cli.backends.design import make_design
-from yuzu_cli.backends.probes import YuzuRunner
+from yuzu_cli.backends.sensing.design import make_design
+from yuzu_cli.backends.sensing.probes import YuzuRunner
 from yuzu_cli.bench import zoo
 from yuzu_cli.engine.device import computing
 

@@ -10,9 +10,14 @@ from tests.support.blocks import Cat, Mix, Permute, Reduce, Slice, Weigh
 from yuzu_cli.bench import zoo
 from yuzu_cli.graph.capture import capture
 from yuzu_cli.graph.program import Program
-from yuzu_cli.plan import strategies as how
+from yuzu_cli.operators.attention import ATTENTION
+from yuzu_cli.operators.dense import ACROSS
+from yuzu_cli.operators.record import CONSTANT, WHOLE
+from yuzu_cli.operators.reductions import EXTREME, TOTAL
+from yuzu_cli.operators.sliding import CONVOLUTION
+from yuzu_cli.plan.analyse import analyse
 from yuzu_cli.plan.describe import describe, short
-from yuzu_cli.plan.plan import make_plan, reaches_of
+from yuzu_cli.plan.plan import make_plan
 
 
 def program_of(module: nn.Module, length: int) -> Program:
@@ -23,7 +28,7 @@ def program_of(module: nn.Module, length: int) -> Program:
 
 
 GOLDEN = """\
-node           operation    shape   reach       strategy                         multiply-adds  naive   bytes
+node           operation    shape   reach       way                              multiply-adds  naive   bytes
 convolution    convolution  8x60    5.54 of 60  convolution                      0              11.5 k  354
 unsqueeze      unsqueeze    8x1x60  5.54 of 60  moved windows                    0              0       88.6
 max_pool_1     max_pool     8x1x20  2.46 of 20  max pool                         0              0       473
@@ -55,8 +60,8 @@ def toy() -> nn.Module:
 
 def test_golden_text():
     program = program_of(toy(), 65)
-    reaches = reaches_of(program)
-    assert describe(program, reaches, make_plan(program, reaches)) == GOLDEN
+    found = analyse(program)
+    assert describe(found, make_plan(found)) == GOLDEN
 
 
 @pytest.mark.parametrize("name", ["basset", "deepsea", "bpnet4", "factorized-basset"])
@@ -73,7 +78,7 @@ def test_published_models_are_windowed_to_their_end(name):
     plan = make_plan(program_of(First(), 600))
     assert plan.cut is None
     assert plan.naive_macs > 5 * plan.macs
-    convolutions = [s for s in plan.steps if s.strategy == how.CONVOLUTION]
+    convolutions = [s for s in plan.steps if s.way == CONVOLUTION]
     assert len(convolutions) >= 3
 
 
@@ -104,24 +109,24 @@ ON_WINDOWS = {
 def test_no_step_needs_a_whole_tensor(name):
     layers = [nn.Conv1d(4, 6, 7), nn.ReLU(), ON_WINDOWS[name], nn.ReLU(), nn.Conv1d(6, 2, 3)]
     plan = make_plan(program_of(nn.Sequential(*layers), LONG))
-    assert how.WHOLE not in {s.strategy for s in plan.steps}
+    assert WHOLE not in {s.way for s in plan.steps}
     assert plan.naive_macs > 5 * plan.macs
 
 
 @pytest.mark.parametrize(
-    ("pool", "strategy"),
+    ("pool", "way"),
     [
-        (nn.AdaptiveAvgPool1d(1), how.TOTAL),
-        (nn.AdaptiveMaxPool1d(1), how.EXTREME),
-        (nn.MaxPool1d(LONG - 6), how.EXTREME),
-        (nn.AvgPool1d(LONG - 6), how.TOTAL),
-        (nn.Linear(LONG - 6, 1), how.ACROSS),
+        (nn.AdaptiveAvgPool1d(1), TOTAL),
+        (nn.AdaptiveMaxPool1d(1), EXTREME),
+        (nn.MaxPool1d(LONG - 6), EXTREME),
+        (nn.AvgPool1d(LONG - 6), TOTAL),
+        (nn.Linear(LONG - 6, 1), ACROSS),
     ],
 )
-def test_pools_of_everything_end_windows(pool, strategy):
+def test_pools_of_everything_end_windows(pool, way):
     layers = [nn.Conv1d(4, 6, 7), nn.ReLU(), pool, nn.Flatten(), nn.Linear(6, 2)]
     plan = make_plan(program_of(nn.Sequential(*layers), LONG))
-    assert strategy in {s.strategy for s in plan.steps}
+    assert way in {s.way for s in plan.steps}
     assert plan.naive_seconds > 20 * plan.seconds
 
 
@@ -129,8 +134,8 @@ def test_pools_of_everything_end_windows(pool, strategy):
 def test_attention_pooling_ends_windows_without_a_whole_tensor(kind):
     layers = [nn.Conv1d(4, 6, 7), nn.ReLU(), nn.Conv1d(6, 6, 3), Weigh(kind, 6)]
     plan = make_plan(program_of(nn.Sequential(*layers), LONG))
-    assert how.ATTENTION in {s.strategy for s in plan.steps}
-    whole = [s for s in plan.steps if s.strategy == how.WHOLE]
+    assert ATTENTION in {s.way for s in plan.steps}
+    whole = [s for s in plan.steps if s.way == WHOLE]
     assert sum(s.cost.bytes for s in whole) < 500  # what follows the pool has no positions
 
 
@@ -142,7 +147,7 @@ def test_only_what_a_selected_position_needs_is_computed():
 
 def test_means_over_positions_and_channels_are_of_deltas():
     plan = make_plan(program_of(nn.Sequential(nn.Conv1d(4, 6, 7), nn.ReLU(), Reduce("both")), LONG))
-    assert how.TOTAL in {s.strategy for s in plan.steps}
+    assert TOTAL in {s.way for s in plan.steps}
 
 
 def test_windows_as_wide_as_the_sequence_are_given_up():
@@ -152,8 +157,8 @@ def test_windows_as_wide_as_the_sequence_are_given_up():
     after = False
     for step in plan.steps:
         after = after or step.node == plan.cut
-        if after and step.strategy != how.CONSTANT:
-            assert step.strategy == how.WHOLE
+        if after and step.way != CONSTANT:
+            assert step.way == WHOLE
 
 
 def test_what_has_no_window_is_whole_and_so_is_all_that_reads_it():
@@ -162,8 +167,8 @@ def test_what_has_no_window_is_whole_and_so_is_all_that_reads_it():
             return torch.relu(torch.cumsum(x, 2) + x).sum(2)
 
     plan = make_plan(program_of(Mixed(), 20))
-    kept = [s.strategy for s in plan.steps if s.strategy != how.CONSTANT]
-    assert set(kept) == {how.WHOLE}
+    kept = [s.way for s in plan.steps if s.way != CONSTANT]
+    assert set(kept) == {WHOLE}
 
 
 @pytest.mark.parametrize(

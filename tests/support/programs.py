@@ -19,11 +19,12 @@ from yuzu_cli.backends.windowed import Understood, WindowedRunner, understand
 from yuzu_cli.graph.capture import capture
 from yuzu_cli.graph.program import CaptureError, Program, evaluate, lookup
 from yuzu_cli.model import Model
+from yuzu_cli.operators import OPERATORS, named
+from yuzu_cli.operators.pointwise import SamePositions
+from yuzu_cli.operators.reach import EVERYWHERE, UNTOUCHED, Reach
+from yuzu_cli.operators.record import CONSTANT, WHOLE, Operator
 from yuzu_cli.plan import plan as planning
-from yuzu_cli.plan import strategies as how
-from yuzu_cli.plan.describe import operation
-from yuzu_cli.reach.domain import EVERYWHERE, UNTOUCHED, Reach
-from yuzu_cli.reach.rules import REACH_RULES
+from yuzu_cli.plan.analyse import Analysis, analyse
 
 Refused = CaptureError
 """The module cannot be one program: it is computed the naive way."""
@@ -83,7 +84,8 @@ def name_of(target: object) -> str:
 
 def operators() -> set[str]:
     """Every operator of which the package says how it passes reach on."""
-    return {name_of(target) for target in REACH_RULES}
+    plain = (Operator.reach, SamePositions.reach)
+    return {name_of(target) for target, kind in OPERATORS.items() if kind.reach not in plain}
 
 
 def captured(
@@ -92,8 +94,8 @@ def captured(
     """Capture, analyse and plan a module (N, A, L) -> (N, T), without ever giving windows up."""
     device = torch.device("cpu")
     program = capture(module, letters=letters, length=length, device=device, dtype=dtype)
-    reaches = planning.reaches_of(program)
-    plan = _without_cut(program, reaches)
+    found = analyse(program)
+    reaches, plan = found.reaches, _without_cut(found)
     spans: dict[str, Span | str] = {}
     for node in program.calls():
         spec = program.specs.get(node.name)
@@ -105,29 +107,29 @@ def captured(
         else:
             assert reach in (UNTOUCHED, EVERYWHERE)
             spans[node.name] = "nothing" if reach is UNTOUCHED else "anything"
-    strategies = plan.strategies
+    ways, ends = plan.ways, planning.ENDINGS
     return Captured(
         program,
         {n.name: name_of(n.target) for n in program.calls()},
         spans,
-        frozenset(n for n, s in strategies.items() if s not in how.ENDINGS),
-        frozenset(n for n, s in strategies.items() if s in how.ENDINGS - {how.WHOLE, how.CONSTANT}),
-        Understood(program, reaches, plan),
+        frozenset(n for n, way in ways.items() if way not in ends),
+        frozenset(n for n, way in ways.items() if way in ends - {WHOLE, CONSTANT}),
+        Understood(found, plan),
     )
 
 
 def keep_windows(model: Model, settings: Settings) -> bool:
     """Let the windowed backend never give windows up on this model; whether it would have."""
     found = understand(model, settings)
-    plan = _without_cut(found.program, found.reaches)
+    plan = _without_cut(found.found)
     kept = model.__dict__["_understood"]
     key = next(k for k, v in kept.items() if v is found)
-    kept[key] = Understood(found.program, found.reaches, plan)
+    kept[key] = Understood(found.found, plan)
     return found.plan.cut is not None
 
 
-def _without_cut(program: Program, reaches: dict) -> planning.Plan:
-    steps = tuple(planning._settle(planning._draft(program, reaches)))
+def _without_cut(found: Analysis) -> planning.Plan:
+    steps = tuple(planning._settle(planning._draft(found)))
     return planning.Plan(steps, None, 1.0, 1.0)
 
 
@@ -186,5 +188,5 @@ def described(seen: Captured) -> str:
     for node in seen.program.calls():
         kind = "window" if node.name in seen.windows else "whole"
         kind = "ending" if node.name in seen.endings else kind
-        lines.append(f"{node.name}: {operation(node)}, {kind}")
+        lines.append(f"{node.name}: {named(node)}, {kind}")
     return "\n".join(lines)

@@ -11,7 +11,7 @@ from yuzu_cli.errors import UsageError
 BACKENDS: dict[str, str] = {
     "naive": "yuzu_cli.backends.naive:Naive",
     "windowed": "yuzu_cli.backends.windowed:Windowed",
-    "yuzu": "yuzu_cli.backends.yuzu:Yuzu",
+    "yuzu": "yuzu_cli.backends.sensing.yuzu:Yuzu",
     "taylor": "yuzu_cli.backends.taylor:Taylor",
 }
 """Name -> "module:class"."""

@@ -18,21 +18,21 @@ import torch
 from torch.fx import Node
 
 from yuzu_cli.backends.base import Block, Settings
-from yuzu_cli.backends.deltas import whole
-from yuzu_cli.backends.deltas.frames import Frame
-from yuzu_cli.backends.deltas.prepared import Prepared, State, Step
-from yuzu_cli.backends.deltas.states import Chunk, Full, References, Win
-from yuzu_cli.backends.deltas.steps import STEPS
 from yuzu_cli.backends.passes import one_hot, row_cost
 from yuzu_cli.graph.capture import capture
 from yuzu_cli.graph.program import CaptureError, Program, run_program
+from yuzu_cli.kernels.runner import Machine, References
 from yuzu_cli.model import Model
-from yuzu_cli.plan import strategies as how
-from yuzu_cli.plan.plan import Plan, make_plan, reaches_of
-from yuzu_cli.reach.domain import AnyReach, Reach
+from yuzu_cli.operators.reach import AnyReach, Reach
+from yuzu_cli.operators.windows import Form, Window
+from yuzu_cli.plan.analyse import Analysis, analyse
+from yuzu_cli.plan.plan import ENDINGS, WHOLE, Plan, make_plan
+from yuzu_cli.plan.tape import Script, storage
 
-CPU_CHUNK_BYTES = 6 << 20
-"""Size of a chunk's largest window tensor on a CPU: a few of them should stay in the last cache."""
+CPU_CHUNK_BYTES = 24 << 20
+"""What lives of a chunk on a CPU at the worst step: most of it should stay in the last cache."""
+PROBE = 8
+"""Positions of the tape from which the memory of others is reckoned."""
 
 
 class Windowed:
@@ -65,9 +65,16 @@ class Windowed:
 class Understood:
     """A model as a graph, what edits reach in it, and the plan."""
 
-    program: Program
-    reaches: dict[str, AnyReach]
+    found: Analysis
     plan: Plan
+
+    @property
+    def program(self) -> Program:
+        return self.found.program
+
+    @property
+    def reaches(self) -> dict[str, AnyReach]:
+        return self.found.reaches
 
 
 def understand(model: Model, settings: Settings) -> Understood:
@@ -89,9 +96,8 @@ def understand(model: Model, settings: Settings) -> Understood:
                 device=settings.device,
                 dtype=settings.dtype,
             )
-            reaches = reaches_of(program)
-            plan = make_plan(program, reaches, settings.device)
-            kept[key] = Understood(program, reaches, plan)
+            found = analyse(program)
+            kept[key] = Understood(found, make_plan(found, settings.device))
         except CaptureError as error:
             kept[key] = error
     if isinstance(kept[key], CaptureError):
@@ -104,70 +110,75 @@ class WindowedRunner:
 
     def __init__(self, model: Model, settings: Settings) -> None:
         self.model, self.settings = model, settings
-        understood = understand(model, settings)
-        self.program, self.reaches = understood.program, understood.reaches
-        self.plan = understood.plan
-        self.strategies = self.plan.strategies
-        self.nodes: list[Node] = [
-            n for n in self.program.calls() if self.strategies[n.name] != how.CONSTANT
-        ]
-        self.steps: dict[str, Step] = {
-            n.name: STEPS[self.strategies[n.name]](Prepared(n, self.program, self.reaches))
-            for n in self.nodes
-            if self.strategies[n.name] != how.WHOLE
-        }
-        self.order = phase_keys(self.program, self.strategies, self.reaches)
-        self.references: References | None = None
-        self.outputs = torch.empty(0)
+        self.understood = understand(model, settings)
+        self.program, self.plan = self.understood.program, self.understood.plan
+        gpu = settings.device.type != "cpu"
+        rough = gpu and torch.backends.cuda.matmul.allow_tf32
+        self.script = Script(self.understood.found, self.plan, few_starts=gpu, rough=rough)
+        self.references = References(self.program, self._compute)
+        self.machine = Machine(
+            self.references, settings.device, model.alphabet_size, self.script.tape
+        )
+        self.order = phase_keys(self.program, self.plan.ways, self.understood.reaches)
+        self._input = torch.empty(0)
 
-    @property
-    def _windows(self) -> set[str]:
-        return {n for n, s in self.strategies.items() if s not in how.ENDINGS}
-
-    def _kept(self) -> set[str]:
-        """Nodes whose reference values the chunks may ask for."""
-        names = {self.program.input.name, self.program.output.name}
-        for node in self.nodes:
-            names.add(node.name)
-        return {n for n in names if n in self.program.specs}
+    def _compute(self, names: set[str]) -> dict[str, torch.Tensor]:
+        return run_program(self.program, self._input, names | {self.program.output.name})
 
     @torch.no_grad()
     def reference(self, codes: torch.Tensor) -> torch.Tensor:
         """Outputs for the sequences themselves, float32 (B, T)."""
-        x = one_hot(codes, self.model, self.settings)
-        values = run_program(self.program, x, self._kept())
-        self.references = References(values, self.reaches)
-        self.outputs = values[self.program.output.name]
-        return self.outputs.float()
+        self._input = one_hot(codes, self.model, self.settings)
+        if not self.references.wanted:
+            self.references.wanted = self._read()
+        self.references.start(len(codes))
+        return self.references.values[self.program.output.name].float()
+
+    def _read(self) -> set[str]:
+        """The nodes whose reference values a chunk reads."""
+        sources = (r.source for r in self._probe.registers if r.source is not None)
+        return {s[1] for s in sources if s[0] in ("rows", "whole")}
 
     def blocks(self, codes: torch.Tensor, positions: np.ndarray) -> Iterator[Block]:
         """Every mutant, a chunk of positions at a time."""
-        assert self.references is not None
-        for part in self._chunks(np.asarray(positions, dtype=np.int64), codes.shape[0]):
-            yield self._block(codes, positions, part)
+        positions = np.asarray(positions, dtype=np.int64)
+        size, batch = self.model.alphabet_size, codes.shape[0]
+        parts = list(self._chunks(positions, batch))
+        order = np.concatenate(parts) if parts else np.zeros(0, np.int64)
+        pairs, index = self._mutants(codes, positions, order, size)
+        begin = 0
+        for part in parts:
+            chunk = slice(begin, begin + len(part))
+            begin += len(part)
+            yield self._block(positions[part], pairs[chunk], index[chunk])
+
+    def _mutants(
+        self, codes: torch.Tensor, positions: np.ndarray, order: np.ndarray, size: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of every mutant its pair of letters and its index in the batch: (M, K, B) each."""
+        device, batch = codes.device, codes.shape[0]
+        at = torch.as_tensor(positions[order], device=device)
+        letters = codes.index_select(1, at).t().long()  # (M, B)
+        letters = torch.where(letters < size, letters, 0)[:, None, :]
+        turn = torch.arange(1, size, device=device)[None, :, None]
+        other = (letters + turn) % size
+        m = torch.as_tensor(order, device=device)[:, None, None]
+        b = torch.arange(batch, device=device)[None, None, :]
+        return other * size + letters, (b * len(positions) + m) * size + other
 
     @torch.no_grad()
-    def _block(self, codes: torch.Tensor, positions: np.ndarray, part: np.ndarray) -> Block:
-        assert self.references is not None
-        size = self.model.alphabet_size
-        at = np.asarray(positions, dtype=np.int64)[part]
-        letters = codes[:, torch.as_tensor(at, device=codes.device)].t().long()  # (P, B)
-        letters = torch.where(letters < size, letters, 0)[:, None, :]
-        turn = torch.arange(1, size, device=codes.device)[None, :, None]
-        other = (letters + turn) % size
-        chunk = Chunk(self.references, at, other * size + letters, size)
-        m = torch.as_tensor(part, device=codes.device)[:, None, None]
-        b = torch.arange(codes.shape[0], device=codes.device)[None, None, :]
-        index = ((b * len(positions) + m) * size + other).reshape(-1)
-        state = self._state(chunk)
-        if isinstance(state, Full):
-            return Block(index, chunk.delta_of(state).reshape(chunk.mutants, -1).float())
-        win = chunk.as_delta(state)
+    def _block(self, at: np.ndarray, pairs: torch.Tensor, index: torch.Tensor) -> Block:
+        loaded, result = self.machine.run(at, pairs)
+        output, flat, count = loaded.tape.output, index.reshape(-1), index.numel()
+        if not isinstance(output, Window):
+            return Block(flat, result.reshape(count, -1).float())
         return Block(
-            index,
-            lambda: chunk.whole(win).reshape(chunk.mutants, -1).float(),
-            squares=lambda: squares(chunk, win),
+            flat,
+            lambda: self.machine.tail(loaded, result, pairs).reshape(count, -1).float(),
+            squares=lambda: squares(output, result, pairs),
         )
+
+    # --- chunks -----------------------------------------------------------------------------------
 
     def _chunks(self, positions: np.ndarray, batch: int) -> Iterator[np.ndarray]:
         """Indices into `positions`, neighbours together, ordered by how pools cut their windows."""
@@ -177,94 +188,70 @@ class WindowedRunner:
         while begin < len(positions):
             part = by_place[begin : begin + count]
             # Where windows are wider than most, as around the ends of circular padding, fewer fit.
-            widest = np.maximum.accumulate(self._bytes_at[positions[part]])
-            fits = np.arange(1, len(part) + 1) * widest <= count * self._bytes_per_mutant()
+            widest = np.maximum.accumulate(self._width_at[positions[part]])
+            fits = np.arange(1, len(part) + 1) * widest <= count
             part = part[: max(1, int(fits.sum()))]
             begin += len(part)
             keys = [k[positions[part]] for k in reversed(self.order)]
             yield part[np.lexsort(keys)] if keys else part
 
     def positions_per_chunk(self, batch: int) -> int:
-        """How many positions go into one chunk, from the bytes of the widest step."""
-        mutants = batch * (self.model.alphabet_size - 1)
-        most = max(self._bytes_per_mutant(), 1)
-        budget = self.settings.memory // 4
+        """How many positions go into one chunk, from what of it lives at the worst step."""
+        budget = self.settings.memory // 2
         if self.settings.device.type == "cpu":
             budget = min(budget, CPU_CHUNK_BYTES)
-        return max(1, min(int(budget // (most * mutants)), 4096))
+        return max(1, min(int(budget // max(1, self._live(batch))), 4096))
 
     def chunk_bytes(self, batch: int) -> int:
-        """Bytes of one chunk's largest window tensor."""
-        mutants = self.positions_per_chunk(batch) * batch * (self.model.alphabet_size - 1)
-        return mutants * self._bytes_per_mutant()
+        """Bytes of a chunk that live at its worst step."""
+        return self.positions_per_chunk(batch) * self._live(batch)
 
-    def _bytes_per_mutant(self) -> int:
-        """Bytes of the widest tensor of one mutant, at nine positions of ten no more."""
-        return int(np.quantile(self._bytes_at, 0.9, method="higher"))
+    def _live(self, batch: int) -> int:
+        """Bytes that live at the worst step of a chunk, for each of its positions."""
+        return -(-storage(self._probe, batch).peak // len(self._probe.positions))
 
     @cached_property
-    def _bytes_at(self) -> np.ndarray:
-        """Bytes of the widest tensor of one mutant, for an edit at each position, (L,)."""
+    def _probe(self) -> Any:
+        """The tape of a few positions whose windows are as wide as at nine positions of ten."""
+        width = np.quantile(self._width_at, 0.9, method="higher")
+        like = np.flatnonzero(self._width_at <= width)
+        middle = int(np.abs(like - self.settings.length // 2).argmin())
+        first = max(0, min(middle - PROBE // 2, len(like) - PROBE))
+        return self.script.tape(like[first : first + PROBE].astype(np.int64))
+
+    @cached_property
+    def _width_at(self) -> np.ndarray:
+        """Width of the windows of an edit at each position, in those of most of them, (L,)."""
         most = np.ones(self.settings.length)
-        for node in self.nodes:
-            spec = self.program.specs.get(node.name)
-            if spec is None or spec.batch_axis is None:
+        for node in self.script.nodes:
+            spec, reach = self.program.specs.get(node.name), self.understood.reaches[node.name]
+            if spec is None or spec.batch_axis is None or not isinstance(reach, Reach):
                 continue
-            reach = self.reaches[node.name]
-            share: Any = 1.0
-            if node.name in self._windows and isinstance(reach, Reach):
+            if self.plan.ways[node.name] not in ENDINGS:
                 share = (reach.stop - reach.start).clip(1, reach.size) / reach.size
-            most = np.maximum(most, spec.numel * spec.dtype.itemsize * share)
-        return most
-
-    # --- one chunk --------------------------------------------------------------------------------
-
-    def _state(self, chunk: Chunk) -> State:
-        """The output for every mutant of the chunk."""
-        states: dict[str, State] = {self.program.input.name: self._letters(chunk)}
-        pending = {n.name: len(n.users) for n in [self.program.input, *self.nodes]}
-        scope = whole.Scope(self.program, chunk, states)
-        for node in self.nodes:
-            step = self.steps.get(node.name)
-            if step is not None:
-                states[node.name] = step(chunk, states)
-            else:
-                scope.compute(node)
-            for used in node.all_input_nodes:
-                if used.name in pending:
-                    pending[used.name] -= 1
-                    if pending[used.name] == 0:
-                        scope.forget(used.name)
-        return states[self.program.output.name]
-
-    def _letters(self, chunk: Chunk) -> Win:
-        """Deltas of the one-hot input for every pair of letters: (1, 1, A*A, 1, A)."""
-        size = self.model.alphabet_size
-        eye = torch.eye(size, device=chunk.device, dtype=self.settings.dtype)
-        pairs = (eye[:, None] - eye[None, :]).view(1, 1, size * size, 1, size)
-        frame = Frame(chunk.positions, 1, self.settings.length)
-        return Win(self.program.input.name, frame, pairs, True, 2, (size,), pairs=True)
+                most = np.maximum(most, spec.numel * spec.dtype.itemsize * share)
+        return most / np.quantile(most, 0.9, method="higher")
 
 
-def squares(chunk: Chunk, win: Win) -> torch.Tensor:
+def squares(win: Window, rows: torch.Tensor, pairs: torch.Tensor) -> torch.Tensor:
     """Sum of squared deltas of every mutant, (E,), from its window alone.
 
     For letters still in pairs this is a closed form: one sum of squares per pair of letters and
     part of the window that lies in the tensor.
     """
-    if not win.pairs:
-        return win.rows.float().square().sum((0, -1)).reshape(-1)
-    per_row = win.rows.float().square().sum(-1).view(win.frame.width, -1)  # (w, A*A)
+    if win.form is not Form.PAIRS:
+        return rows.float().square().sum((0, -1)).reshape(-1)
+    per_row = rows.float().square().sum(-1).view(win.frame.width, -1)  # (w, A*A)
     low = (-win.frame.start).clip(0, win.frame.width)
     high = (win.frame.size - win.frame.start).clip(0, win.frame.width)
     parts, which = np.unique(np.stack([low, high]), axis=1, return_inverse=True)
     table = torch.stack([per_row[a:b].sum(0) for a, b in parts.T.tolist()])
-    row = chunk.index(which.reshape(-1))[:, None, None].expand(chunk.shape)
-    return table[row, chunk.pair_index].reshape(-1)
+    row = torch.as_tensor(which.reshape(-1), device=rows.device)[:, None, None]
+    return table[row.expand(pairs.shape), pairs].reshape(-1)
 
 
 def phase_keys(
-    program: Program, strategies: dict[str, str], reaches: dict[str, AnyReach]
+    program: Program, ways: dict[str, str], reaches: dict[str, AnyReach]
 ) -> list[np.ndarray]:
     """For every step with a stride, how each position's window lies on its grid.
 
@@ -274,7 +261,7 @@ def phase_keys(
     for node in program.calls():
         reach = reaches[node.name]
         source: Any = node.args[0] if node.args else None
-        if strategies[node.name] == how.WHOLE or not isinstance(reach, Reach):
+        if ways[node.name] == WHOLE or not isinstance(reach, Reach):
             continue
         before = reaches.get(source.name) if isinstance(source, Node) else None
         if not isinstance(before, Reach) or before.size == reach.size:

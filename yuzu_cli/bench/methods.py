@@ -21,8 +21,8 @@ from yuzu_cli.backends import BACKENDS, get_backend
 from yuzu_cli.backends.base import Backend, Runner
 from yuzu_cli.backends.naive import NaiveRunner, mutant_index
 from yuzu_cli.backends.passes import PassSize
-from yuzu_cli.backends.probes import YuzuRunner
-from yuzu_cli.backends.sensing import MATRICES, PUBLISHED
+from yuzu_cli.backends.sensing.codes import MATRICES, PUBLISHED
+from yuzu_cli.backends.sensing.probes import YuzuRunner
 from yuzu_cli.bench.clock import Sample, timed
 from yuzu_cli.bench.subject import Subject
 from yuzu_cli.engine.draw import sample

@@ -21,21 +21,23 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
 
 from yuzu_cli.backends.base import Runner, Settings
-from yuzu_cli.backends.design import ALPHAS, deltas, largest_error, make_design
 from yuzu_cli.backends.naive import NaiveRunner
-from yuzu_cli.backends.probes import SLACK, Probed, YuzuRunner
-from yuzu_cli.backends.sensing import MATRICES, PUBLISHED
+from yuzu_cli.backends.sensing.codes import MATRICES, PUBLISHED
+from yuzu_cli.backends.sensing.design import ALPHAS, deltas, largest_error, make_design
+from yuzu_cli.backends.sensing.probes import SLACK, YuzuRunner
 from yuzu_cli.backends.windowed import WindowedRunner
 from yuzu_cli.bench import zoo
 from yuzu_cli.bench.clock import Gauge, alternate
 from yuzu_cli.bench.stats import agreement
 from yuzu_cli.engine.device import computing
 from yuzu_cli.errors import YuzuError
+from yuzu_cli.kernels.table import KERNELS
 from yuzu_cli.model import Model, load_model
 
 ALWAYS = float("inf")
@@ -197,17 +199,22 @@ def alpha_table(names: Iterable[str], length: int, matrices: Iterable[str]) -> I
 class _Split:
     """Adds up the time of the three parts of a convolution on probes, run by run."""
 
-    def __init__(self, step: Probed) -> None:
-        self.seconds = dict.fromkeys(("build", "convolve", "decode"), 0.0)
-        self.runs: list[dict[str, float]] = []
-        for name, method in (("build", "mix"), ("convolve", "convolve"), ("decode", "tell")):
-            setattr(step, method, self._timed(name, getattr(step, method)))
+    PARTS: ClassVar[dict[str, tuple[str, ...]]] = {
+        "build": ("slots", "encode"),
+        "convolve": ("taps", "strided taps", "mix rows", "frequencies"),
+        "decode": ("decode", "gather", "mask"),
+    }
+    """The kernels of each part, in a model of one convolution on probes."""
 
-    def _timed(self, name: str, call: Callable[..., object]) -> Callable[..., object]:
-        def timed(*arguments: object) -> object:
+    def __init__(self) -> None:
+        self.seconds = dict.fromkeys(self.PARTS, 0.0)
+        self.runs: list[dict[str, float]] = []
+
+    def _timed(self, part: str, kernel: Callable[..., object]) -> Callable[..., object]:
+        def timed(*reads: object, **arguments: object) -> object:
             began = time.perf_counter()
-            result = call(*arguments)
-            self.seconds[name] += time.perf_counter() - began
+            result = kernel(*reads, **arguments)
+            self.seconds[part] += time.perf_counter() - began
             return result
 
         return timed
@@ -216,8 +223,14 @@ class _Split:
         """One run, its parts noted apart."""
 
         def run() -> None:
-            self.seconds = dict.fromkeys(self.seconds, 0.0)
-            call()
+            self.seconds = dict.fromkeys(self.PARTS, 0.0)
+            names = {name: part for part, names in self.PARTS.items() for name in names}
+            plain = {name: KERNELS[name] for name in names}
+            KERNELS.update({name: self._timed(names[name], plain[name]) for name in names})
+            try:
+                call()
+            finally:
+                KERNELS.update(plain)
             self.runs.append(self.seconds)
 
         return run
@@ -250,7 +263,7 @@ def layer_table(
             design = make_design(model, settings)
             runner = YuzuRunner(model, settings, design.codes, ALWAYS)
             (step,) = runner.probed.values()
-            split = _Split(step)
+            split = _Split()
             plain = WindowedRunner(model, settings_for(length))
             calls: dict[str, Callable[[], object]] = {
                 "naive": naive,

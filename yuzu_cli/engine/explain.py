@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def explain(config: RunConfig) -> str:
-    """Node by node: operation, shape, reach, strategy, cost; then what each backend makes of it.
+    """Node by node: operation, shape, reach, way, cost; then what each backend makes of it.
 
     Raises
     ------
@@ -57,11 +57,13 @@ def _one(model: Model, settings: Settings, positions: int) -> str:
     except CaptureError as error:
         body = f"not captured as one graph: {error}\nnaive computes every mutant in full"
         return f"{head}\n\n{body}\n\n{_backends(model, settings, positions)}"
-    table = describe(found.program, found.reaches, found.plan)
+    table = describe(found.found, found.plan)
     runner = WindowedRunner(model, settings)
     count = runner.positions_per_chunk(1)
     memory = runner.chunk_bytes(1)
-    chunk = f"windowed takes {count} positions at a time, about {short(memory)}B of window tensors"
+    chunk = (
+        f"windowed takes {count} positions at a time, {short(memory)}B of memory at the worst step"
+    )
     return f"{head}\n\n{table}\n{chunk}\n\n{_backends(model, settings, positions)}"
 
 

@@ -24,6 +24,7 @@ from yuzu_cli.backends.naive import NaiveRunner, mutant_index
 from yuzu_cli.backends.passes import is_out_of_memory
 from yuzu_cli.errors import YuzuError
 from yuzu_cli.model import Model
+from yuzu_cli.operators.windows import Instruction
 
 logger = logging.getLogger(__name__)
 
@@ -54,8 +55,11 @@ def describe(error: Exception) -> str:
 
 def _node(frame: FrameType) -> str:
     """The node of a model's graph that a function was busy with."""
-    values = [frame.f_locals.get(name) for name in ("node", "n")]
-    return next((f"{v.name} = {v.target}" for v in values if isinstance(v, Node)), "")
+    local = frame.f_locals
+    values = [local.get("node"), local.get("n"), getattr(local.get("call"), "node", None)]
+    found = next((f"{v.name} = {v.target}" for v in values if isinstance(v, Node)), "")
+    step = local.get("step")  # an instruction of a tape
+    return found or (f"{step.node}, {step.kernel}" if isinstance(step, Instruction) else "")
 
 
 class Net:

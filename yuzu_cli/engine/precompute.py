@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from yuzu_cli.alphabet import parse_alphabet
 from yuzu_cli.backends.base import Settings
-from yuzu_cli.backends.kept import precompute as make_plan
-from yuzu_cli.backends.yuzu import Yuzu
+from yuzu_cli.backends.sensing.kept import precompute as make_plan
+from yuzu_cli.backends.sensing.yuzu import Yuzu
 from yuzu_cli.engine.device import DTYPES, computing, resolve_device
 from yuzu_cli.engine.limits import working_memory
 from yuzu_cli.engine.setup import load_models

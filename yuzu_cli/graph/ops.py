@@ -12,6 +12,9 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as functional
 
+OpOverload = type(torch.ops.aten.add.Tensor)
+"""The class of ATen operators, of which torch has no public name."""
+
 
 def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
     """x (..., I) times weight (I, O) plus bias (O,) -> (..., O)."""

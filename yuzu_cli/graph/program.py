@@ -2,7 +2,7 @@
 
 A `Program` is an fx graph with three kinds of node: `x` (the one-hot input), constants, and
 calls of functions on tensors. It holds the weights, so it belongs to one device and dtype. It
-knows nothing of mutations: what an edit reaches is `yuzu_cli.reach`, how that is computed is
+knows nothing of mutations: what an edit reaches is `yuzu_cli.operators`, how that is computed is
 `yuzu_cli.plan`.
 """
 

@@ -1,1 +1,1 @@
-"""Arithmetic on windows, free of any graph. May not: know nodes, plans or backends."""
+"""Arithmetic on windows: the kernels that a tape is made of, and what runs it. Knows no graph."""

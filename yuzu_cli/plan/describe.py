@@ -4,27 +4,24 @@ from __future__ import annotations
 
 from torch.fx import Node
 
-from yuzu_cli.graph.program import Program
-from yuzu_cli.plan import strategies as how
+from yuzu_cli.operators import named
+from yuzu_cli.operators.reach import EVERYWHERE, AnyReach, Reach
+from yuzu_cli.operators.record import CONSTANT
+from yuzu_cli.plan.analyse import Analysis
 from yuzu_cli.plan.plan import Plan, Step
-from yuzu_cli.reach.domain import EVERYWHERE, AnyReach, Reach
 
-_HEAD = ("node", "operation", "shape", "reach", "strategy", "multiply-adds", "naive", "bytes")
+_HEAD = ("node", "operation", "shape", "reach", "way", "multiply-adds", "naive", "bytes")
 
 
-def describe(program: Program, reaches: dict[str, AnyReach], plan: Plan) -> str:
+def describe(found: Analysis, plan: Plan) -> str:
     """A table with one line per node, and totals for one mutant.
 
     Shapes are of one sequence, its batch axis left out; `reach` is the mean number of positions
     that an edit changes; multiply-adds and bytes are for one mutant, as planned and the naive
     way.
     """
-    nodes = {n.name: n for n in program.calls()}
-    rows = [
-        _row(nodes[step.node], step, program, reaches)
-        for step in plan.steps
-        if step.strategy != how.CONSTANT
-    ]
+    nodes = {n.name: n for n in found.program.calls()}
+    rows = [_row(nodes[step.node], step, found) for step in plan.steps if step.way != CONSTANT]
     table = [_HEAD, *rows]
     widths = [max(len(row[i]) for row in table) for i in range(len(_HEAD))]
     lines = [
@@ -50,25 +47,19 @@ def totals(plan: Plan) -> list[str]:
     return lines
 
 
-def _row(node: Node, step: Step, program: Program, reaches: dict[str, AnyReach]) -> tuple[str, ...]:
-    spec = program.specs.get(step.node)
+def _row(node: Node, step: Step, found: Analysis) -> tuple[str, ...]:
+    spec = found.program.specs.get(step.node)
     shape = "x".join(str(s) for s in spec.shape[1:]) if spec is not None else ""
     return (
         step.node,
-        operation(node),
+        named(node),
         shape,
-        _reach(reaches[step.node]),
-        step.strategy,
+        _reach(found.reaches[step.node]),
+        step.way,
         short(step.cost.macs),
         short(step.whole.macs),
         short(step.cost.bytes),
     )
-
-
-def operation(node: Node) -> str:
-    """The operator's short name."""
-    name = getattr(node.target, "__name__", str(node.target))
-    return name.split(".")[0] if not name.startswith("aten.") else name.split(".")[1]
 
 
 def _reach(reach: AnyReach) -> str:

@@ -1,7 +1,7 @@
 """The plan: for every node of a program, how its value for the mutants is had. No weights, no
 sequence.
 
-Each node gets the exact strategy that its operator allows. From some node on it can be cheaper to
+Each node gets the exact way that its operator allows. From some node on it can be cheaper to
 compute whole tensors (windows as wide as the sequence, many tiny ones): that node, the cut, is
 chosen by counted cost over all possible ones.
 """
@@ -11,23 +11,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch.fx import Node
 
 from yuzu_cli.graph.program import Program
-from yuzu_cli.plan import strategies as how
-from yuzu_cli.plan.cost import (
-    Cost,
-    Rates,
-    materialise_cost,
-    mean_width,
-    rates_of,
-    whole_cost,
-    window_cost,
-)
-from yuzu_cli.plan.need import narrow
-from yuzu_cli.reach.analyse import analyse
-from yuzu_cli.reach.domain import UNTOUCHED, AnyReach, Reach
+from yuzu_cli.operators.attention import ATTENTION
+from yuzu_cli.operators.cost import Cost, Rates, rates_of
+from yuzu_cli.operators.dense import ACROSS, DENSE, MATRIX
+from yuzu_cli.operators.moves import MOVE
+from yuzu_cli.operators.pointwise import POINTWISE
+from yuzu_cli.operators.reach import Reach
+from yuzu_cli.operators.record import CONSTANT, WHOLE, Unfamiliar, mean_width
+from yuzu_cli.operators.reductions import EXTREME, RUNNING_TOTAL, TOTAL
+from yuzu_cli.operators.sliding import CONVOLUTION, VALUES
+from yuzu_cli.plan.analyse import Analysis, analyse
 
-_aten = torch.ops.aten
+ENDINGS = {WHOLE, CONSTANT, DENSE, ACROSS, TOTAL, RUNNING_TOTAL, EXTREME, ATTENTION}
+"""Ways whose result is no window."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +36,10 @@ class Step:
     Attributes
     ----------
     node : str
-    strategy : str
-        A name of `yuzu_cli.plan.strategies`.
+    way : str
+        As its operator calls it.
     reads : tuple of str
-        The nodes it is computed from.
+        The nodes whose windows it is computed from.
     width : float
         Mean number of changed positions; NaN where the value has none.
     cost, whole : Cost
@@ -48,7 +47,7 @@ class Step:
     """
 
     node: str
-    strategy: str
+    way: str
     reads: tuple[str, ...]
     width: float
     cost: Cost
@@ -75,9 +74,9 @@ class Plan:
     naive_seconds: float
 
     @property
-    def strategies(self) -> dict[str, str]:
-        """Strategy by node name."""
-        return {s.node: s.strategy for s in self.steps}
+    def ways(self) -> dict[str, str]:
+        """Way by node name."""
+        return {s.node: s.way for s in self.steps}
 
     @property
     def macs(self) -> float:
@@ -90,71 +89,64 @@ class Plan:
         return sum(s.whole.macs for s in self.steps)
 
 
-def make_plan(
-    program: Program, reaches: dict[str, AnyReach] | None = None, device: torch.device | None = None
-) -> Plan:
-    """Choose a strategy for every node.
+def make_plan(found: Analysis | Program, device: torch.device | None = None) -> Plan:
+    """Choose a way for every node.
 
     Parameters
     ----------
-    program : Program
-    reaches : dict, optional
-        The result of `reaches_of`, if it is at hand.
+    found : Analysis or Program
     device : torch.device, optional
         Whose rates to reckon with; the CPU by default.
     """
-    reaches = reaches_of(program) if reaches is None else reaches
+    found = found if isinstance(found, Analysis) else analyse(found)
     rates = rates_of(device or torch.device("cpu"))
-    draft = _draft(program, reaches)
-    cut = _cheapest_cut(program, draft, rates)
-    steps = tuple(_settle(draft[:cut]) + [_whole(s) for s in draft[cut:]])
-    steps = tuple(_settle(list(steps)))
+    draft = _draft(found)
+    cut = _cheapest_cut(found.program, draft, rates)
+    steps = tuple(_settle(_settle(draft[:cut]) + [_whole(s) for s in draft[cut:]]))
     seconds = sum(s.cost.seconds(rates) for s in steps)
     naive = sum(s.whole.seconds(rates) for s in steps)
-    given_up = any(s.strategy != t.strategy for s, t in zip(steps, _settle(draft), strict=True))
+    given_up = any(s.way != t.way for s, t in zip(steps, _settle(draft), strict=True))
     at = draft[cut].node if given_up and cut < len(draft) else None
-    return Plan(steps, at, seconds + _boundary(program, steps, rates), naive)
+    return Plan(steps, at, seconds + _boundary(found.program, steps, rates), naive)
 
 
-def reaches_of(program: Program) -> dict[str, AnyReach]:
-    """What an edit reaches in every node, narrowed to what the output depends on."""
-    reaches = analyse(program)
-    strategies = {
-        n.name: how.strategy_of(n, program, reaches) if n.name in program.specs else how.WHOLE
-        for n in program.calls()
-    }
-    return narrow(program, reaches, strategies)
+def whole_cost(node: Node, found: Analysis) -> Cost:
+    """The node's own call for one mutant."""
+    program, spec = found.program, found.program.specs.get(node.name)
+    try:
+        macs = found.operators[node.name].macs()
+    except Unfamiliar:
+        macs = 0.0
+    if spec is None:
+        return Cost(macs, 0.0)
+    specs = [program.specs[n.name] for n in node.all_input_nodes if n.name in program.specs]
+    reads = sum(s.numel for s in specs if s.batch_axis is not None)
+    return Cost(macs, (spec.numel + reads) * spec.dtype.itemsize)
 
 
-def _draft(program: Program, reaches: dict[str, AnyReach]) -> list[Step]:
+def _draft(found: Analysis) -> list[Step]:
     steps = []
-    letters = {program.input.name}  # values that are still the input's letters, moved
-    for node in program.calls():
+    letters = {found.program.input.name}  # values that are still the input's letters, moved
+    for node in found.program.calls():
+        way, reach = found.way(node), found.reaches[node.name]
+        known = found.operators[node.name]
         reads = tuple(n.name for n in node.all_input_nodes)
-        if node.name not in program.specs:  # a number, or several tensors
-            strategy = how.CONSTANT if reaches[node.name] is UNTOUCHED else how.WHOLE
-            steps.append(Step(node.name, strategy, reads, float("nan"), Cost(), Cost()))
-            continue
-        strategy = how.strategy_of(node, program, reaches)
         first = bool(reads) and reads[0] in letters
-        if first and strategy == how.MOVE:
+        if first and way == MOVE:
             letters.add(node.name)
-        if strategy == how.ATTENTION:  # its shift is no window in any case
-            reads = tuple(n.name for n in dict.fromkeys(node.args[:2]))
-        whole = whole_cost(node, program) if strategy != how.CONSTANT else Cost()
-        planned = (
-            window_cost(node, strategy, program, reaches, first) if strategy != how.WHOLE else whole
-        )
-        reach = reaches[node.name]
+        whole = whole_cost(node, found) if way != CONSTANT else Cost()
+        planned = whole
+        if way not in (WHOLE, CONSTANT):
+            reads, planned = tuple(n.name for n in known.reads_windows()), known.cost(first)
         width = mean_width(reach) if isinstance(reach, Reach) else float("nan")
-        steps.append(Step(node.name, strategy, reads, width, planned, whole))
+        steps.append(Step(node.name, way, reads, width, planned, whole))
     return steps
 
 
 def _whole(step: Step) -> Step:
-    if step.strategy == how.CONSTANT:
+    if step.way == CONSTANT:
         return step
-    return Step(step.node, how.WHOLE, step.reads, step.width, step.whole, step.whole)
+    return Step(step.node, WHOLE, step.reads, step.width, step.whole, step.whole)
 
 
 def _settle(steps: list[Step]) -> list[Step]:
@@ -162,9 +154,9 @@ def _settle(steps: list[Step]) -> list[Step]:
     whole: set[str] = set()
     settled = []
     for step in steps:
-        if step.strategy != how.CONSTANT and any(r in whole for r in step.reads):
+        if step.way != CONSTANT and any(r in whole for r in step.reads):
             step = _whole(step)
-        if step.strategy in how.ENDINGS - {how.CONSTANT}:
+        if step.way in ENDINGS - {CONSTANT}:
             whole.add(step.node)
         settled.append(step)
     return settled
@@ -172,20 +164,17 @@ def _settle(steps: list[Step]) -> list[Step]:
 
 def _boundary(program: Program, steps: tuple[Step, ...] | list[Step], rates: Rates) -> float:
     """Time of laying windows into whole tensors, per mutant."""
-    window = {s.node for s in steps if s.strategy not in how.ENDINGS} | {program.input.name}
-    laid = {r for s in steps if s.strategy == how.WHOLE for r in s.reads if r in window}
-    return sum(materialise_cost(r, program).seconds(rates) for r in laid if r in program.specs)
+    window = {s.node for s in steps if s.way not in ENDINGS} | {program.input.name}
+    laid = {r for s in steps if s.way == WHOLE for r in s.reads if r in window}
+    sizes = (program.specs[r] for r in laid if r in program.specs)
+    return sum(Cost(0, 3 * s.numel * s.dtype.itemsize).seconds(rates) for s in sizes)
 
 
 def _cheapest_cut(program: Program, draft: list[Step], rates: Rates) -> int:
     """Index of the first step from which on everything is computed whole."""
     best, best_seconds = len(draft), float("inf")
-    candidates = [
-        i
-        for i, s in enumerate(draft)
-        if s.strategy in (how.CONVOLUTION, how.VALUES, how.MATRIX, how.POINTWISE)
-    ]
-    for cut in [len(draft), *candidates]:
+    places = [i for i, s in enumerate(draft) if s.way in (CONVOLUTION, VALUES, MATRIX, POINTWISE)]
+    for cut in [len(draft), *places]:
         steps = _settle(draft[:cut] + [_whole(s) for s in draft[cut:]])
         seconds = sum(s.cost.seconds(rates) for s in steps) + _boundary(program, steps, rates)
         if seconds < 0.95 * best_seconds:

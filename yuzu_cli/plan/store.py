@@ -2,7 +2,7 @@
 
 A tree of arrays and plain values, read without running any code, with a hash of all that is in it:
 a file that was cut, changed or made by something else is refused, and so is one for another model,
-length or setting. What the arrays mean is known to `yuzu_cli.backends.kept`; here is no torch.
+length or setting. What the arrays mean is known to `backends/sensing/kept.py`; here is no torch.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ KINDS = {
     "norm-inf": lambda x, d, k: torch.linalg.vector_norm(x, float("inf"), d, keepdim=k),
     "var": lambda x, d, k: x.var(d, keepdim=k),
     "std": lambda x, d, k: x.std(d, keepdim=k),
+    "cumsum": lambda x, d, k: x.cumsum(d[0]),
     "prod": lambda x, d, k: x.prod(d[0], keepdim=k),
     "max": lambda x, d, k: x.max(d[0], keepdim=k)[0],
     "argmax": lambda x, d, k: x.argmax(d[0], keepdim=k),
@@ -67,6 +68,8 @@ _r = {"which": "channels", "keep": False, "negative": False, "then": "nothing"}
         "aten.logsumexp.default",
         "aten.linalg_vector_norm.default",
         "aten.prod.dim_int",
+        "aten.var.correction",
+        "aten.cumsum.default",
     ),
     kind=st.sampled_from(sorted(KINDS)),
     which=where,
@@ -77,7 +80,7 @@ _r = {"which": "channels", "keep": False, "negative": False, "then": "nothing"}
 def reduction(x, w, at, kind, which, keep, negative, then) -> Tensor:
     axes = axes_of(x, at, which)
     axes = [axis - x.dim() for axis in axes] if negative else axes
-    if kind in ("prod", "max", "argmax", "any", "median", "topk", "sort"):
+    if kind in ("cumsum", "prod", "max", "argmax", "any", "median", "topk", "sort"):
         axes = axes[:1]
     if kind == "argmax":  # words of letters come again: without it, rounding would decide
         x = x + w(*x.shape[1:], scale=0.1)

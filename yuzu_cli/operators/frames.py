@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from yuzu_cli.reach.domain import Ints
+from yuzu_cli.operators.reach import Ints
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,19 @@ class Frame:
     def inside(self) -> bool:
         """No window extends outside the tensor."""
         return bool(self.start.min() >= 0 and self.start.max() + self.width <= self.size)
+
+    @cached_property
+    def step(self) -> int | None:
+        """What windows move on by from position to position; None where that differs."""
+        steps = np.diff(self.start)
+        if not len(steps):
+            return 0
+        return int(steps[0]) if (steps == steps[0]).all() else None
+
+    def outside(self) -> np.ndarray:
+        """Rows outside the tensor, bool (w, P)."""
+        rows = self.rows()
+        return (rows < 0) | (rows >= self.size)
 
     def rows(self) -> Ints:
         """Absolute positions of all rows, (w, P)."""

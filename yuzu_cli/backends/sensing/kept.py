@@ -18,13 +18,13 @@ import torch
 
 import yuzu_cli
 from yuzu_cli.backends.base import Settings
-from yuzu_cli.backends.design import Design, Progress, Try, make_design
-from yuzu_cli.backends.sensing import PUBLISHED, Code, Slots
+from yuzu_cli.backends.sensing.codes import PUBLISHED, Code, Slots
+from yuzu_cli.backends.sensing.design import Design, Progress, Try, make_design
 from yuzu_cli.backends.windowed import Understood, understand
 from yuzu_cli.errors import InputError, ModelError
 from yuzu_cli.model import Model
+from yuzu_cli.operators.reach import Reach
 from yuzu_cli.plan.store import StoredPlan, Value, cache_path, load_plan, prune_cache, save_plan
-from yuzu_cli.reach.domain import Reach
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ def graph_sha256(understood: Understood) -> str:
     Weights are in the model's own hash; but the choice of outputs or a transform changes the graph
     alone.
     """
-    program, strategies = understood.program, understood.plan.strategies
+    program, strategies = understood.program, understood.plan.ways
     digest = hashlib.sha256()
     for node in program.nodes:
         spec = program.specs.get(node.name)
@@ -164,7 +164,7 @@ def _reach_arrays(understood: Understood) -> dict[str, np.ndarray]:
     arrays: dict[str, np.ndarray] = {}
     for step in understood.plan.steps:
         reach = understood.reaches[step.node]
-        arrays[f"steps/{step.node}/strategy"] = _text(step.strategy)
+        arrays[f"steps/{step.node}/strategy"] = _text(step.way)
         if isinstance(reach, Reach):
             arrays[f"steps/{step.node}/reach"] = np.stack([reach.start, reach.stop])
     return arrays

@@ -16,7 +16,7 @@ from torch.fx import Node
 
 from yuzu_cli.graph import ops
 from yuzu_cli.graph.program import Program, fill
-from yuzu_cli.reach.domain import Ints, Reach
+from yuzu_cli.operators.reach import Ints, Reach
 
 _aten = torch.ops.aten
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from yuzu_cli.reach.domain import Ints
+from yuzu_cli.operators.reach import Ints
 
 MATRICES = ("interleaved", "orthogonal", "gaussian", "bernoulli")
 PUBLISHED = ("gaussian", "bernoulli")

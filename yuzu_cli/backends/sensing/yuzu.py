@@ -1,13 +1,13 @@
 """The yuzu backend: the windowed one, with convolutions on probes. Finds the codes, and keeps them.
 
-What runs is `yuzu_cli.backends.probes`; how codes come about is `yuzu_cli.backends.design`.
+What runs is in `probes.py`; how codes come about is in `design.py`.
 """
 
 from __future__ import annotations
 
 from yuzu_cli.backends.base import Settings
-from yuzu_cli.backends.kept import design_for
-from yuzu_cli.backends.probes import YuzuRunner
+from yuzu_cli.backends.sensing.kept import design_for
+from yuzu_cli.backends.sensing.probes import YuzuRunner
 from yuzu_cli.backends.windowed import Windowed
 from yuzu_cli.model import Model
 

@@ -16,8 +16,7 @@ import numpy as np
 import torch
 
 from yuzu_cli.backends.base import Settings
-from yuzu_cli.backends.probes import SLACK, YuzuRunner
-from yuzu_cli.backends.sensing import (
+from yuzu_cli.backends.sensing.codes import (
     PUBLISHED,
     Code,
     Slots,
@@ -25,11 +24,13 @@ from yuzu_cli.backends.sensing import (
     make_code,
     probes_needed,
 )
+from yuzu_cli.backends.sensing.probes import SLACK, YuzuRunner
 from yuzu_cli.backends.windowed import Understood, WindowedRunner, understand
 from yuzu_cli.errors import ModelError
 from yuzu_cli.model import Model
-from yuzu_cli.plan import strategies as how
-from yuzu_cli.reach.domain import Reach
+from yuzu_cli.operators.moves import MOVE
+from yuzu_cli.operators.reach import Reach
+from yuzu_cli.operators.sliding import CONVOLUTION
 
 logger = logging.getLogger(__name__)
 
@@ -117,15 +118,15 @@ class Layer:
 def layers_of(understood: Understood) -> list[Layer]:
     """The convolutions on windows, in order."""
     program, reaches = understood.program, understood.reaches
-    strategies = understood.plan.strategies
+    ways = understood.plan.ways
     letters = {program.input.name}
     found = []
     for node in program.calls():
         source = node.all_input_nodes[0].name if node.all_input_nodes else ""
-        if strategies[node.name] == how.MOVE and source in letters:
+        if ways[node.name] == MOVE and source in letters:
             letters.add(node.name)
         reach = reaches[node.name]
-        if strategies[node.name] == how.CONVOLUTION and isinstance(reach, Reach):
+        if ways[node.name] == CONVOLUTION and isinstance(reach, Reach):
             slots = assign_slots(reach.start, reach.stop, reach.size)
             found.append(Layer(node.name, slots, source in letters))
     return found

@@ -9,11 +9,12 @@ import torch
 
 from tests.support.cases import CASES
 from tests.support.conformance import REDUCED, case_subject, run, zoo_subject
-from yuzu_cli.backends.deltas import fourier as arithmetic
-from yuzu_cli.backends.deltas import kernels
-from yuzu_cli.backends.deltas.fourier import MOST_SPECTRA, Taps, make_spectrum
 from yuzu_cli.bench import zoo
-from yuzu_cli.plan import fourier
+from yuzu_cli.kernels import products
+from yuzu_cli.kernels.table import KERNELS
+from yuzu_cli.operators import fourier
+from yuzu_cli.operators.fourier import MOST_SPECTRA, Layer, make_spectrum
+from yuzu_cli.operators.frames import overlap
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 
@@ -24,6 +25,26 @@ def error(found: torch.Tensor, exact: torch.Tensor) -> float:
     return float((found.double() - exact).abs().max() / exact.abs().max())
 
 
+def transformed(x: torch.Tensor, taps: torch.Tensor, shift: int, width: int) -> torch.Tensor:
+    """A convolution by the three kernels that do it."""
+    layer, w, n_out = Layer(taps, 1), x.shape[0], taps.shape[2]
+    n = fourier.length_for(w, layer.kernel)
+    spectrum = layer.spectrum(n)
+    mixed, made = x.new_empty((n, *x.shape[1:])), x.new_empty((n, *x.shape[1:-1], n_out))
+    products.mix_rows(mixed, x, spectrum.forward[:, :w], slice(0, n))
+    products.frequencies(made, mixed, spectrum)
+    into, rows = overlap(shift - layer.kernel + 1, w + layer.kernel - 1, width)
+    out = x.new_empty((width, *x.shape[1:-1], n_out))
+    products.mix_rows(out, made, spectrum.inverse[rows], into)
+    return out
+
+
+def tap_by_tap(x: torch.Tensor, taps: torch.Tensor, shift: int, width: int) -> torch.Tensor:
+    out = x.new_empty((width, *x.shape[1:-1], taps.shape[2]))
+    products.convolve(out, x, taps, shift, 1)
+    return out
+
+
 CUTS = [(r, k, cut) for r, k in SHAPES for cut in (0, 1, 3, -2) if r + k - 1 > 2 * cut]
 
 
@@ -32,20 +53,20 @@ def test_as_exact_as_tap_by_tap(rows, kernel, cut):
     torch.manual_seed(rows * 100 + kernel)
     x, taps = torch.randn(rows, 2, 3, 1, 24), torch.randn(kernel, 24, 10)
     shift, width = kernel - 1 - cut, rows + kernel - 1 - 2 * cut
-    exact = kernels.convolve(x.double(), taps.double(), shift, 1, width)
-    direct = kernels.convolve(x, taps, shift, 1, width)
-    single = Taps(taps, 1)._transformed(x, shift, width)
+    exact = tap_by_tap(x.double(), taps.double(), shift, width)
+    direct = tap_by_tap(x, taps, shift, width)
+    single = transformed(x, taps, shift, width)
     assert single.shape == direct.shape
     assert error(single, exact) < max(3 * error(direct, exact), 5e-7)
-    assert error(Taps(taps.double(), 1)._transformed(x.double(), shift, width), exact) < 1e-14
+    assert error(transformed(x.double(), taps.double(), shift, width), exact) < 1e-14
 
 
 def test_one_loud_row_costs_the_others_no_more_than_its_rounding():
     torch.manual_seed(0)
     x, taps = torch.randn(6, 1, 3, 1, 32), torch.randn(7, 32, 16)
     x[0] *= 1e3
-    exact = kernels.convolve(x.double(), taps.double(), 6, 1, 12)
-    found = Taps(taps, 1)._transformed(x, 6, 12)
+    exact = tap_by_tap(x.double(), taps.double(), 6, 12)
+    found = transformed(x, taps, 6, 12)
     assert error(found, exact) < 1e-6
 
 
@@ -53,14 +74,14 @@ def test_one_loud_row_costs_the_others_no_more_than_its_rounding():
 def everywhere(monkeypatch):
     """Transforms wherever they are possible; counts them."""
     made: list[tuple[int, ...]] = []
-    original = arithmetic.multiply
+    original = KERNELS["frequencies"]
 
-    def counted(x, s, y):
-        made.append(tuple(x.shape))
-        original(x, s, y)
+    def counted(out, rows, **args):
+        made.append(tuple(rows.shape))
+        original(out, rows, **args)
 
     monkeypatch.setattr(fourier, "GAIN", float("inf"))
-    monkeypatch.setattr(arithmetic, "multiply", counted)
+    monkeypatch.setitem(KERNELS, "frequencies", counted)
     return made
 
 
@@ -85,13 +106,11 @@ def test_published_models_by_transforms(name, everywhere, folder):
 
 
 def test_they_are_used_where_they_pay():
-    wide = Taps(torch.randn(11, 300, 200), 1)
-    assert wide._by_transform(torch.empty(8, 1, 1, 1, 300), 10, 18)
-    assert not wide._by_transform(torch.empty(8, 1, 1, 1, 300), 10, 1)  # one row is wanted
-    assert not Taps(torch.randn(11, 8, 8), 1)._by_transform(torch.empty(8, 1, 1, 1, 8), 10, 18)
-    assert not Taps(torch.randn(11, 300, 200), 2)._by_transform(
-        torch.empty(8, 1, 1, 1, 300), 20, 28
-    )
+    wide = Layer(torch.randn(11, 300, 200), 1)
+    assert wide.by_transform(8, 10, 18)
+    assert not wide.by_transform(8, 10, 1)  # one row is wanted
+    assert not Layer(torch.randn(11, 8, 8), 1).by_transform(8, 10, 18)
+    assert not Layer(torch.randn(11, 300, 200), 2).by_transform(8, 20, 28)
     assert not fourier.pays(fourier.LONGEST, 11, 300, 200)
 
 
@@ -104,7 +123,7 @@ def test_the_count_is_that_of_what_runs():
 
 
 def test_few_spectra_are_kept():
-    taps = Taps(torch.randn(5, 4, 4), 1)
+    layer = Layer(torch.randn(5, 4, 4), 1)
     for rows in range(1, 20):
-        taps._transformed(torch.randn(rows, 1, 1, 1, 4), 4, rows + 4)
-    assert len(taps._spectra) == MOST_SPECTRA
+        layer.spectrum(fourier.length_for(rows, 5))
+    assert len(layer._spectra) == MOST_SPECTRA

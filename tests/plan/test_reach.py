@@ -13,10 +13,10 @@ import torch
 from tests.support.cases import CASES
 from yuzu_cli.graph.capture import capture
 from yuzu_cli.graph.program import Program, run_program
-from yuzu_cli.plan.plan import reaches_of
-from yuzu_cli.reach import rules
-from yuzu_cli.reach.analyse import analyse
-from yuzu_cli.reach.domain import EVERYWHERE, UNTOUCHED, Reach, join
+from yuzu_cli.operators.reach import EVERYWHERE, UNTOUCHED, Reach, join
+from yuzu_cli.operators.record import OPERATORS, operator
+from yuzu_cli.operators.sliding import Convolution, Sliding
+from yuzu_cli.plan.analyse import analyse, reaches_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 
@@ -81,27 +81,27 @@ def test_what_changed_lies_inside(name):
     program = program_of(name)
     positions = np.unique(np.linspace(0, program.length - 1, POSITIONS).astype(int))
     with torch.no_grad():
-        assert violations(program, analyse(program), positions) == []
+        assert violations(program, reaches_of(program), positions) == []
 
 
 def test_a_broken_rule_is_caught(monkeypatch):
-    target = torch.ops.aten.convolution.default
-    right = rules.REACH_RULES[target]
+    right = Convolution.reach
 
-    def narrow(context, node):
-        reach = right(context, node)
+    def narrow(self):
+        reach = right(self)
         assert isinstance(reach, Reach)
         return reach.moved(reach.start + 1, reach.stop - 1)
 
     program = program_of("dilated-residual-stack")
-    monkeypatch.setitem(rules.REACH_RULES, target, narrow)
+    monkeypatch.setattr(Convolution, "reach", narrow)
     with torch.no_grad():
-        assert violations(program, analyse(program), [program.length // 2])
+        assert violations(program, reaches_of(program), [program.length // 2])
 
 
-def test_an_operator_has_one_rule_only():
-    with pytest.raises(ValueError, match="has a rule already"):
-        rules.rule(torch.ops.aten.flip.default)(lambda context, node: EVERYWHERE)
+def test_an_operator_has_one_class_only():
+    target = torch.ops.aten.flip.default
+    with pytest.raises(ValueError, match="has a class already"):
+        operator(target)(OPERATORS[target])
 
 
 def test_join_takes_the_hull_and_leaves_out_what_is_not_reached():
@@ -124,9 +124,8 @@ def test_window_rule_is_the_definition(kernel, stride, before, dilation):
     length = 23
     letters = np.arange(length)
     out = (length + 2 * before - dilation * (kernel - 1) - 1) // stride + 1
-    reach = rules.window(
-        Reach(2, length, letters, letters + 1), kernel, stride, before, dilation, out
-    )
+    along = Sliding(kernel, stride, before, dilation)
+    reach = along.forward(Reach(2, length, letters, letters + 1), out)
     start, stop = reach.clip()
     for p in range(length):
         reads = [
@@ -151,5 +150,5 @@ def test_need_leaves_out_what_a_crop_drops():
 
     model = Cropped().eval().requires_grad_(False)
     program = capture(model, letters=4, length=40, device=torch.device("cpu"), dtype=torch.float32)
-    needs = [r.need for r in reaches_of(program).values() if isinstance(r, Reach)]
+    needs = [r.need for r in analyse(program).reaches.values() if isinstance(r, Reach)]
     assert needs == [(7, 23), (8, 22), (10, 20), (0, 10)]

@@ -1,0 +1,521 @@
+"""The kernels of the tape in plain torch: what each instruction means. Knows no graph and no plan.
+
+A kernel gets the tensor it writes (None where its result has no fixed shape), the tensors it reads,
+and its arguments; index arrays are tensors on the device by then. Window rows are position first,
+``(w, P, K, B, C)``; whole tensors are ``(E, ...)``. A kernel may be given the same memory to write
+as its first read.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from yuzu_cli.kernels.table import kernel
+from yuzu_cli.operators.windows import least
+
+Tensor = torch.Tensor
+
+
+def flat(rows: Tensor) -> Tensor:
+    """Window rows as (w * P, K * B * C)."""
+    return rows.view(rows.shape[0] * rows.shape[1], -1)
+
+
+def filled(out: Tensor, rows: Tensor) -> Tensor:
+    """`out` with the contents of `rows`, if it is not the same memory."""
+    if out.data_ptr() != rows.data_ptr():
+        out.copy_(rows)
+    return out
+
+
+# --- references and forms -----------------------------------------------------------------------
+
+
+@kernel("rows")
+def rows_at(out: Tensor, rows: Tensor, index: Tensor) -> None:
+    """Reference rows (n, B, C) at an index -> (v, P, 1, B, C)."""
+    torch.index_select(rows, 0, index, out=out.view(-1, *rows.shape[1:]))
+
+
+@kernel("expand")
+def expand(out: Tensor, pairs: Tensor, index: Tensor) -> None:
+    """Rows for pairs of letters (w, 1, A*A, 1, C) -> for mutants (w, P, K, B, C)."""
+    w, c = pairs.shape[0], pairs.shape[-1]
+    torch.index_select(pairs.view(w, -1, c), 1, index, out=out.view(w, -1, c))
+
+
+@kernel("mask")
+def mask(out: Tensor, rows: Tensor, index: Tensor, fill: float) -> None:
+    """Some of the rows (w * P) set to a number."""
+    flat(filled(out, rows)).index_fill_(0, index, fill)
+
+
+@kernel("subtract")
+def subtract(out: Tensor, rows: Tensor, reference: Tensor) -> None:
+    torch.sub(rows, reference, out=out)
+
+
+@kernel("difference")
+def difference(out: Tensor, rows: Tensor, reference: Tensor) -> None:
+    """Values less the reference, exactly 0 where both are equal: of flags, of infinities."""
+    torch.sub(rows.to(out.dtype), reference.to(out.dtype), out=out)
+    out.masked_fill_(rows == reference, 0)
+
+
+@kernel("add")
+def add(out: Tensor, rows: Tensor, reference: Tensor) -> None:
+    """Deltas plus the reference, in the reference's type."""
+    if rows.dtype == out.dtype:
+        torch.add(rows, reference, out=out)
+    else:
+        out.copy_(rows + reference)
+
+
+# --- windows laid into others -------------------------------------------------------------------
+
+
+@kernel("gather")
+def gather(out: Tensor, rows: Tensor, index: Tensor) -> None:
+    """Rows (w * P) at an index -> (v, P, K, B, C)."""
+    torch.index_select(flat(rows), 0, index, out=flat(out))
+
+
+@kernel("flank")
+def flank(out: Tensor, rows: Tensor, reference: Tensor, index: Tensor, beneath: Tensor) -> None:
+    """Reference rows put where a window has none."""
+    into = filled(out, rows).view(-1, *rows.shape[2:])
+    values = reference.index_select(0, beneath)[:, None]
+    into.index_copy_(0, index, values.expand(-1, *into.shape[1:]))
+
+
+Moves = list[tuple[slice, slice, slice]]
+"""(rows of the result, rows of the window, positions of the chunk)."""
+
+
+@kernel("lay")
+def lay(out: Tensor, rows: Tensor, moves: Moves) -> None:
+    """Windows laid into others; zero where there is none."""
+    for into, out_of, run in moves:
+        out[: into.start, run] = 0
+        out[into, run] = rows[out_of, run]
+        out[into.stop :, run] = 0
+
+
+@kernel("lay on reference")
+def lay_on_reference(out: Tensor, rows: Tensor, reference: Tensor, moves: Moves) -> None:
+    """Deltas laid into other windows of values."""
+    for into, out_of, run in moves:
+        beneath = reference if reference.shape[1] == 1 else reference[:, run]
+        out[: into.start, run] = beneath[: into.start]
+        out[into.stop :, run] = beneath[into.stop :]
+        if rows.dtype == out.dtype:
+            torch.add(rows[out_of, run], beneath[into], out=out[into, run])
+        else:
+            out[into, run] = (rows[out_of, run] + beneath[into]).to(out.dtype)
+
+
+@kernel("lay beside reference")
+def lay_beside_reference(out: Tensor, rows: Tensor, reference: Tensor, moves: Moves) -> None:
+    """Values laid into other windows of values."""
+    for into, out_of, run in moves:
+        beneath = reference if reference.shape[1] == 1 else reference[:, run]
+        out[: into.start, run] = beneath[: into.start]
+        out[into.stop :, run] = beneath[into.stop :]
+        out[into, run] = rows[out_of, run]
+
+
+@kernel("repeat")
+def repeat(out: Tensor, rows: Tensor, count: int) -> None:
+    """Every row so many times."""
+    out.view(rows.shape[0], count, *rows.shape[1:]).copy_(rows[:, None])
+
+
+@kernel("cut")
+def cut(out: Tensor, rows: Tensor, blocks: int, ahead: int) -> None:
+    """Rows L = (L/k, k) -> rows L/k of k times as many channels."""
+    w, *between = rows.shape[:4]
+    parts = rows.view(w // blocks, blocks, *between, ahead, -1)
+    out.view(w // blocks, *between, ahead, blocks, -1).copy_(parts.permute(0, 2, 3, 4, 5, 1, 6))
+
+
+@kernel("join")
+def join(out: Tensor, rows: Tensor, repeats: int, ahead: int) -> None:
+    """Rows L of (k, ...) channels -> rows L*k."""
+    w, *between = rows.shape[:4]
+    parts = rows.view(w, *between, ahead, repeats, -1).permute(0, 5, 1, 2, 3, 4, 6)
+    out.view(w, repeats, *between, ahead, -1).copy_(parts)
+
+
+@kernel("side by side")
+def side_by_side(
+    out: Tensor, *parts: Tensor, order: list[int | None], rests: list[tuple[int, ...]], axis: int,
+    rest: tuple[int, ...],
+) -> None:  # fmt: skip
+    """Channels of several windows next to each other along one of the other axes."""
+    between, begin = out.shape[:4], 0
+    whole = out.view(*between, *rest)
+    for which, shape in zip(order, rests, strict=True):
+        piece = whole.narrow(4 + axis, begin, shape[axis])
+        if which is None:
+            piece.zero_()
+        else:
+            piece.copy_(parts[which].view(*between, *shape))
+        begin += shape[axis]
+
+
+@kernel("lay whole")
+def lay_whole(
+    out: Tensor, rows: Tensor, reference: Tensor | None = None, *, pieces: list[Any], size: int,
+    axis: int, rest: tuple[int, ...], add: bool,
+) -> None:  # fmt: skip
+    """Windows in the model's whole tensor (E, ...): zeros around, or the reference."""
+    w, p, k, b = rows.shape[:4]
+    behind, ahead = math.prod(rest[axis:]), math.prod(rest[:axis])
+    if reference is None:
+        out.zero_()
+    else:
+        out.view(p, k, *reference.shape).copy_(reference.expand(p, k, *reference.shape))
+    inner = k * b * ahead
+    moved = rows.view(w, p, inner, behind).permute(1, 2, 0, 3)
+    for run, step, first, low, high in pieces:
+        # Windows that move on by the same step from position to position are one strided view.
+        into = out.as_strided(
+            (run.stop - run.start, inner, high - low, behind),
+            (inner * size * behind + step * behind, size * behind, behind, 1),
+            out.storage_offset() + run.start * inner * size * behind + first * behind,
+        )
+        if add:
+            into.add_(moved[run, :, low:high])
+        else:
+            into.copy_(moved[run, :, low:high])
+
+
+# --- position by position -----------------------------------------------------------------------
+
+
+@kernel("pointwise")
+def pointwise(
+    out: Tensor, *reads: Tensor, function: Any, tails: list[tuple[int, ...]] | None,
+    rest: tuple[int, ...],
+) -> None:  # fmt: skip
+    """A function of single elements on rows, broadcast over the other axes where these differ."""
+    if tails is not None:
+        reads = tuple(x.view(*x.shape[:4], *t) for x, t in zip(reads, tails, strict=True))
+        out = out.view(*out.shape[:4], *rest)
+    function.into(out, *reads)
+
+
+@kernel("constant rows")
+def constant_rows(out: Tensor, table: Tensor, index: Tensor) -> None:
+    """Rows of a constant (size, ...) in every window: (w, P, 1, 1, ...)."""
+    torch.index_select(table, 0, index, out=out.view(-1, *table.shape[1:]))
+
+
+Layout = tuple[int, tuple[int, ...]]
+"""Position axis of the model's tensor, and its other axes without the batch's."""
+
+
+@kernel("apply")
+def apply(
+    out: Tensor, *reads: Tensor, function: Any, layouts: Sequence[Layout | None], axis: int,
+) -> None:  # fmt: skip
+    """A function of the model's axes: windows as tensors with E in front and w at their axis."""
+    values = [
+        x if layout is None else x.reshape(x.shape[0], -1, *layout[1]).movedim(0, layout[0])
+        for x, layout in zip(reads, layouts, strict=True)
+    ]
+    result = function(*values).movedim(axis, 0)
+    out.copy_(result.reshape(out.shape))
+
+
+@kernel("zeros")
+def zeros(out: Tensor) -> None:
+    out.zero_()
+
+
+@kernel("scale")
+def scale(out: Tensor, rows: Tensor, factor: float) -> None:
+    torch.mul(rows, factor, out=out)
+
+
+@kernel("multiply")
+def multiply(out: Tensor, rows: Tensor, factor: Tensor, rest: tuple[int, ...]) -> None:
+    between = rows.shape[:4]
+    torch.mul(rows.view(*between, *rest), factor, out=out.view(*between, *rest))
+
+
+@kernel("affine")
+def affine(out: Tensor, rows: Tensor, scale: Tensor, shift: Tensor, rest: tuple[int, ...]) -> None:
+    multiply(out, rows, scale, rest)
+    out.view(*out.shape[:4], *rest).add_(shift)
+
+
+@kernel("add bias")
+def add_bias(out: Tensor, rows: Tensor, bias: Tensor, rest: tuple[int, ...]) -> None:
+    """A constant added along the other axes."""
+    between = rows.shape[:4]
+    torch.add(rows.view(*between, *rest), bias, out=out.view(*between, *rest))
+
+
+@kernel("add scaled")
+def add_scaled(out: Tensor, *reads: Tensor, factor: Tensor | None) -> None:
+    """(the sum so far +) rows times a factor for each row."""
+    rows = reads[-1] if factor is None else reads[-1] * factor.to(out)[..., None, None, None]
+    if len(reads) == 1:
+        out.copy_(rows)
+    else:
+        torch.add(reads[0], rows, out=out)
+
+
+@kernel("largest")
+def largest(out: Tensor, *reads: Tensor, factor: None) -> None:
+    torch.maximum(reads[0], reads[1], out=out)
+
+
+@kernel("accumulate")
+def accumulate(
+    out: Tensor, base: Tensor, rows: Tensor, moves: Moves, factor: float, rest: tuple[int, ...],
+    tail: tuple[int, ...],
+) -> None:  # fmt: skip
+    """base + factor * rows, where the windows overlap (they do wherever rows are not zero)."""
+    filled(out, base)
+    for into, out_of, run in moves:
+        piece, target = rows[out_of, run], out[into, run]
+        if rest != tail:
+            target = target.view(*target.shape[:4], *rest)
+            piece = piece.reshape(*piece.shape[:4], *tail)
+        target.add_(piece, alpha=factor)
+
+
+# --- pools --------------------------------------------------------------------------------------
+
+
+@kernel("max pool")
+def max_pool(out: Tensor, rows: Tensor, kernel_size: int, stride: int, gap: int) -> None:
+    """Output row o is the largest of rows ``o * stride + k * gap``."""
+    last = (out.shape[0] - 1) * stride + 1
+    if kernel_size == 1:
+        out.copy_(rows[:last:stride])
+        return
+    torch.maximum(rows[:last:stride], rows[gap : gap + last : stride], out=out)
+    for k in range(2, kernel_size):
+        torch.maximum(out, rows[k * gap : k * gap + last : stride], out=out)
+
+
+@kernel("average pool")
+def average_pool(
+    out: Tensor, rows: Tensor, kernel_size: int, stride: int, divisor: float | Tensor
+) -> None:
+    """Sum of consecutive rows over a divisor, one for all or one for each row."""
+    last = (out.shape[0] - 1) * stride + 1
+    out.copy_(rows[:last:stride])
+    for k in range(1, kernel_size):
+        out += rows[k : k + last : stride]
+    by = divisor.to(out)[..., None, None, None] if isinstance(divisor, Tensor) else divisor
+    out.div_(by)
+
+
+# --- what ends windows --------------------------------------------------------------------------
+
+
+@kernel("total")
+def total(out: Tensor, rows: Tensor, factor: float, others: list[int], sizes: list[int]) -> None:
+    """Sum over the rows of windows, and over others of their axes."""
+    data = over_others(rows.sum(0), others, sizes) * factor
+    out.copy_(data.reshape(out.shape))
+
+
+@kernel("running sums")
+def running_sums(
+    out: None, rows: Tensor, reference: Tensor, halo: int, size: int, divisor: float,
+    others: list[int], sizes: list[int],
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Sums before each row and from each row on, in double precision: (2, size + 1, B, C).
+
+    And the model's own rounding of its sum (B, ...), as a ratio: mutants share it as long as their
+    sums are alike, and a sum of zeros stays zero.
+    """
+    values = rows[halo : halo + size].double()
+    edge = values.new_zeros((1, *values.shape[1:]))
+    behind = torch.cat([values.flip(0).cumsum(0).flip(0), edge])
+    ahead = torch.cat([edge, values.cumsum(0)])
+    total = over_others(ahead[-1], others, sizes) / divisor
+    ratio = reference.double() / total.reshape(reference.shape)
+    ratio = torch.where((ratio - 1).abs() < 1e-3, ratio, 1.0)
+    return torch.stack([ahead, behind]), ratio
+
+
+def over_others(data: Tensor, others: list[int], sizes: list[int]) -> Tensor:
+    """(..., C) summed over some of the axes that C holds."""
+    if not others:
+        return data
+    lead = data.dim() - 1
+    return data.reshape(*data.shape[:-1], *sizes).sum([lead + a for a in others])
+
+
+@kernel("running total")
+def running_total(
+    out: Tensor, rows: Tensor, around: tuple[Tensor, Tensor], divisor: float, others: list[int],
+    sizes: list[int], ahead: Tensor, behind: Tensor,
+) -> None:  # fmt: skip
+    """The whole sum from the window's values and the reference's on its sides."""
+    sides, ratio = around
+    data = rows.sum(0)
+    for side in beside(sides, ahead, behind, data):
+        data = data + side
+    data = over_others(data, others, sizes) / divisor
+    out.view(-1, *ratio.shape).copy_(data.reshape(-1, *ratio.shape) * ratio)
+
+
+@kernel("running maxima")
+def running_maxima(out: None, rows: Tensor, halo: int, size: int) -> Tensor:
+    """Maxima before each row and from each row on: (2, size + 1, B, C)."""
+    values = rows[halo : halo + size]
+    edge = values.new_full((1, *values.shape[1:]), least(values.dtype))
+    ahead = torch.cat([edge, values.cummax(0).values])
+    return torch.stack([ahead, torch.cat([values.flip(0).cummax(0).values.flip(0), edge])])
+
+
+@kernel("running maximum")
+def running_maximum(
+    out: Tensor, rows: Tensor, sides: Tensor, ahead: Tensor, behind: Tensor
+) -> None:
+    """The largest of a window's values and of the reference on its sides."""
+    best = rows.amax(0)
+    for side in beside(sides, ahead, behind, best):
+        best = torch.maximum(best, side)
+    out.copy_(best.reshape(out.shape))
+
+
+def beside(sides: Tensor, ahead: Tensor, behind: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Running results of the reference before and after every window, as `like` (P, K, B, ...)."""
+    before, after = sides[0].index_select(0, ahead), sides[1].index_select(0, behind)
+    return before[:, None].expand_as(like), after[:, None].expand_as(like)
+
+
+@kernel("precise")
+def precise(
+    out: Tensor, rows: Tensor, reference: Tensor | None = None, *, index: Tensor, fill: float
+) -> None:
+    """A window's values in double precision, a number outside the tensor."""
+    out.copy_(rows)
+    if reference is not None:
+        out += reference
+    flat(out).index_fill_(0, index, fill)
+
+
+@kernel("running log-sums")
+def running_log_sums(out: None, rows: Tensor, halo: int, size: int) -> Tensor:
+    """Log-sum-exp before each row and from each row on: (2, size + 1, B, C)."""
+    return both_ways(rows[halo : halo + size].double())
+
+
+def both_ways(rows: Tensor) -> Tensor:
+    """Running log-sum-exp of (size, ...) from the start and from the end, (2, size + 1, ...)."""
+    edge = rows.new_full((1, *rows.shape[1:]), float("-inf"))
+    ahead = torch.cat([edge, rows.logcumsumexp(0)])
+    return torch.stack([ahead, torch.cat([rows.flip(0).logcumsumexp(0).flip(0), edge])])
+
+
+@kernel("running log-sum")
+def running_log_sum(
+    out: Tensor, values: Tensor, sides: Tensor, relative: bool, ahead: Tensor, behind: Tensor
+) -> None:
+    """A log-sum-exp over all rows, or what changes of it."""
+    inner = values.logsumexp(0)
+    parts = torch.stack([inner, *beside(sides, ahead, behind, inner)])
+    result = parts.logsumexp(0)
+    out.copy_((result - sides[0, -1] if relative else result).reshape(out.shape))
+
+
+def split(
+    logits: Tensor, values: Tensor, rests: list[tuple[int, ...]] | None
+) -> tuple[Tensor, Tensor]:
+    """(..., C) in the model's other axes; where these are summed too, each position's first."""
+    if rests is not None:
+        both = zip((logits, values), rests, strict=True)
+        logits, values = (x.reshape(*x.shape[:-1], *rest) for x, rest in both)
+        return logits, values
+    whole = logits.logsumexp(-1, True)
+    return whole, (share_of(logits, whole) * values).sum(-1, True)
+
+
+def share_of(logits: Tensor, whole: Tensor) -> Tensor:
+    """exp(logits - whole), zero where there is nothing to share."""
+    return (logits - whole.masked_fill(whole == float("-inf"), 0)).exp()
+
+
+@kernel("softmax sides")
+def softmax_sides(
+    out: None, logits: Tensor, values: Tensor, halos: list[int], size: int,
+    rests: list[tuple[int, ...]] | None,
+) -> Tensor:  # fmt: skip
+    """Of the reference before and after each row: log-sums of the logits, weighted means.
+
+    (2, 2, size + 1, B, ...): the sums, then the means.
+    """
+    rows = [x[h : h + size].double() for x, h in zip((logits, values), halos, strict=True)]
+    logits, values = torch.broadcast_tensors(*split(rows[0], rows[1], rests))
+    whole = both_ways(logits)
+    # Logarithms of the positive and of the negative terms: no exponential can overflow.
+    signed = [both_ways(logits + (sign * values).clamp(min=0).log()) for sign in (1, -1)]
+    return torch.stack([whole, share_of(signed[0], whole) - share_of(signed[1], whole)])
+
+
+@kernel("softmax sum")
+def softmax_sum(
+    out: Tensor, logits: Tensor, values: Tensor, sides: Tensor, shift: Tensor | None = None, *,
+    rests: list[tuple[int, ...]] | None, relative: bool, ahead: Tensor, behind: Tensor,
+) -> None:  # fmt: skip
+    """The window and the reference on its sides, weighed against each other."""
+    totals, means = sides
+    logits, values = split(logits, values, rests)
+    inner = logits.logsumexp(0)
+    mean = (share_of(logits, inner) * values).sum(0)
+    parts = torch.stack([inner.expand_as(mean), *beside(totals, ahead, behind, mean)])
+    whole = parts.logsumexp(0)
+    shares = share_of(parts, whole) * torch.stack([mean, *beside(means, ahead, behind, mean)])
+    result = shares.sum(0).masked_fill(whole == float("-inf"), float("nan"))
+    if relative:
+        result = result - means[0, -1]
+    result = result.reshape(out.shape)
+    if shift is not None:
+        result = result - shift.reshape(-1, *out.shape[1:])
+    out.copy_(result)
+
+
+# --- whole tensors ------------------------------------------------------------------------------
+
+
+@kernel("add whole")
+def add_whole(out: Tensor, deltas: Tensor, reference: Tensor) -> None:
+    """Deltas (E, ...) plus the reference (B, ...), in the reference's type."""
+    shape = (-1, *reference.shape)
+    if deltas.dtype == out.dtype:
+        torch.add(deltas.reshape(shape), reference, out=out.view(shape))
+    else:
+        out.view(shape).copy_(deltas.reshape(shape) + reference)
+
+
+@kernel("subtract whole")
+def subtract_whole(out: Tensor, values: Tensor, reference: Tensor) -> None:
+    shape = (-1, *reference.shape)
+    torch.sub(values.reshape(shape), reference, out=out.view(shape))
+
+
+@kernel("difference whole")
+def difference_whole(out: Tensor, values: Tensor, reference: Tensor) -> None:
+    shape = (-1, *reference.shape)
+    difference(out.view(shape), values.reshape(shape), reference)
+
+
+@kernel("call")
+def call(out: None, *reads: Any, function: Any, packed: bool) -> Any:
+    """A node's own call. `packed`: some kernels read wrong numbers from views."""
+    if packed:
+        reads = tuple(x.contiguous() if isinstance(x, Tensor) else x for x in reads)
+    return function(*reads)

@@ -1,0 +1,233 @@
+"""Products on windows: convolutions by taps, linear layers, dense slices.
+
+All window tensors are position first, ``(w, P, K, B, C)``. Convolutions act on deltas: no bias, and
+zeros around a window because outside it nothing changed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from yuzu_cli.kernels.table import kernel
+from yuzu_cli.operators.frames import overlap
+
+FEW_PRODUCT = 1 << 18
+"""Elements of one group of taps' product, see `convolve_to_few`."""
+FEW = 16
+"""Channels below which one product per tap runs far below peak."""
+
+
+@kernel("taps")
+def convolve(
+    out: torch.Tensor, rows: torch.Tensor, taps: torch.Tensor, shift: int, gap: int
+) -> None:
+    """Stride-1 convolution of windows as one matrix product per tap.
+
+    Parameters
+    ----------
+    out : Tensor (width, ..., O)
+    rows : Tensor (w, ..., I)
+    taps : Tensor (kernel, I, O), or (kernel, G, I/G, O/G) for a grouped convolution
+    shift : int
+        Row of the output that row 0 of the input reaches through tap 0.
+    gap : int
+        Dilation.
+    """
+    kernel, width = taps.shape[0], out.shape[0]
+    if taps.dim() == 3 and kernel > 2 and taps.shape[2] < FEW:
+        convolve_to_few(out, rows, taps, shift, gap)
+        return
+    if taps.dim() == 3 and kernel > 2 and taps.shape[1] < FEW:
+        convolve_from_few(out, rows, taps, shift, gap)
+        return
+    pieces = [overlap(shift - k * gap, rows.shape[0], width) for k in range(kernel)]
+    first = max(range(kernel), key=lambda k: pieces[k][0].stop - pieces[k][0].start)
+    covered = pieces[first][0]
+    out[: covered.start].zero_()
+    out[covered.stop :].zero_()
+    for k in [first, *(k for k in range(kernel) if k != first)]:
+        into, out_of = pieces[k]
+        if into.stop > into.start:
+            multiply(rows[out_of], taps[k], out[into], fresh=k == first)
+        elif k == first:
+            out.zero_()
+
+
+def convolve_to_few(
+    out: torch.Tensor, rows: torch.Tensor, taps: torch.Tensor, shift: int, gap: int
+) -> None:
+    """`convolve` for few outputs: all taps in one product, summed where they land.
+
+    One product per tap would have as few columns as there are outputs, which runs far below peak.
+    """
+    kernel, n_in, n_out = taps.shape
+    w, width = rows.shape[0], out.shape[0]
+    per_row = rows[0].numel() // n_in
+    weight = taps.permute(0, 2, 1).reshape(kernel * n_out, n_in)
+    columns = rows.reshape(-1, n_in).t()
+    summed = rows.new_zeros((n_out, width, per_row))
+    # As many taps at a time as keep their product in a core's cache.
+    group = max(8, FEW_PRODUCT // max(1, n_out * columns.shape[1]))
+    for begin in range(0, kernel, group):
+        end = min(kernel, begin + group)
+        product = (weight[begin * n_out : end * n_out] @ columns).view(-1, n_out, w, per_row)
+        for k in range(begin, end):
+            into, out_of = overlap(shift - k * gap, w, width)
+            summed[:, into] += product[k - begin][:, out_of]
+    out.view(width, per_row, n_out).copy_(summed.permute(1, 2, 0))
+
+
+def convolve_from_few(
+    out: torch.Tensor, rows: torch.Tensor, taps: torch.Tensor, shift: int, gap: int
+) -> None:
+    """`convolve` for few inputs: taps side by side as one longer product."""
+    kernel, n_in, n_out = taps.shape
+    width = out.shape[0]
+    # Output row o reads input rows o - shift + k * gap, k < kernel.
+    columns = rows.new_zeros((width, *rows.shape[1:-1], kernel * n_in))
+    for k in range(kernel):
+        into, out_of = overlap(shift - k * gap, rows.shape[0], width)
+        columns[into, ..., k * n_in : (k + 1) * n_in] = rows[out_of]
+    product = columns.view(-1, kernel * n_in)
+    torch.mm(product, taps.reshape(kernel * n_in, n_out), out=out.view(-1, n_out))
+
+
+def multiply(x: torch.Tensor, tap: torch.Tensor, out: torch.Tensor, fresh: bool) -> None:
+    """out (..., O) = or += x (..., I) times tap (I, O), or (G, I/G, O/G) by groups."""
+    if tap.dim() == 2:
+        rows, into = x.reshape(-1, x.shape[-1]), out.view(-1, out.shape[-1])
+        if fresh:
+            torch.mm(rows, tap, out=into)
+        else:
+            into.addmm_(rows, tap)
+        return
+    groups, n_in, n_out = tap.shape
+    if n_in == n_out == 1:
+        if fresh:
+            torch.mul(x, tap.view(-1), out=out)
+        else:
+            out.addcmul_(x, tap.view(-1))
+        return
+    blocks = x.reshape(-1, groups, n_in).transpose(0, 1)
+    product = torch.bmm(blocks, tap).transpose(0, 1).reshape(out.shape)
+    if fresh:
+        out.copy_(product)
+    else:
+        out.add_(product)
+
+
+@kernel("strided taps")
+def strided_taps(
+    out: torch.Tensor, rows: torch.Tensor, taps: torch.Tensor, stride: int, gap: int
+) -> None:
+    """Convolution with a stride; output row o reads rows ``o * stride + k * gap`` of `rows`."""
+    last = (out.shape[0] - 1) * stride + 1
+    for k in range(taps.shape[0]):
+        picked = rows[k * gap : k * gap + last : stride].contiguous()
+        multiply(picked, taps[k], out, fresh=k == 0)
+
+
+@kernel("transposed taps")
+def transposed_taps(
+    out: torch.Tensor, rows: torch.Tensor, taps: torch.Tensor, shift: int, stride: int, gap: int
+) -> None:
+    """Transposed convolution: row r reaches output rows ``shift + r * stride + k * gap``."""
+    width, count = out.shape[0], rows.shape[0]
+    out.zero_()
+    product = rows.new_empty((*rows.shape[:-1], out.shape[-1]))
+    for k in range(taps.shape[0]):
+        multiply(rows, taps[k], product, fresh=True)
+        first = shift + k * gap
+        low = max(0, -(first // stride))  # the first row that lands inside
+        high = min(count, -((first - width) // stride))
+        if high > low:
+            begin, end = first + low * stride, first + (high - 1) * stride + 1
+            out[begin:end:stride] += product[low:high]
+
+
+@kernel("frequencies")
+def frequencies(out: torch.Tensor, rows: torch.Tensor, spectrum: Any) -> None:
+    """Transformed windows (n, ..., I) times transformed taps, into (n, ..., O).
+
+    (a + ib)(r + im) by three products: r (a + b), a (m - r), b (r + m).
+    """
+    n, s = rows.shape[0], spectrum
+    x, y = rows.view(n, -1, rows.shape[-1]), out.view(n, -1, out.shape[-1])
+    f = s.real.shape[0]
+    if x.is_cuda:  # few starts of large work
+        both = torch.bmm(x[:f] + x[f : 2 * f], s.real)
+        torch.baddbmm(both, x[f : 2 * f], s.more, alpha=-1, out=y[:f])
+        torch.baddbmm(both, x[:f], s.less, out=y[f : 2 * f])
+        torch.bmm(x[2 * f :], s.alone, out=y[2 * f :])
+        return
+    for i in range(f):  # one frequency at a time stays in the cache
+        both = torch.mm(x[i] + x[f + i], s.real[i])
+        torch.addmm(both, x[f + i], s.more[i], alpha=-1, out=y[i])
+        torch.addmm(both, x[i], s.less[i], out=y[f + i])
+    for i in range(2 * f, n):
+        torch.mm(x[i], s.alone[i - 2 * f], out=y[i])
+
+
+@kernel("mix rows")
+def mix_rows(out: torch.Tensor, rows: torch.Tensor, matrix: torch.Tensor, into: slice) -> None:
+    """A matrix over the rows of windows, into some of the result's; zero in the others."""
+    out[: into.start].zero_()
+    out[into.stop :].zero_()
+    count = into.stop - into.start
+    torch.mm(matrix, rows.view(rows.shape[0], -1), out=out[into].view(count, -1))
+
+
+@kernel("matrix")
+def matrix(out: torch.Tensor, rows: torch.Tensor, weight: torch.Tensor) -> None:
+    """A linear layer at every row (and along every axis but the last): no bias."""
+    torch.mm(rows.view(-1, weight.shape[0]), weight, out=out.view(-1, weight.shape[1]))
+
+
+@kernel("dense on one slice")
+def dense_on_one(out: torch.Tensor, rows: torch.Tensor, weight: torch.Tensor) -> None:
+    """A linear layer over flattened windows that are one for all: weight (w, C, O)."""
+    w, p, k, b, c = rows.shape
+    flat = rows.permute(1, 2, 3, 0, 4).reshape(p * k * b, w * c)
+    torch.mm(flat, weight.reshape(w * c, -1), out=out)
+
+
+@kernel("dense on slices")
+def dense_on_slices(
+    out: torch.Tensor,
+    windows: torch.Tensor,
+    weight: torch.Tensor,
+    rows: torch.Tensor,
+    met: list[tuple[int, int, int, int, int]],
+    order: torch.Tensor,
+) -> None:
+    """A linear layer over flattened windows: each position meets its slice of the weight.
+
+    `rows`, `met` and `order` as `yuzu_cli.operators.dense.slices` gives them; weight (size, C, O).
+    """
+    w, p, k, b, c = windows.shape
+    n_out = weight.shape[2]
+    sorted_rows = windows.view(w * p, -1).index_select(0, rows).view(-1, k * b, c)
+    summed = windows.new_zeros((p, k * b, n_out))
+    for begin, end, first, last, at in met:
+        into = summed[first:last].view(-1, n_out)
+        into.addmm_(sorted_rows[begin:end].view(-1, c), weight[at])
+    out.view(p, k * b, n_out).index_copy_(0, order, summed)
+
+
+@kernel("across one slice")
+def across_one(out: torch.Tensor, rows: torch.Tensor, weight: torch.Tensor) -> None:
+    """A linear layer over positions, one window for all: weight (w, O)."""
+    torch.mm(rows.view(rows.shape[0], -1).t(), weight, out=out.view(-1, weight.shape[1]))
+
+
+@kernel("across slices")
+def across_slices(
+    out: torch.Tensor, rows: torch.Tensor, weight: torch.Tensor, index: torch.Tensor
+) -> None:
+    """A linear layer over positions: the rows of its weight (size, O) under each window."""
+    w, p = rows.shape[:2]
+    slices = weight.index_select(0, index).view(p, w, -1)
+    # Rows outside the tensor are zero, whatever slice they meet.
+    torch.bmm(rows.view(w, p, -1).permute(1, 2, 0), slices, out=out.view(p, -1, weight.shape[1]))

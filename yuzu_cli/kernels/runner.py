@@ -1,0 +1,349 @@
+"""Runs tapes: memory for registers, index arrays on the device, and the references of a batch.
+
+Everything that depends on positions or on the number of sequences is made once and kept; a run of a
+tape is a loop over kernels. Inputs of a tape come from these sources:
+
+- ``("letters",)``: one-hot differences of every pair of letters; ``("pairs",)``: the pair of every
+  mutant; ``("mutants",)``: how many there are;
+- ``("rows", node, axis, flat, halo)``: reference rows, position first, with a halo of copies of the
+  first and last; ``("view", register, first, step, width, count)``: windows of these as a view;
+- ``("whole", node)``: the reference as the model has it; ``("value of", node)``, ``("constant",
+  ...)``: constants; ``("once", key)``: what the prelude made of this batch's references.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from yuzu_cli.graph.program import Program
+from yuzu_cli.kernels import plain, products, slots
+from yuzu_cli.kernels.table import KERNELS
+from yuzu_cli.operators.windows import Instruction, Register
+from yuzu_cli.plan.tape import Storage, Tape, register_bytes, storage
+
+PLAIN = (plain, products, slots)
+"""The files whose kernels stand in the table."""
+KEPT_BYTES = 256 << 20
+"""Index arrays of tapes that are kept for the next batch."""
+_TAPE_BYTES = 200 << 10
+"""What a kept tape takes besides: its registers' views."""
+
+
+def sized(shape: tuple[int, ...], batch: int) -> tuple[int, ...]:
+    """A register's shape for so many sequences."""
+    return tuple(n if n >= 0 else -n * batch for n in shape)
+
+
+class References:
+    """Values of the sequences themselves, in the layouts that tapes read.
+
+    Parameters
+    ----------
+    program : Program
+    compute : callable
+        Set of node names -> their values for the sequences in work, {name: Tensor (B, ...)}.
+    """
+
+    def __init__(
+        self, program: Program, compute: Callable[[set[str]], dict[str, torch.Tensor]]
+    ) -> None:
+        self.program, self.compute = program, compute
+        self.values: dict[str, torch.Tensor] = {}
+        self.wanted: set[str] = set()
+        self.made: dict[Any, Any] = {}
+        self._rows: dict[tuple[Any, ...], torch.Tensor] = {}
+        self._filled: set[tuple[Any, ...]] = set()
+        self.batch = 0
+        self.epoch = 0
+        """Changes when rows lie elsewhere: places of tapes made before are void then."""
+
+    def start(self, batch: int) -> None:
+        """Begin another batch."""
+        if batch != self.batch:
+            self._rows.clear()
+            self.epoch += 1
+        self.batch = batch
+        self._filled.clear()
+        self.made.clear()
+        self.values = self.compute(self.wanted)
+
+    def whole(self, name: str) -> torch.Tensor:
+        """The model's tensor, (B, ...)."""
+        if name not in self.values:
+            self.wanted.add(name)
+            self.values |= self.compute({name})
+        return self.values[name]
+
+    def rows(self, source: tuple[Any, ...], shape: tuple[int, ...]) -> torch.Tensor:
+        """The place of reference rows; `fill` puts them there."""
+        key = source
+        if key not in self._rows:
+            dtype = self.program.specs[source[1]].dtype
+            device = self.whole(source[1]).device
+            self._rows[key] = torch.empty(shape, dtype=dtype, device=device)
+        return self._rows[key]
+
+    def fill(self, source: tuple[Any, ...]) -> None:
+        """This batch's rows, once."""
+        if source in self._filled:
+            return
+        self._filled.add(source)
+        _, name, axis, flat, halo = source
+        rows, value = self._rows[source], self.whole(name)
+        if flat is not None:
+            value = value.reshape(value.shape[0], *flat)
+        size = rows.shape[0] - 2 * halo
+        moved = value.movedim(axis, 0)
+        rows[halo : halo + size].view(moved.shape).copy_(moved)
+        if halo:
+            rows[:halo] = rows[halo]
+            rows[halo + size :] = rows[halo + size - 1]
+
+
+@dataclass(slots=True)
+class Loaded:
+    """A tape with its index arrays on the device, and its places for some numbers of sequences."""
+
+    tape: Tape
+    args: list[dict[str, Any]]
+    prelude: list[dict[str, Any]]
+    bytes: int
+    bound: dict[int, Placed]  # by the number of sequences
+
+
+@dataclass(slots=True)
+class Placed:
+    """A tape with all registers in place for one number of sequences.
+
+    Attributes
+    ----------
+    registers : list
+        Tensors that stay where they are; None for what a run puts in.
+    rows : list of source
+        Reference rows that must be filled before a run.
+    inputs : list of (register, source)
+        What changes from batch to batch.
+    """
+
+    registers: list[Any]
+    rows: list[tuple[Any, ...]]
+    inputs: list[tuple[int, tuple[Any, ...]]]
+    frees: list[list[int]]
+    epoch: int
+
+
+class Machine:
+    """Runs the tapes of one model on one device.
+
+    Parameters
+    ----------
+    references : References
+    device : torch.device
+    letters : int
+        A.
+    make : callable
+        Positions (P,) -> their tape.
+    """
+
+    def __init__(
+        self, references: References, device: torch.device, letters: int,
+        make: Callable[[np.ndarray], Tape],
+    ) -> None:  # fmt: skip
+        self.references, self.device, self.letters, self.make = references, device, letters, make
+        self._tapes: OrderedDict[bytes, Loaded] = OrderedDict()
+        self._arena = torch.empty(0, dtype=torch.uint8, device=device)
+        self._pairs: dict[torch.dtype, torch.Tensor] = {}
+
+    def load(self, positions: np.ndarray) -> Loaded:
+        """The tape of some positions, made or kept."""
+        key = positions.tobytes()
+        if key not in self._tapes:
+            tape = self.make(positions)
+            args = [self._on_device(i) for i in tape.instructions]
+            prelude = [self._on_device(i) for i in tape.prelude]
+            count = sum(
+                v.numel() * v.element_size()
+                for a, i in zip([*args, *prelude], [*tape.instructions, *tape.prelude], strict=True)
+                for k, v in a.items()
+                if isinstance(i.args[k], np.ndarray)
+            )
+            self._tapes[key] = Loaded(tape, args, prelude, count + _TAPE_BYTES, {})
+            while len(self._tapes) > 1 and sum(t.bytes for t in self._tapes.values()) > KEPT_BYTES:
+                self._tapes.popitem(last=False)
+        self._tapes.move_to_end(key)
+        return self._tapes[key]
+
+    def _on_device(self, instruction: Instruction) -> dict[str, Any]:
+        return {
+            k: torch.as_tensor(v, device=self.device) if isinstance(v, np.ndarray) else v
+            for k, v in instruction.args.items()
+        }
+
+    # --- places -----------------------------------------------------------------------------------
+
+    def bind(self, loaded: Loaded, batch: int) -> Placed:
+        """Places for all registers."""
+        kept = loaded.bound.get(batch)
+        if kept is not None and kept.epoch == self.references.epoch:
+            return kept
+        tape = loaded.tape
+        where = storage(tape, batch)
+        if where.size > self._arena.numel():
+            for other in self._tapes.values():
+                other.bound.clear()
+            self._arena = torch.empty(0, dtype=torch.uint8, device=self.device)
+            self._arena = torch.empty(where.size, dtype=torch.uint8, device=self.device)
+        registers: list[Any] = [None] * len(tape.registers)
+        rows, inputs = [], []
+        used = {r for i in (*tape.instructions, *tape.prelude) for r in i.reads} | {tape.output.at}
+        for at, register in enumerate(tape.registers):
+            if register.source is None:
+                if at in where.offsets:
+                    registers[at] = self._place(register, where, at, batch)
+            elif at in used or self._viewed(tape, at):
+                fixed = self._fixed(register, registers, batch)
+                registers[at] = fixed
+                if register.source[0] == "rows":
+                    rows.append(register.source)
+                elif fixed is None:
+                    inputs.append((at, register.source))
+        bound = Placed(registers, rows, inputs, frees(tape), self.references.epoch)
+        loaded.bound[batch] = bound
+        return bound
+
+    @staticmethod
+    def _viewed(tape: Tape, at: int) -> bool:
+        return any(r.source and r.source[0] == "view" and r.source[1] == at for r in tape.registers)
+
+    def _place(self, register: Register, where: Storage, at: int, batch: int) -> torch.Tensor:
+        assert register.shape is not None
+        assert register.dtype is not None
+        count, begin = register_bytes(register, batch), where.offsets[at]
+        piece = self._arena[begin : begin + count].view(register.dtype)
+        return piece.view(sized(register.shape, batch))
+
+    def _fixed(self, register: Register, registers: list[Any], batch: int) -> Any:
+        """An input that stays where it is; None for one that every batch brings."""
+        kind, *rest = register.source  # type: ignore[misc]
+        if kind == "rows":
+            return self.references.rows(register.source, sized(register.shape, batch))  # type: ignore[arg-type]
+        if kind == "view":
+            source, first, step, width, count = rest
+            rows = registers[source]
+            b, c = rows.shape[1:]
+            shape, row = (width, count, 1, b, c), b * c
+            begin = rows.storage_offset() + first * row
+            return rows.as_strided(shape, (row, step * row, row, c, 1), begin)
+        if kind == "letters":
+            return self.letter_pairs(register.dtype)  # type: ignore[arg-type]
+        if kind == "constant":
+            return rest[-1].value
+        if kind == "value of":
+            return self.references.program.constants[rest[0]]
+        return None
+
+    def letter_pairs(self, dtype: torch.dtype) -> torch.Tensor:
+        """Deltas of the one-hot input for every pair of letters: (1, 1, A*A, 1, A)."""
+        if dtype not in self._pairs:
+            eye = torch.eye(self.letters, device=self.device, dtype=dtype)
+            self._pairs[dtype] = (eye[:, None] - eye[None, :]).view(1, 1, -1, 1, self.letters)
+        return self._pairs[dtype]
+
+    def tail(self, loaded: Loaded, rows: torch.Tensor, pairs: torch.Tensor) -> torch.Tensor:
+        """A window that the tape gave, as whole tensors (E, ...)."""
+        tape, batch = loaded.tape, pairs.shape[-1]
+        found: dict[int, Any] = {tape.output.at: rows}
+        for at, register in enumerate(tape.registers):
+            if register.source == ("pairs",):
+                found[at] = pairs.reshape(-1)
+        for step in tape.tail:
+            args = self._on_device(step)
+            out = self._fresh(tape.registers[step.write], batch)
+            KERNELS[step.kernel](out, *(found[r] for r in step.reads), **args)
+            found[step.write] = out
+        return found[tape.tail[-1].write]
+
+    # --- runs -------------------------------------------------------------------------------------
+
+    def run(self, positions: np.ndarray, pairs: torch.Tensor) -> tuple[Loaded, torch.Tensor]:
+        """A chunk of the batch in work.
+
+        Parameters
+        ----------
+        positions : int64 (P,)
+        pairs : int64 Tensor (P, K, B)
+            ``letter to * A + letter from`` of every mutant.
+
+        Returns
+        -------
+        Loaded, Tensor
+            The tape, and the contents of its output.
+        """
+        loaded = self.load(positions)
+        batch = pairs.shape[-1]
+        bound = self.bind(loaded, batch)
+        for source in bound.rows:
+            self.references.fill(source)
+        registers = bound.registers
+        for at, source in bound.inputs:
+            registers[at] = self._given(source, loaded, registers, pairs)
+        tape = loaded.tape
+        for i, (step, args) in enumerate(zip(tape.instructions, loaded.args, strict=True)):
+            write = step.write
+            out = registers[write]
+            if out is None and tape.registers[write].shape is not None:
+                out = self._fresh(tape.registers[write], batch)
+            reads = [registers[r] for r in step.reads]
+            result = KERNELS[step.kernel](out, *reads, **args)
+            registers[write] = out if result is None else result
+            for gone in bound.frees[i]:
+                registers[gone] = None
+        result = registers[tape.output.at]
+        if tape.registers[tape.output.at].source is None:
+            registers[tape.output.at] = None
+        return loaded, result
+
+    def _fresh(self, register: Register, batch: int) -> torch.Tensor:
+        assert register.shape is not None
+        return torch.empty(sized(register.shape, batch), dtype=register.dtype, device=self.device)
+
+    def _given(
+        self, source: tuple[Any, ...], loaded: Loaded, registers: list[Any], pairs: torch.Tensor
+    ) -> Any:
+        kind = source[0]
+        if kind == "whole":
+            return self.references.whole(source[1])
+        if kind == "pairs":
+            return pairs.reshape(-1)
+        if kind == "mutants":
+            return pairs.numel()
+        made, key = self.references.made, source[1]
+        if key not in made:
+            at = next(i for i, p in enumerate(loaded.tape.prelude) if _key(loaded.tape, p) == key)
+            step = loaded.tape.prelude[at]
+            reads = [registers[r] for r in step.reads]
+            made[key] = KERNELS[step.kernel](None, *reads, **loaded.prelude[at])
+        return made[key]
+
+
+def _key(tape: Tape, step: Instruction) -> Any:
+    source = tape.registers[step.write].source
+    assert source is not None
+    return source[1]
+
+
+def frees(tape: Tape) -> list[list[int]]:
+    """For every instruction, what a kernel made anew and nobody reads any more."""
+    found: list[list[int]] = [[] for _ in tape.instructions]
+    for step in tape.instructions:
+        if tape.registers[step.write].shape is None and step.write != tape.output.at:
+            at = tape.last.get(step.write)
+            if at is not None and at < len(found):
+                found[at].append(step.write)
+    return found

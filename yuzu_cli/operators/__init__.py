@@ -1,0 +1,43 @@
+"""What is known of each operator, a family to a file; see `yuzu_cli.operators.record`."""
+
+from __future__ import annotations
+
+import torch
+from torch.fx import Node
+
+from yuzu_cli.operators import attention, dense, moves, pointwise, products, reductions, sliding
+from yuzu_cli.operators.reach import EVERYWHERE, AnyReach
+from yuzu_cli.operators.record import OPERATORS, Call, Operator, Unfamiliar
+
+__all__ = ["FAMILIES", "OPERATORS", "named", "operator_of", "reach_of"]
+
+FAMILIES = (pointwise, sliding, moves, dense, reductions, attention, products)
+
+
+def operator_of(call: Call) -> Operator:
+    """A call decoded: by its operator's class, or as a function of single elements where torch tags
+    it as one, or as something of which nothing is known.
+    """
+    kind = OPERATORS.get(call.node.target)
+    if kind is None and torch.Tag.pointwise in getattr(call.node.target, "tags", ()):
+        kind = pointwise.Pointwise
+    if kind is not None:
+        try:
+            return kind(call)
+        except Unfamiliar:
+            pass
+    return Operator(call)
+
+
+def reach_of(operator: Operator) -> AnyReach:
+    """What an edit changes in a call's value, as far as its operator knows."""
+    try:
+        return operator.reach()
+    except Unfamiliar:
+        return EVERYWHERE
+
+
+def named(node: Node) -> str:
+    """An operator's short name."""
+    name = getattr(node.target, "__name__", str(node.target))
+    return name.split(".")[1] if name.startswith("aten.") else name.split(".")[0]

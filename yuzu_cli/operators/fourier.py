@@ -1,0 +1,135 @@
+"""Convolution of short windows by a discrete Fourier transform along their rows: when, with what.
+
+A window of w rows through k taps takes w * k products of a row and a tap's matrix. As polynomials
+of w + k - 1 coefficients they take one product per frequency: a complex one is three real ones
+(Gauss), half the frequencies are the conjugates of the others, so 1.5 (w + k - 1) in all, besides
+the transforms themselves. The transforms are real matrices of tens of rows, applied as matrix
+products over all mutants and channels at once. Rounding is that of the direct way: about the type's
+precision relative to the largest row of a window.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from yuzu_cli.operators.frames import overlap
+
+LONGEST = 64
+"""Longest transform: they are made by matrix products, which grow as the square of the length."""
+GAIN = 0.6
+"""Share of the direct products under which it pays: narrower products run farther below peak."""
+TRANSFORMS = 2.0
+"""What a multiply-add of the transforms costs, of one of the products."""
+
+
+def length_for(rows: int, kernel: int) -> int:
+    """Length of the transform: holds every row of the result, and even, so that few are made."""
+    return (rows + kernel) // 2 * 2
+
+
+def fourier_macs(rows: int, kernel: int, n_in: int, n_out: int) -> float:
+    """Multiply-adds for one window by transforms."""
+    n = length_for(rows, kernel)
+    products = (1.5 * n - 1) * n_in * n_out
+    return products + TRANSFORMS * n * (rows * n_in + (rows + kernel - 1) * n_out)
+
+
+def pays(rows: int, kernel: int, n_in: int, n_out: int, direct: float | None = None) -> bool:
+    """Whether transforms beat the direct way.
+
+    Parameters
+    ----------
+    direct : float, optional
+        Multiply-adds of the direct way, where parts of the result are not wanted.
+    """
+    direct = float(rows * kernel * n_in * n_out) if direct is None else direct
+    if length_for(rows, kernel) > LONGEST:
+        return False
+    return fourier_macs(rows, kernel, n_in, n_out) < GAIN * direct
+
+
+MOST_SPECTRA = 4
+"""Lengths for which a layer's transformed weights are kept; each is about as large as the layer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spectrum:
+    """A layer's taps transformed to length n, with the transforms.
+
+    Attributes
+    ----------
+    forward, inverse : Tensor (n, n)
+        Rows of the transform: real parts of the f frequencies that have an imaginary part, these,
+        then the purely real frequencies.
+    real, less, more : Tensor (f, I, O)
+        Real parts of the taps; imaginary less real; both together.
+    alone : Tensor (n - 2 f, I, O)
+        At the purely real frequencies.
+    """
+
+    forward: torch.Tensor
+    inverse: torch.Tensor
+    real: torch.Tensor
+    less: torch.Tensor
+    more: torch.Tensor
+    alone: torch.Tensor
+
+
+def make_spectrum(taps: torch.Tensor, n: int) -> Spectrum:
+    """The spectrum of taps (kernel, I, O), made in double precision."""
+    at = np.arange(n)
+    paired = np.arange(1, (n + 1) // 2)[:, None]
+    single = np.array([0] if n % 2 else [0, n // 2])[:, None]
+    angle = 2 * np.pi / n * at
+    matrix = np.concatenate(
+        [np.cos(paired * angle), -np.sin(paired * angle), np.cos(single * angle)]
+    )
+    kernel, f = taps.shape[0], len(paired)
+    forward = torch.from_numpy(matrix).to(taps.device)
+    # Row i of a window reaches output row i + kernel - 1 - k through tap k: taps in reverse.
+    reverse = taps.flip(0).double().reshape(kernel, -1)
+    spectrum = (forward[:, :kernel] @ reverse).view(n, *taps.shape[1:])
+    real, imaginary = spectrum[:f], spectrum[f : 2 * f]
+    inverse = torch.from_numpy(np.linalg.inv(matrix)).to(taps.device)
+    parts = (forward, inverse, real, imaginary - real, imaginary + real, spectrum[2 * f :])
+    return Spectrum(*(part.to(taps.dtype).contiguous() for part in parts))
+
+
+class Layer:
+    """A layer's taps, with the cheaper way of convolving windows with them.
+
+    Parameters
+    ----------
+    taps : Tensor (kernel, I, O), or (kernel, G, I/G, O/G) for a grouped convolution
+    gap : int
+        Dilation.
+    """
+
+    def __init__(self, taps: torch.Tensor, gap: int) -> None:
+        self.taps, self.gap, self.kernel = taps, gap, taps.shape[0]
+        self._spectra: OrderedDict[int, Spectrum] = OrderedDict()
+
+    def by_transform(self, rows: int, shift: int, width: int) -> bool:
+        """Whether windows of so many rows, `shift` before the result's, are cheaper transformed."""
+        exact = self.taps.dtype in (torch.float32, torch.float64)
+        if self.taps.dim() != 3 or self.gap != 1 or not exact:
+            return False
+        n_in, n_out = self.taps.shape[1:]
+        pieces = (overlap(shift - k, rows, width)[0] for k in range(self.kernel))
+        direct = sum(piece.stop - piece.start for piece in pieces) * n_in * n_out
+        return pays(rows, self.kernel, n_in, n_out, float(direct))
+
+    def spectrum(self, n: int) -> Spectrum:
+        """The taps transformed to length n, made once."""
+        found = self._spectra.get(n)
+        if found is None:
+            found = make_spectrum(self.taps, n)
+            self._spectra[n] = found
+            if len(self._spectra) > MOST_SPECTRA:
+                self._spectra.popitem(last=False)
+        self._spectra.move_to_end(n)
+        return found

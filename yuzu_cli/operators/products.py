@@ -1,0 +1,106 @@
+"""What is computed whole: nothing is known of it but its work, and what it makes of a rounding."""
+
+from __future__ import annotations
+
+import math
+import operator as python
+
+import torch
+from torch.fx import Node
+
+from yuzu_cli.graph.ops import OpOverload
+from yuzu_cli.operators.record import JUMP, NONE, STEEP, Operator, operator
+
+_aten = torch.ops.aten
+
+
+@operator(_aten.mm.default, _aten.bmm.default, _aten.addmm.default, _aten.baddbmm.default)
+class Product(Operator):
+    """A product of two tensors, maybe added to a third."""
+
+    makes = NONE
+
+    def macs(self) -> float:
+        at = 0 if self.call.node.target in (_aten.mm.default, _aten.bmm.default) else 1
+        return self.call.spec.numel * float(self.call.shape_of(self.call.node.args[at])[-1])
+
+
+@operator(_aten.mkldnn_rnn_layer.default)
+class Recurrent(Operator):
+    """One layer of an LSTM in one direction: input (L, N, I), weights (4H, I) and (4H, H)."""
+
+    makes = NONE
+
+    def macs(self) -> float:
+        x, *weights = self.call.node.args[:3]
+        steps = self.call.shape_of(x)[0] * self.call.shape_of(x)[1]
+        return float(steps * sum(math.prod(self.call.shape_of(w)) for w in weights))
+
+
+@operator(
+    _aten._scaled_dot_product_flash_attention_for_cpu.default,
+    _aten._scaled_dot_product_efficient_attention.default,
+    _aten._scaled_dot_product_flash_attention.default,
+)
+class Attention(Operator):
+    """Scores of queries and keys, and values summed by them: (N, H, L, D) each."""
+
+    makes = NONE
+
+    def macs(self) -> float:
+        query, key, value = (self.call.shape_of(a) for a in self.call.node.args[:3])
+        scores = math.prod(query[:-1]) * key[-2]
+        return float(scores * (query[-1] + value[-1]))
+
+
+def packets(names: str) -> list[object]:
+    """Every overload of some ATen operators."""
+    found = (getattr(_aten, name) for name in names.split())
+    return [getattr(packet, overload) for packet in found for overload in packet.overloads()]
+
+
+_HARMLESS = """
+    adaptive_avg_pool1d addmv alias avg_pool1d avg_pool2d copy detach expand
+    max_pool2d_with_indices native_batch_norm _native_batch_norm_legit
+    _native_batch_norm_legit_no_training native_group_norm native_layer_norm repeat
+    select_scatter slice_scatter split split_with_sizes stack unbind unfold unsafe_split
+    upsample_bilinear2d upsample_linear1d var_mean view
+"""
+_RANKED = "topk sort kthvalue median max min cummax cummin"
+
+
+@operator(*packets(_HARMLESS))
+class Harmless(Operator):
+    """A linear map, a move or a norm that has no way on windows yet."""
+
+    makes = NONE
+    through = True
+
+
+@operator(*packets(_RANKED))
+class Ranked(Operator):
+    """Values in their order, and their places."""
+
+    makes = NONE
+    through = True
+
+
+@operator(*packets("std std_mean"))
+class Deviation(Operator):
+    """A root of a variance."""
+
+    makes = STEEP
+
+
+@operator(python.getitem)
+class Piece(Operator):
+    """One of the tensors that a call gives."""
+
+    through = True
+
+    def makes_of(self, source: Node) -> int:
+        """Of values in their order the second tensor is their places: these jump."""
+        ranked = isinstance(source.target, OpOverload) and (
+            source.target.overloadpacket.__name__ in _RANKED.split()
+        )
+        return JUMP if ranked and self.call.node.args[1] == 1 else NONE

@@ -1,0 +1,430 @@
+"""Windows that slide along the positions: convolutions and pools."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.fx import Node
+
+from yuzu_cli.graph import ops
+from yuzu_cli.operators import fourier
+from yuzu_cli.operators.cost import Cost
+from yuzu_cli.operators.frames import Frame, overlap
+from yuzu_cli.operators.pointwise import here, windows
+from yuzu_cli.operators.reach import EVERYWHERE, AnyReach, Reach
+from yuzu_cli.operators.record import (
+    NONE,
+    WHOLE,
+    Interval,
+    Operator,
+    Step,
+    Unfamiliar,
+    mean_width,
+    operator,
+)
+from yuzu_cli.operators.windows import Form, Item, Sketch, Window, least
+
+_aten = torch.ops.aten
+
+CONVOLUTION = "convolution"
+MAX_POOL = "max pool"
+AVG_POOL = "average pool"
+VALUES = "convolution of values"
+
+
+@dataclass(frozen=True, slots=True)
+class Sliding:
+    """Output o reads inputs ``o * stride - padding + dilation * (0..kernel)``, along one axis."""
+
+    kernel: int
+    stride: int
+    padding: int
+    dilation: int
+
+    @property
+    def span(self) -> int:
+        return (self.kernel - 1) * self.dilation
+
+    def forward(self, reach: Reach, size: int) -> Reach:
+        """What reads a changed position."""
+        start = -((-(reach.start + self.padding - self.span)) // self.stride)
+        stop = (reach.stop - 1 + self.padding) // self.stride + 1
+        return reach.moved(start, stop, size=size)
+
+    def spread(self, reach: Reach, size: int) -> Reach:
+        """What a changed position writes, where the operator is transposed."""
+        start = reach.start * self.stride - self.padding
+        stop = (reach.stop - 1) * self.stride - self.padding + self.span + 1
+        return reach.moved(start, stop, size=size)
+
+    def back(self, mine: Interval) -> Interval:
+        """What the outputs `mine` read."""
+        low = mine[0] * self.stride - self.padding
+        return low, (mine[1] - 1) * self.stride - self.padding + self.span + 1
+
+    def spread_back(self, mine: Interval) -> Interval:
+        """What writes the outputs `mine`, where the operator is transposed."""
+        low = -((self.span - mine[0] - self.padding) // self.stride)
+        return low, (mine[1] - 1 + self.padding) // self.stride + 1
+
+    def below(self, frame: Frame, size: int) -> Frame:
+        """The input rows that the outputs in a frame read."""
+        width = (frame.width - 1) * self.stride + self.span + 1
+        return Frame(frame.start * self.stride - self.padding, width, size)
+
+
+def entries(values: Any, count: int) -> list[int]:
+    """An option given per axis, or once for all."""
+    listed = list(values) if isinstance(values, Sequence) else [values]
+    if any(isinstance(v, Node) for v in listed):
+        raise Unfamiliar
+    return [int(v) for v in (listed * count if len(listed) == 1 else listed)]
+
+
+class Slider(Operator):
+    """What convolutions and pools share: options per axis, of which one is the positions'."""
+
+    makes = NONE
+    options: list[Sliding]
+
+    def sliding(self) -> Sliding:
+        """The options along the position axis."""
+        return self.options[self.call.window_of(self.call.source).axis - self.first]
+
+    @property
+    def first(self) -> int:
+        """The first axis that is slid along."""
+        return len(self.call.shape) - len(self.options)
+
+    def source_reach(self) -> Reach:
+        reach = self.call.only_source()
+        if reach.axis < self.first:
+            raise Unfamiliar
+        return reach
+
+    def others(self, axis: int) -> list[Sliding]:
+        """The options along the other axes."""
+        return [o for i, o in enumerate(self.options) if i != axis - self.first]
+
+    def need(self, source: Node, mine: Interval) -> Interval:
+        return self.sliding().back(mine)
+
+
+@operator(_aten.convolution.default)
+class Convolution(Slider):
+    """Deltas convolved with the taps; letters seen straight from the input as pairs."""
+
+    linear = True
+    weighted = True
+
+    def decode(
+        self,
+        weight: Any = None,
+        bias: Any = None,
+        stride: Any = (),
+        padding: Any = (),
+        dilation: Any = (),
+        transposed: bool = False,
+        output_padding: Any = (),
+        groups: int = 1,
+        **_: Any,
+    ) -> None:
+        self.weight, self.bias, self.transposed, self.groups = weight, bias, transposed, groups
+        self.kernels = list(self.call.shape_of(weight)[2:])
+        n = len(self.kernels)
+        options = (entries(v, n) for v in (stride, padding, dilation))
+        self.options = [Sliding(*o) for o in zip(self.kernels, *options, strict=True)]
+
+    def reach(self) -> AnyReach:
+        reach = self.source_reach()
+        along, size = self.options[reach.axis - self.first], self.call.shape[reach.axis]
+        return along.spread(reach, size) if self.transposed else along.forward(reach, size)
+
+    def need(self, source: Node, mine: Interval) -> Interval:
+        along = self.sliding()
+        return along.spread_back(mine) if self.transposed else along.back(mine)
+
+    def macs(self) -> float:
+        weight = math.prod(self.call.shape_of(self.weight)[1:])
+        over = self.call.shape_of(self.call.source) if self.transposed else self.call.shape
+        return float(math.prod(over) * weight)
+
+    def way(self) -> str:
+        call = self.call
+        try:
+            call.constant(self.weight)
+        except Unfamiliar:
+            return WHOLE
+        shape = call.shape_of(call.source)
+        found = WHOLE if self.exact and self.transposed else VALUES if self.exact else CONVOLUTION
+        if len(shape) == 3:
+            return found
+        if len(shape) != 4:
+            return WHOLE
+        # A second axis that is a dummy, or wholly under the kernel without padding.
+        axis = call.window_of(call.source).axis
+        (other,) = self.others(axis)
+        at = 5 - axis
+        under = other.kernel == shape[at] and other.padding == 0 and self.groups == 1
+        dummy = shape[at] == 1 and call.shape[at] == 1 and self.tap_of(other) is not None
+        alone = under and call.shape[at] == 1 and not self.transposed
+        return found if dummy or alone else WHOLE
+
+    def tap_of(self, other: Sliding) -> int | None:
+        """The one tap along a dummy axis that meets its one entry; None when none does."""
+        # Transposed or not: output 0 is input 0 through the tap at `padding`, counted in dilations.
+        tap, rest = divmod(other.padding, other.dilation)
+        return tap if rest == 0 and tap < other.kernel else None
+
+    def cost(self, letters: bool) -> Cost:
+        if self.way() == VALUES:  # every row of the result is a whole product
+            return self.passes(4, self.elements() * self.macs() / self.call.spec.numel)
+        return self.passes(2, 0.0 if letters else self.window_macs())
+
+    def window_macs(self) -> float:
+        """Multiply-adds of a window: tap by tap, or by transforms where those are fewer."""
+        call = self.call
+        before = call.window_of(call.source)
+        rows = mean_width(before)
+        direct = self.macs() * rows / before.size
+        along = self.sliding()
+        if self.transposed or self.groups != 1 or max(along.stride, along.dilation) > 1 or not rows:
+            return direct
+        channels = int(math.prod(call.shape_of(call.source)) // before.size)
+        outputs = max(1, int(direct / (rows * along.kernel * channels)))
+        count = math.ceil(rows)
+        if not fourier.pays(count, along.kernel, channels, outputs):
+            return direct
+        return min(direct, fourier.fourier_macs(count, along.kernel, channels, outputs))
+
+    def taps(self) -> torch.Tensor:
+        """Weights as (kernel, I, O), or (kernel, G, I/G, O/G); a dummy axis is flattened in."""
+        call, weight = self.call, self.call.constant(self.weight)
+        axis = call.window_of(call.source).axis
+        if weight.dim() == 4:
+            at = 5 - axis
+            if call.shape_of(call.source)[at] == 1:
+                tap = self.tap_of(self.others(axis)[0])
+                assert tap is not None
+                weight = weight.select(at, tap)
+            elif axis == 2:  # (O, I, k, H): channels of a row are (I, H)
+                weight = weight.permute(0, 1, 3, 2).flatten(1, 2)
+            else:  # (O, I, H, k)
+                weight = weight.flatten(1, 2)
+        groups = self.groups
+        if self.transposed:  # (I, O/G, k)
+            i, o, k = weight.shape
+            taps = weight.view(groups, i // groups, o, k).permute(3, 0, 1, 2)
+        else:  # (O, I/G, k)
+            o, i, k = weight.shape
+            taps = weight.reshape(groups, o // groups, i, k).permute(3, 0, 2, 1)
+        return (taps[:, 0] if groups == 1 else taps).contiguous()
+
+    def lower(self) -> Step:
+        return self.of_values() if self.way() == VALUES else Convolver(self)
+
+    def of_values(self) -> Step:
+        """Values convolved with the taps, and the bias: 0 where all that is read is 0."""
+        call, along, taps = self.call, self.sliding(), self.taps()
+        bias = None if self.bias is None else call.constant(self.bias)
+        rest = call.rest()
+
+        def step(sketch: Sketch, items: Mapping[str, Item]) -> Window:
+            win = windows(items, [call.source])[0]
+            frame = sketch.frame(call.reach, win.frame)
+            values = sketch.values_in(win, along.below(frame, win.frame.size), 0.0)
+            shape = (frame.width, *sketch.shape, math.prod(rest))
+            at = sketch.emit(
+                "strided taps", (values.at,), shape, call.spec.dtype, taps=taps,
+                stride=along.stride, gap=along.dilation,
+            )  # fmt: skip
+            if bias is not None:
+                added = bias.reshape(-1, *(1,) * (len(rest) - 1))
+                at = sketch.emit(
+                    "add bias", (at,), shape, call.spec.dtype, over=at, bias=added, rest=rest
+                )
+            return here(call, sketch, frame, at, Form.VALUE)
+
+        return step
+
+
+class Convolver:
+    """The step of a convolution, which probes use too."""
+
+    def __init__(self, operator: Convolution) -> None:
+        self.operator, self.call = operator, operator.call
+        self.along = operator.sliding()
+        self.layer = fourier.Layer(operator.taps(), self.along.dilation)
+        self.reach_in, self.reach_out = self.call.window_of(self.call.source), self.call.reach
+
+    def __call__(self, sketch: Sketch, items: Mapping[str, Item]) -> Window:
+        along, call = self.along, self.call
+        win = sketch.delta(windows(items, [call.source])[0])
+        if win.form is Form.PAIRS:
+            if win.frame.inside and along.stride == 1 and not self.operator.transposed:
+                start = win.frame.start - along.span + along.padding
+                frame = Frame(start, win.frame.width + along.span, self.reach_out.size)
+                return self.on(sketch, win, frame)
+            win = sketch.expand(win)
+        if not win.frame.common:  # to one window for all, where that is near
+            win = sketch.reframe(win, sketch.frame(self.reach_in))
+        return sketch.masked(self.on(sketch, win, self.frame(sketch, win)))
+
+    def frame(self, sketch: Sketch, win: Window) -> Frame:
+        """Where the result lies."""
+        along, start, size = self.along, win.frame.start, self.reach_out.size
+        if win.frame.common or (along.stride > 1 and not self.operator.transposed):
+            return sketch.frame(self.reach_out, win.frame)
+        if self.operator.transposed:
+            width = (win.frame.width - 1) * along.stride + along.span + 1
+            return Frame(start * along.stride - along.padding, width, size)
+        return Frame(start - along.span + along.padding, win.frame.width + along.span, size)
+
+    def on(self, sketch: Sketch, win: Window, frame: Frame) -> Window:
+        """Deltas of a window convolved into a frame; rows outside the tensor are not cleared."""
+        along, call, stride = self.along, self.call, self.along.stride
+        first, above = int(win.frame.start[0]), int(frame.start[0])
+        args: dict[str, Any] = {"taps": self.layer.taps, "gap": along.dilation}
+        if self.operator.transposed:
+            kernel = "transposed taps"
+            args |= {"shift": first * stride - along.padding - above, "stride": stride}
+        elif stride > 1:
+            kernel, win = "strided taps", sketch.reframe(win, along.below(frame, win.frame.size))
+            args |= {"stride": stride}
+        else:
+            kernel, shift = "taps", first + along.padding - above
+            if self.layer.by_transform(win.frame.width, shift, frame.width) and not sketch.rough:
+                return self.transformed(sketch, win, frame, shift)
+            args |= {"shift": shift}
+        shape = (frame.width, *sketch.rows_of(win)[1:4], math.prod(call.rest()))
+        at = sketch.emit(kernel, (win.at,), shape, sketch.dtype(win.at), **args)
+        return here(call, sketch, frame, at, win.form)
+
+    def transformed(self, sketch: Sketch, win: Window, frame: Frame, shift: int) -> Window:
+        """The same by Fourier transforms along the rows."""
+        width, dtype, between = win.frame.width, sketch.dtype(win.at), sketch.rows_of(win)[1:4]
+        n = fourier.length_for(width, self.layer.kernel)
+        s, outputs = self.layer.spectrum(n), math.prod(self.call.rest())
+        at = sketch.emit(
+            "mix rows", (win.at,), (n, *between, win.channels), dtype,
+            matrix=s.forward[:, :width], into=slice(0, n),
+        )  # fmt: skip
+        at = sketch.emit("frequencies", (at,), (n, *between, outputs), dtype, spectrum=s)
+        kernel = self.layer.kernel
+        into, made = overlap(shift - kernel + 1, width + kernel - 1, frame.width)
+        shape = (frame.width, *between, outputs)
+        at = sketch.emit("mix rows", (at,), shape, dtype, matrix=s.inverse[made], into=into)
+        return here(self.call, sketch, frame, at, win.form)
+
+
+class Pool(Slider):
+    """A pool: options of the last one or two axes."""
+
+    through = True
+
+    def pools(self, kernel: Any, stride: Any, padding: Any, dilation: Any = 1) -> None:
+        n = len(list(kernel))
+        options = (entries(v, n) for v in (kernel, stride, padding, dilation))
+        self.options = [Sliding(*o) for o in zip(*options, strict=True)]
+
+    def reach(self) -> AnyReach:
+        reach = self.source_reach()
+        if any((o.kernel, o.stride, o.padding) != (1, 1, 0) for o in self.others(reach.axis)):
+            return EVERYWHERE
+        return self.options[reach.axis - self.first].forward(reach, self.call.shape[reach.axis])
+
+
+@operator(ops.max_pool)
+class MaxPool(Pool):
+    """Maxima over values laid out on the pool's own grid."""
+
+    def decode(
+        self, kernel: Any = (), stride: Any = (), padding: Any = (), dilation: Any = 1, **_: Any
+    ) -> None:
+        self.pools(kernel, stride, padding, dilation)
+
+    def way(self) -> str:
+        return MAX_POOL
+
+    def cost(self, letters: bool) -> Cost:
+        return self.passes(6)
+
+    def lower(self) -> Step:
+        call, along = self.call, self.sliding()
+
+        def step(sketch: Sketch, items: Mapping[str, Item]) -> Window:
+            win = windows(items, [call.source])[0]
+            frame = sketch.frame(call.reach, win.frame)
+            below = along.below(frame, win.frame.size)
+            values = sketch.values_in(win, below, least(sketch.value_dtype(win.name)))
+            shape = (frame.width, *sketch.rows_of(values)[1:])
+            at = sketch.emit(
+                "max pool", (values.at,), shape, sketch.dtype(values.at), kernel_size=along.kernel,
+                stride=along.stride, gap=along.dilation,
+            )  # fmt: skip
+            return here(call, sketch, frame, at, Form.VALUE)
+
+        return step
+
+
+@operator(ops.avg_pool)
+class AvgPool(Pool):
+    """Means of deltas, or of values; the divisor of each output position is the model's own."""
+
+    linear = True
+
+    def decode(
+        self,
+        kernel: Any = (),
+        stride: Any = (),
+        padding: Any = (),
+        ceil: bool = False,
+        count_padding: bool = True,
+        divisor: int | None = None,
+        **_: Any,
+    ) -> None:
+        self.pools(kernel, stride, padding)
+        self.ceil, self.count, self.divisor = bool(ceil), bool(count_padding), divisor
+
+    def way(self) -> str:
+        return AVG_POOL
+
+    def divisors(self) -> np.ndarray:
+        """What the sum of every output position is divided by."""
+        along, before, after = (
+            self.sliding(),
+            self.call.window_of(self.call.source),
+            self.call.reach,
+        )
+        if self.divisor is not None:
+            return np.full(after.size, float(self.divisor))
+        # The end of a window, padding counted, lies at most `padding` past the input's.
+        begin = np.arange(after.size) * along.stride - along.padding
+        end = np.minimum(begin + along.kernel, before.size + along.padding)
+        inside = np.minimum(end, before.size) - np.maximum(begin, 0)
+        return (end - begin if self.count else inside).astype(np.float64)
+
+    def lower(self) -> Step:
+        call, along, divisors = self.call, self.sliding(), self.divisors()
+        even = bool((divisors == divisors[0]).all())
+
+        def step(sketch: Sketch, items: Mapping[str, Item]) -> Window:
+            win = sketch.expand(windows(items, [call.source])[0])
+            frame = sketch.frame(call.reach, win.frame)
+            below = along.below(frame, win.frame.size)
+            read = sketch.values_in(win, below, 0.0) if self.exact else sketch.reframe(win, below)
+            divisor = divisors[0] if even else divisors[frame.rows().clip(0, frame.size - 1)]
+            shape = (frame.width, *sketch.rows_of(read)[1:])
+            at = sketch.emit(
+                "average pool", (read.at,), shape, sketch.dtype(read.at), kernel_size=along.kernel,
+                stride=along.stride, divisor=divisor,
+            )  # fmt: skip
+            made = here(call, sketch, frame, at, Form.VALUE if self.exact else Form.DELTA)
+            return made if self.exact else sketch.masked(made)
+
+        return step

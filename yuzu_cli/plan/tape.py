@@ -1,0 +1,356 @@
+"""The tape of a chunk: what is done for some positions, as a flat list of kernels over registers.
+
+What a chunk does depends on the plan and its positions, not on the sequences: it is worked out once
+and run for every batch. Here it is put together from what each step adds, registers get their place
+in memory, and `storage` says what of it lives at the same time. Nothing is computed here.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.fx import Node
+
+from yuzu_cli.graph import ops
+from yuzu_cli.graph.ops import OpOverload
+from yuzu_cli.graph.program import batch_size
+from yuzu_cli.operators.frames import Frame
+from yuzu_cli.operators.pointwise import Bound
+from yuzu_cli.operators.reach import Ints
+from yuzu_cli.operators.record import CONSTANT, WHOLE, Step
+from yuzu_cli.operators.windows import (
+    Form,
+    Instruction,
+    Item,
+    Other,
+    Register,
+    Sketch,
+    Whole,
+    Window,
+)
+from yuzu_cli.plan.analyse import Analysis
+from yuzu_cli.plan.plan import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Tape:
+    """What is done for a chunk.
+
+    Attributes
+    ----------
+    positions : int64 (P,)
+    registers : tuple of Register
+    prelude, instructions : tuple of Instruction
+        Once for a batch; for the chunk.
+    output : Item
+    tail : tuple of Instruction
+        Lay an output that is a window into whole tensors, for who wants these.
+    last : dict of register -> index
+        The last instruction that reads it.
+    """
+
+    positions: Ints
+    registers: tuple[Register, ...]
+    prelude: tuple[Instruction, ...]
+    instructions: tuple[Instruction, ...]
+    output: Item
+    tail: tuple[Instruction, ...]
+    last: dict[int, int]
+
+
+class Script:
+    """The prepared steps of a model: what a chunk's tape is made from.
+
+    Parameters
+    ----------
+    found : Analysis
+    plan : Plan
+    few_starts, rough : bool
+        See `Sketch`.
+    """
+
+    def __init__(
+        self, found: Analysis, plan: Plan, few_starts: bool = False, rough: bool = False
+    ) -> None:
+        self.found, self.program, self.ways = found, found.program, plan.ways
+        self.few_starts, self.rough = few_starts, rough
+        self.nodes: list[Node] = [n for n in self.program.calls() if self.ways[n.name] != CONSTANT]
+        self.steps: dict[str, Step] = {
+            n.name: found.operators[n.name].lower()
+            for n in self.nodes
+            if self.ways[n.name] != WHOLE
+        }
+
+    def tape(self, positions: Ints) -> Tape:
+        """The tape for some positions, in the order given."""
+        sketch = Sketch(
+            self.program, self.found.reaches, positions, self.few_starts, self.found.unbounded,
+            self.rough,
+        )  # fmt: skip
+        items: dict[str, Item] = {self.program.input.name: self._letters(sketch)}
+        whole = WholeTensors(self, sketch, items)
+        for node in self.nodes:
+            sketch.node = node.name
+            step = self.steps.get(node.name)
+            items[node.name] = step(sketch, items) if step is not None else whole.compute(node)
+        sketch.node = "output"
+        output = items[self.program.output.name]
+        if isinstance(output, Window):
+            output = sketch.delta(output)
+        elif isinstance(output, Whole):
+            output = Whole(output.name, sketch.whole_delta(output), True)
+        count = len(sketch.instructions)
+        if isinstance(output, Window):
+            sketch.lay_whole(output, deltas=True)
+        return _tape(sketch, output, count)
+
+    def _letters(self, sketch: Sketch) -> Window:
+        """Deltas of the one-hot input for every pair of letters: (1, 1, A*A, 1, A)."""
+        size = self.program.letters
+        shape = (1, 1, size * size, 1, size)
+        at = sketch.input(("letters",), shape, self.program.specs[self.program.input.name].dtype)
+        frame = Frame(sketch.positions, 1, self.program.length)
+        return Window(self.program.input.name, frame, at, Form.PAIRS, 2, (size,))
+
+
+def _tape(sketch: Sketch, output: Item, count: int) -> Tape:
+    last: dict[int, int] = {}
+    for i, instruction in enumerate(sketch.instructions[:count]):
+        for register in instruction.reads:
+            last[register] = i
+    last[output.at] = count
+    for step in reversed(sketch.instructions[:count]):
+        if step.kernel == "call" and _may_be_view(step.args["function"].target):
+            for read in step.reads:  # whose memory lives on in the result
+                last[read] = max(last[read], last.get(step.write, 0))
+    return Tape(
+        sketch.positions,
+        tuple(sketch.registers),
+        tuple(sketch.prelude),
+        tuple(sketch.instructions[:count]),
+        output,
+        tuple(sketch.instructions[count:]),
+        last,
+    )
+
+
+def _may_be_view(target: Any) -> bool:
+    """Whether what a call gives may be the memory of what it reads."""
+    if isinstance(target, OpOverload):
+        return any(r.alias_info is not None for r in target._schema.returns)
+    return target in (operator.getitem, ops.pick)
+
+
+# --- whole tensors ------------------------------------------------------------------------------
+
+
+class WholeTensors:
+    """Nodes that are computed whole for every mutant of a chunk: each node's own call, on deltas
+    where that is the same.
+
+    Also the place where windows end that no way continues: they are laid into the reference.
+    """
+
+    def __init__(self, script: Script, sketch: Sketch, items: dict[str, Item]) -> None:
+        self.script, self.sketch, self.items = script, sketch, items
+        self.program = script.program
+
+    def compute(self, node: Node) -> Item:
+        """The node's value for every mutant."""
+        known = self.script.found.operators[node.name]
+        if known.linear and not known.exact:
+            found = self._on_deltas(node, known.weighted)
+            if found is not None:
+                return found
+        pack = torch.Tag.pointwise not in getattr(node.target, "tags", ())
+        order = node.all_input_nodes
+        reads = [self.value(n) for n in order]
+        spec = self.program.specs.get(node.name)
+        at = self.sketch.emit(
+            "call", reads, None, spec.dtype if spec is not None else None, bytes=self._bytes(node),
+            function=Bound(node, [n.name for n in order]), packed=pack,
+        )  # fmt: skip
+        return Other(at) if spec is None else Whole(node.name, at, False)
+
+    def _bytes(self, node: Node) -> int:
+        """Of the value for all mutants of one sequence, as far as known."""
+        spec, (p, k, _) = self.program.specs.get(node.name), self.sketch.shape
+        return 0 if spec is None else spec.numel * spec.dtype.itemsize * p * k
+
+    def _on_deltas(self, node: Node, weighted: bool) -> Item | None:
+        source = node.args[0]
+        item = self.items.get(source.name) if isinstance(source, Node) else None
+        if not isinstance(source, Node) or item is None or isinstance(item, Other):
+            return None
+        if not self.program.specs[source.name].dtype.is_floating_point:
+            return None
+        # Of values, too, the deltas are taken before weights: products of many rows round otherwise
+        # than those of the reference alone, and that would not cancel.
+        if isinstance(item, Whole) and not item.is_delta and not weighted:
+            return None
+        if source.name in self.script.found.unbounded:
+            return None
+        weights = {n.name for n in node.all_input_nodes} - {source.name}
+        if weighted and not weights <= set(self.program.constants):
+            return None
+        for spec in (self.program.specs[source.name], self.program.specs[node.name]):
+            if spec.batch_axis != 0 or spec.shape[0] != 1:
+                return None  # rows are no longer mutants: the reference could not be added back
+        if isinstance(item, Window):
+            data = self.sketch.lay_whole(item, deltas=True)
+        else:
+            data = self.sketch.whole_delta(item)
+        order = [n for n in node.all_input_nodes if n is not source]
+        reads = [data, *(self.value(n) for n in order)]
+        function: Any = Bound(node, [source.name, *(n.name for n in order)])
+        at = self.sketch.emit(
+            "call", reads, None, self.sketch.dtype(data), bytes=self._bytes(node),
+            function=WithoutBias(function) if weighted else function, packed=True,
+        )  # fmt: skip
+        return Whole(node.name, at, True)
+
+    def value(self, node: Node) -> int:
+        """An argument of a call, for every mutant."""
+        item = self.items.get(node.name)
+        if isinstance(item, Window):
+            return self.sketch.lay_whole(item, deltas=False)
+        if isinstance(item, Whole):
+            return self.sketch.whole_value(item)
+        if isinstance(item, Other):
+            return item.at
+        constant = self.program.constants.get(node.name)
+        if constant is not None:
+            shape = tuple(constant.shape) if isinstance(constant, torch.Tensor) else None
+            return self.sketch.input(
+                ("value of", node.name), shape, getattr(constant, "dtype", None)
+            )
+        found = self._batch_only(node)
+        self.items[node.name] = Other(found)
+        return found
+
+    def _batch_only(self, node: Node) -> int:
+        """Something that depends on the number of mutants alone."""
+        if node.target is batch_size:
+            return self.sketch.input(("mutants",), None, None)
+        order = node.all_input_nodes
+        reads = [self.value(n) for n in order]
+        function = Bound(node, [n.name for n in order])
+        return self.sketch.emit("call", reads, None, None, function=function, packed=False)
+
+
+class WithoutBias:
+    """A linear layer's or a convolution's call, its third argument left out."""
+
+    def __init__(self, function: Bound) -> None:
+        self.function, self.name, self.target = function, function.name, function.target
+
+    def __call__(self, *values: Any) -> Any:
+        args, kwargs = self.function.arguments(list(values))
+        args[2:3] = [None] if len(args) > 2 else []
+        if "bias" in kwargs:
+            kwargs = {**kwargs, "bias": None}
+        return self.function.target(*args, **kwargs)
+
+
+# --- memory -------------------------------------------------------------------------------------
+
+
+def size_of(shape: tuple[int, ...], batch: int) -> int:
+    """Elements of a register for so many sequences."""
+    return math.prod(n if n >= 0 else -n * batch for n in shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """Where registers lie: byte offsets of an arena, shared by those that never live together.
+
+    Attributes
+    ----------
+    offsets : dict of register -> int
+    size : int
+        Bytes of the arena.
+    peak : int
+        Bytes that live at the worst step, what kernels make anew included.
+    """
+
+    offsets: dict[int, int]
+    size: int
+    peak: int
+
+
+_ALIGN = 64
+
+
+def storage(tape: Tape, batch: int) -> Storage:
+    """Places for everything the tape's kernels write, for so many sequences.
+
+    What the tape gives stays out of it: it is still wanted when the next chunk runs.
+    """
+    free: list[tuple[int, int]] = []  # (offset, bytes), by offset
+    offsets: dict[int, int] = {}
+    live: dict[int, int] = {}
+    fresh: dict[int, int] = {}
+    top = peak = 0
+    for i, step in enumerate(tape.instructions):
+        register, write = tape.registers[step.write], step.write
+        if register.shape is None or write == tape.output.at:
+            fresh[write] = (
+                register.bytes * batch
+                if register.shape is None
+                else register_bytes(register, batch)
+            )
+        else:
+            count = -(-register_bytes(register, batch) // _ALIGN) * _ALIGN
+            over = step.over
+            if over in live and tape.last[over] == i and live[over] == count:
+                offsets[write], live[write] = offsets[over], live.pop(over)
+            else:
+                offsets[write], top = _take(free, count, top)
+                live[write] = count
+        peak = max(peak, top - sum(n for _, n in free) + sum(fresh.values()))
+        for read in {*step.reads, write}:
+            if tape.last.get(read, i) == i:
+                fresh.pop(read, None)
+                if read in live:
+                    _give(free, offsets[read], live.pop(read))
+    return Storage(offsets, top, peak)
+
+
+def register_bytes(register: Register, batch: int) -> int:
+    """Bytes of a register that has a shape."""
+    assert register.shape is not None
+    item = register.dtype.itemsize if register.dtype is not None else 1
+    return size_of(register.shape, batch) * item
+
+
+def _take(free: list[tuple[int, int]], count: int, top: int) -> tuple[int, int]:
+    """The smallest free piece that holds so many bytes, or a new one at the end."""
+    fits = [(n, place) for place, n in free if n >= count]
+    if fits:
+        n, place = min(fits)
+        free.remove((place, n))
+        if n > count:
+            free.append((place + count, n - count))
+            free.sort()
+        return place, top
+    if free and sum(free[-1]) == top:  # the last piece grows
+        place, n = free.pop()
+        return place, place + count
+    return top, top + count
+
+
+def _give(free: list[tuple[int, int]], place: int, count: int) -> None:
+    """A piece back, joined with its neighbours."""
+    free.append((place, count))
+    free.sort()
+    joined: list[tuple[int, int]] = []
+    for at, n in free:
+        if joined and sum(joined[-1]) == at:
+            joined[-1] = (joined[-1][0], joined[-1][1] + n)
+        else:
+            joined.append((at, n))
+    free[:] = joined
