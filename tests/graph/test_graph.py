@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from yuzu_cli.graph import ops
-from yuzu_cli.graph.capture import capture
+from yuzu_cli.graph.build import capture
 from yuzu_cli.graph.program import CaptureError, Program, run_program
 
 aten = torch.ops.aten
@@ -127,7 +127,7 @@ def test_a_refusal_is_never_empty(text):
 
 def test_a_graph_that_gives_other_numbers_is_refused(monkeypatch):
     """The check behind every rewrite can fail: a rewrite that is wrong is caught."""
-    from yuzu_cli.graph import normalise
+    from yuzu_cli.graph import build as normalise
 
     def wrong(r, node):
         if node.target is not aten.relu.default:

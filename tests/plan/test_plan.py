@@ -8,7 +8,7 @@ from torch import nn
 
 from tests.support.blocks import Cat, Mix, Permute, Reduce, Slice, Weigh
 from yuzu_cli.bench import zoo
-from yuzu_cli.graph.capture import capture
+from yuzu_cli.graph.build import capture
 from yuzu_cli.graph.program import Program
 from yuzu_cli.operators.attention import ATTENTION
 from yuzu_cli.operators.dense import ACROSS

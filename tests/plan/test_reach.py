@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tests.support.cases import CASES
-from yuzu_cli.graph.capture import capture
+from yuzu_cli.graph.build import capture
 from yuzu_cli.graph.program import Program, run_program
 from yuzu_cli.operators.reach import EVERYWHERE, UNTOUCHED, Reach, join
 from yuzu_cli.operators.record import OPERATORS, operator

@@ -22,7 +22,7 @@ from torch.utils import _pytree as pytree
 from tests.support.card_costs import FLOAT32, PRODUCTS, Counts
 from tests.support.pretended_card import CUDA, Card, CardTensor
 from yuzu_cli.backends.base import Runner
-from yuzu_cli.graph.capture import capture
+from yuzu_cli.graph.build import capture
 from yuzu_cli.graph.program import Program
 from yuzu_cli.kernels import between as plain
 from yuzu_cli.kernels import fused

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from tests.support import conformance
 from yuzu_cli.backends.base import Settings
 from yuzu_cli.backends.windowed import Understood, WindowedRunner, understand
-from yuzu_cli.graph.capture import capture
+from yuzu_cli.graph.build import capture
 from yuzu_cli.graph.program import CaptureError, Program, evaluate, lookup
 from yuzu_cli.model import Model
 from yuzu_cli.operators import OPERATORS, named

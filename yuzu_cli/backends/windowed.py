@@ -19,7 +19,7 @@ from torch.fx import Node
 
 from yuzu_cli.backends.base import Block, Settings
 from yuzu_cli.backends.passes import one_hot, row_cost
-from yuzu_cli.graph.capture import capture
+from yuzu_cli.graph.build import capture
 from yuzu_cli.graph.program import CaptureError, Program, run_program
 from yuzu_cli.kernels.runner import Machine, References
 from yuzu_cli.model import Model

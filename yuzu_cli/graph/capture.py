@@ -20,9 +20,9 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from yuzu_cli.graph.program import CaptureError, Program, TensorSpec, batch_size, evaluate
+from yuzu_cli.graph.program import CaptureError, batch_size
 
-_BATCHES = (2, 3)
+BATCHES = (2, 3)
 MOST_CALLS = 4000
 """A graph of more calls (a recurrent layer unrolled) would take long to make and gain nothing."""
 
@@ -72,7 +72,7 @@ class _PlainNumbers(TorchDispatchMode):
         return result
 
 
-def _probe(n: int, letters: int, length: int, like: torch.Tensor, seed: int = 0) -> torch.Tensor:
+def probe(n: int, letters: int, length: int, like: torch.Tensor, seed: int = 0) -> torch.Tensor:
     """Random one-hot sequences (n, A, L)."""
     generator = torch.Generator().manual_seed(seed)
     codes = torch.randint(0, letters, (n, length), generator=generator)
@@ -144,18 +144,12 @@ def _merge_batches(small: Any, large: Any, batch: Node, graph: Graph, at: Node) 
     if isinstance(small, Node) or small == large or not isinstance(small, int):
         return small
     # A multiple of the batch size, and maybe rows that the model adds; a third size is tried later.
-    factor, rest = _rows(small, large)
+    factor, rest = rows_of(small, large)
     if factor < 1 or rest < 0:
         raise CaptureError(f"{at.name} depends on the batch size in an unforeseen way")
     with graph.inserting_before(at):
         size = batch if factor == 1 else graph.call_function(operator.mul, (batch, factor))
         return graph.call_function(operator.add, (size, rest)) if rest else size
-
-
-def _rows(small: int, large: int) -> tuple[int, int]:
-    """Factor and rest of a size that was seen for the two batches."""
-    factor = (large - small) // (_BATCHES[1] - _BATCHES[0])
-    return factor, small - factor * _BATCHES[0]
 
 
 def _free_batch(small: GraphModule, large: GraphModule) -> GraphModule:
@@ -170,7 +164,7 @@ def _free_batch(small: GraphModule, large: GraphModule) -> GraphModule:
         batch = graph.call_function(batch_size, (first[0],))
     for a, b in zip(first, second, strict=True):
         if a.op == "get_attr":
-            x, y = _attribute(small, a), _attribute(large, b)
+            x, y = attribute(small, a), attribute(large, b)
             if x.shape != y.shape or not torch.equal(x, y):
                 raise CaptureError(f"constant {a.name} depends on the batch size")
         elif a.op == "call_function":
@@ -180,99 +174,31 @@ def _free_batch(small: GraphModule, large: GraphModule) -> GraphModule:
     return small
 
 
-def _attribute(module: GraphModule, node: Node) -> torch.Tensor:
+def rows_of(small: int, large: int) -> tuple[int, int]:
+    """Factor and rest of a size that was seen for the two batches."""
+    factor = (large - small) // (BATCHES[1] - BATCHES[0])
+    return factor, small - factor * BATCHES[0]
+
+
+def attribute(module: GraphModule, node: Node) -> torch.Tensor:
     value = getattr(module, str(node.target))
     return value.detach() if isinstance(value, torch.Tensor) else value
 
 
-def constants_of(module: GraphModule) -> dict[str, Any]:
-    """Values of all nodes that depend neither on x nor on the batch size, by node name."""
-    values: dict[str, Any] = {}
-    for node in module.graph.nodes:
-        if node.op == "get_attr":
-            values[node.name] = _attribute(module, node)
-        elif node.op == "call_function" and all(n.name in values for n in node.all_input_nodes):
-            values[node.name] = evaluate(node, lambda n: values[n.name])
-    return values
+def trace(model: torch.nn.Module, like: torch.Tensor) -> GraphModule:
+    """A model (N, A, L) -> (N, T) as a graph of ATen calls, for any N.
 
-
-def specs_of(module: GraphModule, like: torch.Tensor) -> dict[str, TensorSpec]:
-    """Shape and type of every node's value, found without computing any.
-
-    `like` is x for one sequence (1, A, L): its device and type are used.
-    """
-    shapes: list[dict[str, torch.Tensor]] = []
-    for n in _BATCHES:
-        with FakeTensorMode(allow_non_fake_inputs=True) as fake:
-            values: dict[str, Any] = {}
-            for node in module.graph.nodes:
-                if node.op == "placeholder":
-                    shape = (n, *like.shape[1:])
-                    values[node.name] = torch.empty(shape, device=like.device, dtype=like.dtype)
-                elif node.op == "get_attr":
-                    values[node.name] = fake.from_tensor(_attribute(module, node))
-                elif node.op == "call_function":
-                    values[node.name] = evaluate(node, lambda m, v=values: v[m.name])  # type: ignore[misc]
-        shapes.append({k: v for k, v in values.items() if isinstance(v, torch.Tensor)})
-    small, large = shapes
-    return {name: _spec(v.shape, large[name].shape, v.dtype) for name, v in small.items()}
-
-
-def _spec(small: torch.Size, large: torch.Size, dtype: torch.dtype) -> TensorSpec:
-    varying = [i for i, (a, b) in enumerate(zip(small, large, strict=True)) if a != b]
-    rows = {axis: _rows(small[axis], large[axis]) for axis in varying}
-    shape = tuple(
-        max(1, rows[axis][0]) if axis in rows else size for axis, size in enumerate(small)
-    )
-    axis = None if not varying else varying[0] if len(varying) == 1 else -1
-    if any(rest for _, rest in rows.values()):
-        axis = -1  # rows that are no mutants
-    return TensorSpec(shape, axis, dtype)
-
-
-def capture(
-    model: torch.nn.Module, *, letters: int, length: int, device: torch.device, dtype: torch.dtype
-) -> Program:
-    """Turn a model (N, A, L) -> (N, T) into a `Program`, batch norm folded, patterns made
-    canonical.
+    `like` is a tensor (1, A, L) of the device and type wanted.
 
     Raises
     ------
     CaptureError
-        When the model decides from the data, depends on the batch in an unforeseen way, or the
-        captured graph gives other numbers than the model.
+        The model decides from the data, or depends on the batch in an unforeseen way.
     """
-    from yuzu_cli.graph.normalise import normalise
-
-    like = torch.zeros((1, letters, length), device=device, dtype=dtype)
-    traces = [_trace(model, _probe(n, letters, length, like)) for n in _BATCHES]
-    module = _free_batch(*traces)
-    with torch.no_grad():
-        try:
-            specs = normalise(module, like)
-        except Exception as error:  # a graph no pass foresaw: the plain way remains
-            raise CaptureError(f"rewriting the graph: {type(error).__name__}: {error}") from error
-        program = Program(module, specs, constants_of(module), length, letters)
-        _check_numbers(model, program, like)
-    return program
+    letters, length = like.shape[1:]
+    return _free_batch(*(_trace(model, probe(n, letters, length, like)) for n in BATCHES))
 
 
-def _check_numbers(model: torch.nn.Module, program: Program, like: torch.Tensor) -> None:
-    """The captured graph against the model, on a batch of a third size and other sequences."""
-    x = _probe(4, like.shape[1], like.shape[2], like, seed=1)
-    expected = model(x)
-    try:
-        found = program.module(x)
-    except RuntimeError as failure:
-        reason = str(failure).strip().splitlines()[0][:200]
-        raise CaptureError(f"the captured graph fails on another batch size: {reason}") from failure
-    if found.shape != expected.shape:
-        shapes = " and ".join(str(tuple(y.shape)) for y in (found, expected))
-        raise CaptureError(f"the captured graph and the model give other shapes: {shapes}")
-    scale = expected.abs().max().clamp_min(1e-30)
-    error = float(((found - expected).abs().max() / scale).nan_to_num(nan=float("inf")))
-    limit = 1e-4 if like.dtype in (torch.float32, torch.float64) else 5e-2
-    if not error <= limit:
-        raise CaptureError(
-            f"the captured graph differs from the model by {error:.1e} of its output"
-        )
+def shapes_only() -> FakeTensorMode:
+    """A mode in which calls work out shapes and types, and compute nothing."""
+    return FakeTensorMode(allow_non_fake_inputs=True)

@@ -1,7 +1,7 @@
 """Canonical operators: the few spellings that the captured graph is rewritten to.
 
 One operation has many names in ATen (a linear layer is `addmm` between two views, or `bmm` with an
-expanded weight). `yuzu_cli.graph.normalise` replaces them by these, so that every later table
+expanded weight). `yuzu_cli.graph.build` replaces them by these, so that every later table
 needs one entry for each. All are plain functions of tensors and can be run as they are.
 """
 

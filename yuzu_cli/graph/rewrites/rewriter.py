@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.fx import GraphModule, Node
 
-from yuzu_cli.graph.capture import constants_of, specs_of
+from yuzu_cli.graph.facts import constants_of, specs_of
 from yuzu_cli.graph.program import TensorSpec, batch_size
 
 _aten = torch.ops.aten

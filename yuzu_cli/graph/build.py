@@ -1,6 +1,6 @@
-"""Rewrites of the captured graph into canonical form; each keeps the numbers, to rounding.
+"""From a loaded model to a `Program`: captured, rewritten into canonical form, checked.
 
-Passes are small functions on one node, tried until none applies: folded constants, dropped no-ops,
+Each rewrite keeps the numbers, to rounding. Passes are small functions on one node, tried until none applies: folded constants, dropped no-ops,
 `linear` and pooling in one spelling, batch norm folded into the layer before it, and a maximum
 taken before a rising function instead of after it (fewer elements, same result).
 """
@@ -12,7 +12,9 @@ from collections.abc import Callable
 import torch
 from torch.fx import GraphModule, Node
 
-from yuzu_cli.graph.program import TensorSpec
+from yuzu_cli.graph.capture import probe, trace
+from yuzu_cli.graph.facts import constants_of
+from yuzu_cli.graph.program import CaptureError, Program, TensorSpec
 from yuzu_cli.graph.rewrites.matrices import add_after_linear, fold_affine, linear
 from yuzu_cli.graph.rewrites.places import assignments, fresh_tensors, picks, selections
 from yuzu_cli.graph.rewrites.plain import (
@@ -93,3 +95,48 @@ def _one_round(r: Rewriter, rewrite: Callable[[Rewriter, Node], bool]) -> bool:
             except NotYetKnownError:  # something was put in, so there is another round
                 continue
     return changed
+
+
+def capture(
+    model: torch.nn.Module, *, letters: int, length: int, device: torch.device, dtype: torch.dtype
+) -> Program:
+    """Turn a model (N, A, L) -> (N, T) into a `Program`, batch norm folded, patterns made
+    canonical.
+
+    Raises
+    ------
+    CaptureError
+        When the model decides from the data, depends on the batch in an unforeseen way, or the
+        captured graph gives other numbers than the model.
+    """
+    like = torch.zeros((1, letters, length), device=device, dtype=dtype)
+    module = trace(model, like)
+    with torch.no_grad():
+        try:
+            specs = normalise(module, like)
+        except Exception as error:  # a graph no pass foresaw: the plain way remains
+            raise CaptureError(f"rewriting the graph: {type(error).__name__}: {error}") from error
+        program = Program(module, specs, constants_of(module), length, letters)
+        _check_numbers(model, program, like)
+    return program
+
+
+def _check_numbers(model: torch.nn.Module, program: Program, like: torch.Tensor) -> None:
+    """The captured graph against the model, on a batch of a third size and other sequences."""
+    x = probe(4, like.shape[1], like.shape[2], like, seed=1)
+    expected = model(x)
+    try:
+        found = program.module(x)
+    except RuntimeError as failure:
+        reason = str(failure).strip().splitlines()[0][:200]
+        raise CaptureError(f"the captured graph fails on another batch size: {reason}") from failure
+    if found.shape != expected.shape:
+        shapes = " and ".join(str(tuple(y.shape)) for y in (found, expected))
+        raise CaptureError(f"the captured graph and the model give other shapes: {shapes}")
+    scale = expected.abs().max().clamp_min(1e-30)
+    error = float(((found - expected).abs().max() / scale).nan_to_num(nan=float("inf")))
+    limit = 1e-4 if like.dtype in (torch.float32, torch.float64) else 5e-2
+    if not error <= limit:
+        raise CaptureError(
+            f"the captured graph differs from the model by {error:.1e} of its output"
+        )
