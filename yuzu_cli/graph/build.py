@@ -1,8 +1,9 @@
 """From a loaded model to a `Program`: captured, rewritten into canonical form, checked.
 
-Each rewrite keeps the numbers, to rounding. Passes are small functions on one node, tried until none applies: folded constants, dropped no-ops,
-`linear` and pooling in one spelling, batch norm folded into the layer before it, and a maximum
-taken before a rising function instead of after it (fewer elements, same result).
+Each rewrite keeps the numbers, to rounding. Passes are small functions on one node, tried until
+none applies: folded constants, dropped no-ops, `linear` and pooling in one spelling, batch norm
+folded into the layer before it, and a maximum taken before a rising function instead of after it
+(fewer elements, same result).
 """
 
 from __future__ import annotations

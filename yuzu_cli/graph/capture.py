@@ -1,4 +1,4 @@
-"""From a loaded model to a `Program`: the only file that touches private or unstable torch names.
+"""A loaded model as a graph of ATen calls: the only file that touches private names of torch.
 
 The model is run twice under torch's tracer, with 2 and with 3 sequences. The two traces hold the
 same calls; integers that differ between them are exactly those that depend on the batch, and are
