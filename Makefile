@@ -10,6 +10,8 @@ REGIONS ?= 50000
 NETS ?= 1000
 # Which tests were left out and why; one that is not foreseen in tests/support/skips.py fails.
 SKIPS := -rs --listed-skips
+# Tests side by side, one thread each.
+WORKERS ?= 2
 
 .PHONY: help venv example bench test random-nets check lint types settings soak soak-cluster slurm-test zoo-test \
     deep-test gpu-test gpu-bench clean
@@ -52,7 +54,7 @@ bench: venv
 # The nets of the tests are small: a second thread would mostly wait, at full load.
 test: export OMP_NUM_THREADS := 1
 test: venv
-	$(BIN)/python -m pytest -m 'not slow' $(SKIPS)
+	$(BIN)/python -m pytest -n $(WORKERS) -m 'not slow' $(SKIPS)
 
 lint: venv
 	$(BIN)/ruff check .
@@ -80,7 +82,7 @@ deep-test: export OMP_NUM_THREADS := 1
 deep-test: venv
 	$(BIN)/python -m pytest tests/backends/test_conformance.py \
 	    tests/backends/test_sensing_conformance.py tests/operators \
-	    -m slow -k 'not papers_sizes' $(SKIPS)
+	    -n $(WORKERS) -m slow -k 'not papers_sizes' $(SKIPS)
 
 # Architectures nobody wrote by hand: none may be wrong, none may end by an error.
 random-nets: export OMP_NUM_THREADS := 1
