@@ -31,6 +31,8 @@ from yuzu_cli.plan.tape import Script, storage
 
 CPU_CHUNK_BYTES = 24 << 20
 """What lives of a chunk on a CPU at the worst step: most of it should stay in the last cache."""
+REFERENCE_BYTES = 16 << 20
+"""References of the sequences in work on a CPU: more at a time would only take memory."""
 PROBE = 8
 """Positions of the tape from which the memory of others is reckoned."""
 
@@ -121,6 +123,16 @@ class WindowedRunner:
         )
         self.order = phase_keys(self.program, self.plan.ways, self.understood.reaches)
         self._input = torch.empty(0)
+        self.sequences = self._at_once()
+
+    def _at_once(self) -> int:
+        """How many sequences are worth having at one time, by what their references take."""
+        names = self._read() | {self.program.input.name}
+        specs = (self.program.specs[n] for n in names if n in self.program.specs)
+        each = sum(2 * s.numel * s.dtype.itemsize for s in specs)  # as the model has it, and by rows
+        cpu = self.settings.device.type == "cpu"
+        budget = REFERENCE_BYTES if cpu else self.settings.memory // 4
+        return max(1, min(budget, self.settings.memory // 4) // max(1, each))
 
     def _compute(self, names: set[str]) -> dict[str, torch.Tensor]:
         return run_program(self.program, self._input, names | {self.program.output.name})

@@ -29,7 +29,7 @@ from yuzu_cli.plan.tape import Storage, Tape, register_bytes, storage
 
 PLAIN = (plain, products, slots)
 """The files whose kernels stand in the table."""
-KEPT_BYTES = 256 << 20
+KEPT_BYTES = 64 << 20
 """Index arrays of tapes that are kept for the next batch."""
 _TAPE_BYTES = 200 << 10
 """What a kept tape takes besides: its registers' views."""
