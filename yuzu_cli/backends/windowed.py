@@ -129,7 +129,7 @@ class WindowedRunner:
         """How many sequences are worth having at one time, by what their references take."""
         names = self._read() | {self.program.input.name}
         specs = (self.program.specs[n] for n in names if n in self.program.specs)
-        each = sum(2 * s.numel * s.dtype.itemsize for s in specs)  # as the model has it, and by rows
+        each = sum(2 * s.numel * s.dtype.itemsize for s in specs)  # both layouts
         cpu = self.settings.device.type == "cpu"
         budget = REFERENCE_BYTES if cpu else self.settings.memory // 4
         return max(1, min(budget, self.settings.memory // 4) // max(1, each))
