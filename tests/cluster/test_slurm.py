@@ -48,7 +48,7 @@ YUZU = """\
 import yuzu_cli.cli.run as run
 from yuzu_cli.cli import main
 
-def execute(config, true=run.execute):
+def execute(*given, true=run.execute):
     import hashlib, os, time
     from yuzu_cli.engine.scoring import Scorer
 
@@ -59,7 +59,7 @@ def execute(config, true=run.execute):
         return true(self, wide)
 
     Scorer.score = score
-    return true(config)
+    return true(*given)
 
 run.execute = execute
 main()
