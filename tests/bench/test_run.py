@@ -21,6 +21,7 @@ from yuzu_cli.bench import zoo
 from yuzu_cli.bench.measure import Row, measure
 from yuzu_cli.bench.methods import NaiveMethod, backend_method, every_backend
 from yuzu_cli.bench.report import as_text
+from yuzu_cli.bench.report import notes as report_notes
 from yuzu_cli.bench.run import Options, example_files, run
 from yuzu_cli.bench.subject import Case, ready
 from yuzu_cli.bench.suites import SUITES, Grid, cases_of, custom
@@ -179,6 +180,40 @@ def test_a_model_that_will_not_load_is_told_in_every_row() -> None:
     for row in rows.values():
         assert row.status == "cannot"
         assert row.error.startswith("nowhere.pt: ")
+
+
+class Single(torch.nn.Module):
+    """A model that makes its input float32, and so runs in no other precision."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Conv1d(4, 3, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x.to(torch.float32)).amax(2)
+
+
+@pytest.mark.usefixtures("spoilt")
+def test_without_double_precision_there_is_no_verdict(tmp_path: Path) -> None:
+    path = tmp_path / "single.pt"
+    torch.jit.script(Single().eval()).save(str(path))
+    rows = measured("naive", "wrong", "forgetful", "taylor", case=Case(str(path), 30))
+    assert [row.verdict for row in rows.values()] == ["", "", "wrong", "estimate"]
+    assert rows["wrong"].agreement is not None
+    (said, *_) = report_notes(list(rows.values()))
+    assert "does not run in double precision" in said
+    assert "there is no verdict" in said
+
+
+def test_a_command_of_which_nothing_ran_ends_with_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "model.pt").write_text("no model")
+    line = f"bench -m {tmp_path}/model.pt -l 30 --backends naive --rounds 1 --seconds 0.1"
+    code, out, err = invoke([*line.split(), "--device", "cpu", "-o", str(tmp_path / "o")], capsys)
+    assert code == 1
+    assert "naive: cannot: " in out
+    assert err == "error: yuzu bench: no method could run; each one's reason is above\n"
 
 
 def test_sensing_matrices(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -187,6 +187,11 @@ def refusals(rows: Sequence[Row]) -> list[str]:
 def notes(rows: Sequence[Row]) -> list[str]:
     """What a reader of the numbers must know."""
     lines = []
+    if any(row.extra.get("double") is False for row in rows):
+        lines.append(
+            "The model does not run in double precision: errors are differences from naive in its "
+            "own precision, which rounds as well, and there is no verdict."
+        )
     for row in rows:
         if row.status == "ok" and row.share < 0.999:
             lines.append(

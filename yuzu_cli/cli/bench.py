@@ -11,7 +11,7 @@ import click
 
 from yuzu_cli.cli import _console
 from yuzu_cli.cli._options import verbosity_options
-from yuzu_cli.errors import UsageError
+from yuzu_cli.errors import ModelError, UsageError
 from yuzu_cli.selection import split
 
 if TYPE_CHECKING:
@@ -159,6 +159,9 @@ def command(output: Path, progress: bool | None, **given: Any) -> None:
     with _console.messages(-1 if given["quiet"] else min(given["verbose"], 2)), bar:
         report = run(suites, options, output, command=line, progress=bar.at)
     click.echo(as_text(report), nl=False)
+    rows = [row for section in report.sections for row in section.rows]
+    if rows and all(row.status != "ok" for row in rows):
+        raise ModelError("yuzu bench", "no method could run", "each one's reason is above")
 
 
 class _Bar(_console.Progress):
