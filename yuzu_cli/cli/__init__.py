@@ -23,6 +23,7 @@ from yuzu_cli.errors import YuzuError
 #: Command to the module that holds it, in the order of `yuzu --help`.
 COMMANDS = {
     "run": "yuzu_cli.cli.run",
+    "example": "yuzu_cli.cli.example",
     "bench": "yuzu_cli.cli.bench",
     "precompute": "yuzu_cli.cli.precompute",
     "explain": "yuzu_cli.cli.explain",
