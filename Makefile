@@ -10,11 +10,12 @@ REGIONS ?= 50000
 NETS ?= 1000
 # Which tests were left out and why; one that is not foreseen in tests/support/skips.py fails.
 SKIPS := -rs --listed-skips
-# Tests side by side, one thread each.
+# Tests side by side, one thread each. COVERAGE=--cov prints what they reach.
 WORKERS ?= 2
+COVERAGE ?=
 
 .PHONY: help venv example bench test random-nets check lint types settings soak soak-cluster slurm-test zoo-test \
-    deep-test gpu-test gpu-bench clean
+    deep-test gpu-test gpu-bench packages site lock clean
 
 help:
 	@echo 'make example  install into .venv, run the example, show its result'
@@ -30,6 +31,9 @@ help:
 	@echo 'make soak-cluster  many shards, killed at random and started again; REGIONS=50000'
 	@echo 'make gpu-test   on a machine with a GPU: exactness, memory, two runs; PYTHON with torch'
 	@echo 'make gpu-bench  on a machine with a GPU: speed beside naive, as JSON; see docs/gpu.md'
+	@echo 'make packages  wheel and sdist, each installed afresh with the example run from it'
+	@echo 'make site     the documentation as a site, in $(OUT)/site'
+	@echo 'make lock     renew the versions in constraints.txt'
 	@echo 'make clean    remove what the above made, .venv excepted'
 
 venv: $(INSTALLED)
@@ -54,7 +58,7 @@ bench: venv
 # The nets of the tests are small: a second thread would mostly wait, at full load.
 test: export OMP_NUM_THREADS := 1
 test: venv
-	$(BIN)/python -m pytest -n $(WORKERS) -m 'not slow' $(SKIPS)
+	$(BIN)/python -m pytest -n $(WORKERS) -m 'not slow' $(SKIPS) $(COVERAGE)
 
 lint: venv
 	$(BIN)/ruff check .
@@ -106,6 +110,26 @@ gpu-test:
 gpu-bench:
 	@mkdir -p $(OUT)
 	$(PYTHON) -W ignore -m tests.programs.gpu_bench -o $(OUT)/gpu-bench.json
+
+packages: venv
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/python -m tests.programs.packages dist
+
+site: export NO_MKDOCS_2_WARNING := 1
+site: venv
+	$(BIN)/mkdocs build --quiet --strict
+
+# The exact versions, for every Python that is claimed. torch is left to the line that is written by
+# hand, with what it brings along.
+lock: venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	sed -n '1,/^torch==/p' constraints.txt > constraints.new
+	$(BIN)/uv pip compile pyproject.toml .ci/extras.in --all-extras --universal --python-version 3.10 \
+	    --constraint constraints.new --quiet --no-annotate --no-header \
+	    | grep -Ev '^(torch|triton|nvidia-|cuda-)' >> constraints.new
+	mv constraints.new constraints.txt
 
 clean:
 	rm -rf $(OUT) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
