@@ -146,3 +146,28 @@ def test_the_model_is_left_as_it_was():
     for name, value in module.state_dict().items():
         assert torch.equal(value, before[name]), name
     assert not module.training
+
+
+class Listed(nn.Module):
+    """Constants written as lists, of each type, and memory that operators fill."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv1d(4, 6, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        order, scale = torch.tensor([3, 2, 1, 0]), torch.tensor([0.5, 1.0], dtype=torch.float64)
+        kept, step = torch.tensor([[True], [False], [True]] * 2), torch.ones(6) * 2
+        step[0] = 5.0
+        y = self.layer(x) * kept + self.layer(x[:, order]) * scale.to(x.dtype)[1] * torch.tensor(2)
+        filled = torch.empty(y.shape[0], 6)
+        filled[:, :3] = y.mean(2)[:, :3]
+        filled[:, 3:] = 2 * y.mean(2)[:, 3:]
+        return filled * step * torch.tensor([0.5, 1.0, 2.0, 0.25, 1.0, 1.0])
+
+
+def test_tensors_of_lists_are_constants():
+    module = Listed()
+    program = program_of(module)
+    x = torch.randn(5, 4, 30)
+    torch.testing.assert_close(program.module(x), module(x))

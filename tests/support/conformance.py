@@ -140,7 +140,8 @@ def scores(
     missing = ~seen.all(dim=1) & ~same & ~lost
     assert not missing.any(), f"{int(missing.sum())} mutants are missing"
     told = ~same & ~lost
-    torch.testing.assert_close(squares[told], flat[told].square().sum(1), rtol=1e-4, atol=1e-30)
+    sums = flat[told].square().sum(1)
+    torch.testing.assert_close(squares[told], sums, rtol=1e-4, atol=1e-30, equal_nan=True)
     flat[same] = 0.0
     flat[lost] = torch.nan
     return flat.reshape(n, m, letters, targets).permute(0, 3, 2, 1)

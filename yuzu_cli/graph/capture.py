@@ -18,6 +18,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx import Graph, GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from torch.utils._pytree import tree_map_only
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from yuzu_cli.graph.program import CaptureError, batch_size
@@ -25,6 +26,9 @@ from yuzu_cli.graph.program import CaptureError, batch_size
 BATCHES = (2, 3)
 MOST_CALLS = 4000
 """A graph of more calls (a recurrent layer unrolled) would take long to make and gain nothing."""
+
+_UNWRITTEN = 0xA5
+"""What every byte of fresh memory holds until something is written there."""
 
 _aten = torch.ops.aten
 
@@ -42,15 +46,22 @@ class _PlainNumbers(TorchDispatchMode):
         self.refusal = ""  # kept here, as the text of what is raised is lost inside TorchScript
         self.data = WeakTensorKeyDictionary()  # everything computed from x
         self.data[x] = True
+        self.blank = WeakTensorKeyDictionary()  # memory of `empty` -> its call, or its traced twin
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        kwargs = kwargs or {}
+        args, kwargs = tree_map_only(torch.Tensor, self._written, (args, kwargs or {}))
         self.calls += 1
         if self.calls > MOST_CALLS:
             self.refusal = f"more than {MOST_CALLS} calls in one pass, as of an unrolled loop"
             raise RuntimeError(self.refusal)
+        if func is _aten.empty.memory_format:
+            with _disable_current_modes():
+                made = func(*args, **kwargs)
+                made.view(torch.uint8).fill_(_UNWRITTEN)
+            self.blank[made] = lambda: func(*args, **kwargs)
+            return made
         numbers = [a for a in args if isinstance(a, torch.Tensor)]
         slots = [
             i
@@ -64,6 +75,18 @@ class _PlainNumbers(TorchDispatchMode):
         with _disable_current_modes():
             plain = [torch.tensor(a) if i in slots else a for i, a in enumerate(args)]
             return func(*plain, **kwargs)
+
+    def _written(self, value: torch.Tensor) -> torch.Tensor:
+        """What stands for a tensor: `empty` is traced only when an operator is what fills it.
+
+        TorchScript's torch.tensor([...]) writes into the memory itself: that is a constant.
+        """
+        call = self.blank.get(value)
+        if callable(call):
+            with _disable_current_modes():
+                untouched = bool((value.view(torch.uint8) == _UNWRITTEN).all())
+            call = self.blank[value] = call() if untouched else value
+        return value if call is None else call
 
     def _follow(self, result: Any) -> Any:
         for value in result if isinstance(result, (tuple, list)) else (result,):
@@ -87,7 +110,7 @@ def _trace(model: torch.nn.Module, x: torch.Tensor) -> GraphModule:
         nonlocal refusal
         numbers = _PlainNumbers(x)
         try:
-            with numbers:
+            with torch.jit.optimized_execution(False), numbers:  # else the second run differs
                 return model(x)
         finally:
             refusal = numbers.refusal

@@ -33,6 +33,11 @@ _aten = torch.ops.aten
 
 _INFINITE = {_aten.log.default, _aten.log2.default, _aten.log10.default, _aten.log1p.default}
 """Functions that are infinite where an argument may well be."""
+_OVERFLOWS = {
+    *_INFINITE, _aten.reciprocal.default, _aten.rsqrt.default, _aten.div.Tensor, _aten.exp.default,
+    _aten.pow.Tensor_Scalar, _aten.pow.Tensor_Tensor, _aten.logit.default, _aten.atanh.default,
+}  # fmt: skip
+"""Functions that can be infinite: seen in the effects, unless what follows hides it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +75,9 @@ def analyse(program: Program) -> Analysis:
     reaches = reaches_of(program)
     operators = {n.name: operator_of(Call(n, program, reaches)) for n in program.calls()}
     unbounded = _unbounded(program, operators, reaches)
+    hidden = _hidden(program, operators, unbounded)
     for node in program.calls():
-        worst = _made_of_errors(node, operators)
+        worst = JUMP if node.name in hidden else _made_of_errors(node, operators)
         operators[node.name].exact = max(worst, STEEP if node.name in unbounded else NONE)
     found = Analysis(program, reaches, operators, unbounded)
     _narrow(found)
@@ -143,6 +149,27 @@ def _unbounded(
         if node.target in _INFINITE or _infinite_number(node) or vast or (passes and inputs):
             found.add(node.name)
     return frozenset(found)
+
+
+def _hidden(
+    program: Program, operators: dict[str, Operator], unbounded: frozenset[str]
+) -> set[str]:
+    """Nodes whose infinities an operator that jumps may make finite numbers of.
+
+    A difference of infinities shows as NaN in the effects, and is mended; not behind isinf(x),
+    nan_to_num(x) or x > 0.
+    """
+    after: set[str] = set(unbounded)
+    for node in program.calls():
+        if node.target in _OVERFLOWS or any(n.name in after for n in node.all_input_nodes):
+            after.add(node.name)
+    before: set[str] = set()
+    for node in reversed(list(program.calls())):
+        users = [u for u in node.users if u.op != "output"]
+        jumps = any(operators[u.name].makes_of(node) == JUMP for u in users)
+        if node.name in after and (jumps or any(u.name in before for u in users)):
+            before.add(node.name)
+    return before
 
 
 def _infinite_number(node: Node) -> bool:
