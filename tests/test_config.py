@@ -58,7 +58,7 @@ FAULTS = {
     "section is a number": ("score: 3", "score: expected a mapping of keys, found 3"),
     "score unknown": (
         "score: {save: [delta, centred]}",
-        "score.save.1: 'centred' is not one of delta, l2, contribution, centered, prediction; "
+        "score.save.1: 'centred' is not one of delta, l2, jsd, contribution, centered, prediction; "
         "did you mean centered?",
     ),
     "score twice": ("score: {save: [l2, l2]}", "score.save: a score is given twice"),

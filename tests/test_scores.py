@@ -39,6 +39,17 @@ def definition(name: str, codes: Tensor, delta: Tensor, outputs: Tensor) -> np.n
         return full + outputs.double().numpy()[:, :, None, None]
     if name == "l2":
         return np.sqrt((full**2).sum(1))
+    if name == "jsd":
+        mutant = full + outputs.double().numpy()[:, :, None, None]
+        p, q = (
+            np.exp(x) / np.exp(x).sum(1, keepdims=True)
+            for x in (
+                np.broadcast_to(outputs.double().numpy()[:, :, None, None], full.shape),
+                mutant,
+            )
+        )
+        m = (p + q) / 2
+        return np.sqrt(((p * np.log2(p / m) + q * np.log2(q / m)).sum(1) / 2).clip(0))
     total = sum(full[:, :, a] for a in range(letters)) / letters
     return -total if name == "contribution" else full - total[:, :, None]
 

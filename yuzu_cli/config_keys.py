@@ -48,7 +48,7 @@ _Names = Annotated[str | list[str], _read_by(config_text.names, str | list[str |
 _Targets = Annotated[
     Literal["all"] | list[int | str], _read_by(config_text.targets, str | int | list[int | str])
 ]
-Score = Literal["delta", "l2", "contribution", "centered", "prediction"]
+Score = Literal["delta", "l2", "jsd", "contribution", "centered", "prediction"]
 _Scores = Annotated[
     list[Score], _read_by(config_text.words, str | list[Score]), Field(min_length=1)
 ]
@@ -87,16 +87,19 @@ class ModelConfig(Section):
         "auto",
         "axes the model wants: NCL, NLC, NCL1, NC1L, N1LC or N1CL; auto takes the first that runs"
         " and says which",
+        "--layout",
     )
     alphabet: str = _key(
         "ACGT",
         "the letters in the model's order: DNA, RNA, 20 amino acids, or any distinct letters",
+        "--alphabet",
         min_length=2,
     )
     output: _Output = _key(
         0,
         "of a model that returns several outputs: number or name, or all, each flattened"
         " row-major, one after the other",
+        "--model-output",
     )
     extra_inputs: _Extras = _key(
         {},
@@ -120,10 +123,14 @@ class InputConfig(Section):
         ge=1,
     )
     center: Literal["midpoint", "summit"] = _key(
-        "midpoint", "where a BED window is centred: midpoint, or summit (narrowPeak, column 10)"
+        "midpoint",
+        "where a BED window is centred: midpoint, or summit (narrowPeak, column 10)",
+        "--center",
     )
     edge: Literal["error", "pad", "drop"] = _key(
-        "error", "a window past a chromosome's end: error, pad with unknown letters, drop"
+        "error",
+        "a window past a chromosome's end: error, pad with unknown letters, drop",
+        "--edge",
     )
     wrong_length: Literal["error", "crop", "pad", "drop"] = _key(
         "error", "a FASTA record of another length: error, crop or pad about its centre, drop"
@@ -196,10 +203,11 @@ class ScoreConfig(Section):
         " numbers, ranges, names and patterns (CTCF*)",
         "--targets",
     )
-    reduce: Literal["none", "sum", "mean", "max", "center", "index"] = _key(
+    reduce: Literal["none", "sum", "mean", "max", "center", "index", "profile"] = _key(
         "none",
         "each output over its position axis: none (each position is a target), sum, mean, max,"
-        " center, or index",
+        " center, index, or profile: a BPNet's logits less their mean, weighted by their softmax,"
+        " over all axes; its counts stay as they are",
         "--reduce",
     )
     index: int | None = _key(
@@ -210,7 +218,8 @@ class ScoreConfig(Section):
     )
     save: _Scores = _key(
         ["delta"],
-        "what is kept: delta, l2, contribution, centered, prediction",
+        "what is kept: delta, l2, contribution, centered, prediction, or jsd, how far a mutant's "
+        "profile, the softmax over the targets, is from the reference's",
         "--scores",
     )
     dtype: Literal["float32", "float16"] = _key(

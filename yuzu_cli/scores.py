@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,7 +14,9 @@ import torch
 from yuzu_cli.backends.base import Block
 from yuzu_cli.errors import OutputError
 
-SCORES = ("delta", "l2", "contribution", "centered", "prediction")
+SCORES = ("delta", "l2", "jsd", "contribution", "centered", "prediction")
+ACROSS = ("l2", "jsd")
+"""One number of a mutant over all targets, without a T axis."""
 STEP_BYTES = 64 << 20
 """Score arrays are finished for about this many bytes of deltas at a time."""
 
@@ -80,7 +83,7 @@ class Accumulator:
         Returns
         -------
         dict of array
-            `l2` (B, A, M), `contribution` (B, T, M), others (B, T, A, M); NaN at unknown letters.
+            `l2`, `jsd` (B, A, M), `contribution` (B, T, M), others (B, T, A, M); NaN if unknown.
 
         Raises
         ------
@@ -128,7 +131,7 @@ def score_shapes(
     """Shape of every score array of a batch, by the axes of the file format."""
     full = (sequences, targets, size, positions)
     shapes: dict[str, tuple[int, ...]] = dict.fromkeys(SCORES, full)
-    shapes["l2"] = (sequences, size, positions)
+    shapes["l2"] = shapes["jsd"] = (sequences, size, positions)
     shapes["contribution"] = (sequences, targets, positions)
     return shapes
 
@@ -149,6 +152,8 @@ def _score(name: str, delta: torch.Tensor, reference: torch.Tensor) -> torch.Ten
         return delta
     if name == "l2":
         return delta.square().sum(1).sqrt()
+    if name == "jsd":
+        return profile_distance(delta, reference)
     if name == "contribution":  # TISM paper, eq. 5 and 8
         return -delta.mean(2)
     if name == "centered":  # TISM paper, eq. 4
@@ -156,3 +161,25 @@ def _score(name: str, delta: torch.Tensor, reference: torch.Tensor) -> torch.Ten
     if name == "prediction":
         return reference[:, :, None, None] + delta
     raise ValueError(f"no score {name!r}")
+
+
+def profile_distance(delta: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+    """Jensen-Shannon distance (base 2, 0 to 1) of each mutant's profile from the reference's.
+
+    A profile is the softmax over the targets, as ChromBPNet's variant scores take it.
+
+    Parameters
+    ----------
+    delta : Tensor (b, T, A, M)
+        Of the logits.
+    reference : Tensor (b, T)
+
+    Returns
+    -------
+    Tensor (b, A, M)
+    """
+    logits = reference.double()[:, :, None, None]
+    p, q = logits.log_softmax(1), (logits + delta).log_softmax(1)
+    middle = torch.logaddexp(p, q) - math.log(2)
+    apart = (p.exp() * (p - middle) + q.exp() * (q - middle)).sum(1) / math.log(4)
+    return apart.clamp_min(0).sqrt().to(delta.dtype)

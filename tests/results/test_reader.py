@@ -86,6 +86,7 @@ def test_only_some_targets(result_path: Path, path: str, rows: Any, targets: Any
         pytest.param("peak-10-é", 9, id="name"),
         pytest.param("chr1:100-130", 9, id="place"),
         pytest.param("chr1:1,00-130", 9, id="place-with-commas"),
+        pytest.param("chr1:1,07-119", 9, id="place-inside"),
         pytest.param("12", 12, id="number"),
         pytest.param("-1", 42, id="last"),
     ],

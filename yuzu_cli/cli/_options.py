@@ -36,8 +36,9 @@ def _bed(value: str) -> dict[str, Any]:
     return {"input.fasta": None, "input.bed": value}
 
 
-def _batch_size(value: str) -> dict[str, Any]:
-    return {"compute.batch_size": int(value) if re.fullmatch(r"-?\d+", value) else value}
+def _counted(key: str) -> Callable[[str], dict[str, Any]]:
+    """Of a key that takes numbers and words."""
+    return lambda value: {key: int(value) if re.fullmatch(r"-?\d+", value) else value}
 
 
 def _mutate(value: str) -> dict[str, Any]:
@@ -123,7 +124,19 @@ OPTIONS: dict[str, Option] = {
         _plain("--backend", "compute.backend", metavar="NAME"),
         _plain("--device", "compute.device", metavar="NAME"),
         _plain("--precision", "compute.precision", metavar="NAME"),
-        Option(("--batch-size",), "compute.batch_size", _batch_size, {"metavar": "SIZE"}),
+        Option(
+            ("--batch-size",),
+            "compute.batch_size",
+            _counted("compute.batch_size"),
+            {"metavar": "SIZE"},
+        ),
+        Option(
+            ("--model-output",), "model.output", _counted("model.output"), {"metavar": "OUTPUT"}
+        ),
+        _plain("--layout", "model.layout", metavar="AXES"),
+        _plain("--alphabet", "model.alphabet", metavar="LETTERS"),
+        _plain("--center", "input.center", metavar="WHERE"),
+        _plain("--edge", "input.edge", metavar="HOW"),
         _plain("--targets", "score.targets", metavar="LIST"),
         Option(("--reduce",), "score.reduce score.index", _reduce, {"metavar": "HOW"}),
         _plain("--scores", "score.save", metavar="LIST"),

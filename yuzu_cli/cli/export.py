@@ -63,7 +63,7 @@ _EXISTING = click.Path(path_type=Path)
 @click.option(
     "--score",
     metavar="NAME",
-    help="tsv: delta, prediction, centered or l2; basenji: centered or delta.",
+    help="tsv: delta, prediction, centered, l2 or jsd; basenji: centered or delta.",
 )
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 @json_option

@@ -24,7 +24,8 @@ from yuzu_cli.cli._options import verbosity_options
     "regions",
     multiple=True,
     metavar="NAME_OR_INDEX",
-    help="Name, chrom:start-end or row number; repeat for several. Default: the strongest.",
+    help="Name, row number, or chrom:start-end (1-based) that a window holds or overlaps; repeat "
+    "for several. Default: the strongest.",
 )
 @click.option(
     "--top",

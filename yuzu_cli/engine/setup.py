@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -23,12 +24,16 @@ from yuzu_cli.engine.limits import working_memory
 from yuzu_cli.engine.members import Member, Views
 from yuzu_cli.errors import ModelError, UsageError
 from yuzu_cli.model import Model, load_model
+from yuzu_cli.scores import ACROSS
 
 if TYPE_CHECKING:
     from yuzu_cli.config import MutateConfig, RunConfig
     from yuzu_cli.inputs.stream import WindowStream
 
 logger = logging.getLogger(__name__)
+
+MANY = 256
+"""Targets of an unreduced profile that are likely not meant."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -197,7 +202,21 @@ def load_models(config: RunConfig, size: int, settings: Settings) -> tuple[Model
         if model.n_targets != models[0].n_targets:
             what = f"has {model.n_targets} targets, {models[0].path} has {models[0].n_targets}"
             raise ModelError(path, what, "only models of the same targets can be averaged")
+    if set(score.save) - set(ACROSS):
+        _warn_of_profiles(models[0], settings.length)
     return tuple(models)
+
+
+def _warn_of_profiles(model: Model, length: int) -> None:
+    """Say so when the positions of a profile are taken for targets, each with scores of its own."""
+    for i, head in enumerate(model.heads):
+        profile = len(head.shape) > 1 or head.shape == (length,) or len(model.outputs) > 1
+        if head.reduce == "none" and profile and math.prod(head.shape) <= model.n_targets > MANY:
+            logger.warning(
+                "%s: output %s is not reduced: %s targets, each with all its scores; give "
+                "--reduce profile, mean or sum, or some --targets, or --scores l2 or jsd",
+                *(model.path, model.outputs[model.chosen[i]], f"{model.n_targets:,}"),
+            )
 
 
 def first_codes(setup: Setup, count: int, flanks: bool = False) -> np.ndarray:

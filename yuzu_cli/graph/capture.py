@@ -1,24 +1,22 @@
 """A loaded model as a graph of ATen calls: the only file that touches private names of torch.
 
-The model is run twice under torch's tracer, with 2 and with 3 sequences. The two traces hold the
-same calls; integers that differ between them are exactly those that depend on the batch, and are
-replaced by expressions of it. A model that decides something from the data cannot be traced and
-is refused here.
+The model is run twice while its calls are recorded, with 2 and with 3 sequences. The two traces
+hold the same calls; integers that differ between them are exactly those that depend on the batch,
+and are replaced by expressions of it. A model that decides something from the data cannot be traced
+and is refused here.
 """
 
 from __future__ import annotations
 
 import operator
 import warnings
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 import torch
-from torch._guards import TracingContext, tracing
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx import Graph, GraphModule, Node
-from torch.fx.experimental.proxy_tensor import make_fx
-from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
-from torch.utils._pytree import tree_map_only
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from yuzu_cli.graph.program import CaptureError, batch_size
@@ -29,38 +27,51 @@ MOST_CALLS = 4000
 
 _UNWRITTEN = 0xA5
 """What every byte of fresh memory holds until something is written there."""
+SEEN = "seen"
+"""Of a node's meta: its values for the two batches, without their data."""
 
 _aten = torch.ops.aten
 
 
-class _PlainNumbers(TorchDispatchMode):
-    """Traced TorchScript reckons sizes in tensors of no axes, which the tracer takes for data.
+class _Recorder(TorchDispatchMode):
+    """Records the calls of one pass over x as a graph, while they are computed.
 
-    Calls on nothing but such numbers are computed at once and leave no trace; they depend on shapes
-    only. What depends on the batch size among them is found by comparing two traces.
+    torch's own tracer loads the whole of torch's compiler at its first call, which takes longer
+    than a small run. Tensors that no recorded call made are constants. Traced TorchScript reckons
+    sizes in tensors of no axes: calls on nothing but such numbers are computed at once and leave no
+    trace, as they depend on shapes only. What depends on the batch size among them is found by
+    comparing two traces.
     """
 
     def __init__(self, x: torch.Tensor) -> None:
         super().__init__()
         self.calls = 0
         self.refusal = ""  # kept here, as the text of what is raised is lost inside TorchScript
-        self.data = WeakTensorKeyDictionary()  # everything computed from x
-        self.data[x] = True
-        self.blank = WeakTensorKeyDictionary()  # memory of `empty` -> its call, or its traced twin
+        self.graph, self.constants = Graph(), dict[str, torch.Tensor]()
+        self.nodes = WeakTensorKeyDictionary()
+        self.nodes[x] = self.graph.placeholder("x")
+        self.blank = WeakTensorKeyDictionary()  # memory of `empty` -> its call
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # else the first operation under it loads the compiler, to keep it out
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        args, kwargs = tree_map_only(torch.Tensor, self._written, (args, kwargs or {}))
+        kwargs = kwargs or {}
         self.calls += 1
         if self.calls > MOST_CALLS:
-            self.refusal = f"more than {MOST_CALLS} calls in one pass, as of an unrolled loop"
-            raise RuntimeError(self.refusal)
+            self.refuse(f"more than {MOST_CALLS} calls in one pass, as of an unrolled loop")
+        if "CompositeImplicitAutograd" in func.py_kernels or func._can_decompose():
+            with self:
+                found = func.decompose(*args, **kwargs)
+            if found is not NotImplemented:
+                return found
         if func is _aten.empty.memory_format:
-            with _disable_current_modes():
-                made = func(*args, **kwargs)
-                made.view(torch.uint8).fill_(_UNWRITTEN)
-            self.blank[made] = lambda: func(*args, **kwargs)
+            made = func(*args, **kwargs)
+            _bytes(made).fill_(_UNWRITTEN)
+            self.blank[made] = args, kwargs
             return made
         numbers = [a for a in args if isinstance(a, torch.Tensor)]
         slots = [
@@ -68,31 +79,80 @@ class _PlainNumbers(TorchDispatchMode):
             for i, (arg, slot) in enumerate(zip(args, func._schema.arguments, strict=False))
             if isinstance(slot.type, torch.TensorType) and isinstance(arg, (bool, int, float))
         ]
-        if any(t.dim() > 0 or t in self.data for t in numbers) or not (slots or numbers):
-            return self._follow(func(*args, **kwargs))
-        if func is _aten._local_scalar_dense.default:
+        plain = not any(t.dim() > 0 or t in self.nodes for t in numbers) and (slots or numbers)
+        if plain and func is _aten._local_scalar_dense.default:
             return args[0] if slots else args[0].item()
-        with _disable_current_modes():
-            plain = [torch.tensor(a) if i in slots else a for i, a in enumerate(args)]
-            return func(*plain, **kwargs)
+        if plain:
+            given = [torch.tensor(a) if i in slots else a for i, a in enumerate(args)]
+            return func(*given, **kwargs)
+        if _depends_on_data(func, args):
+            self.refuse(f"the model decides from the data ({func})")
+        return self._record(func, args, kwargs)
 
-    def _written(self, value: torch.Tensor) -> torch.Tensor:
-        """What stands for a tensor: `empty` is traced only when an operator is what fills it.
+    def refuse(self, reason: str) -> NoReturn:
+        """End the trace."""
+        self.refusal = reason
+        raise RuntimeError(reason)
 
-        TorchScript's torch.tensor([...]) writes into the memory itself: that is a constant.
+    def node(self, value: Any) -> Any:
+        """The node of a tensor; other values as they are.
+
+        `empty` is a call only when an operator is what fills it. TorchScript's torch.tensor([...])
+        writes into the memory itself: that is a constant.
         """
-        call = self.blank.get(value)
-        if callable(call):
-            with _disable_current_modes():
-                untouched = bool((value.view(torch.uint8) == _UNWRITTEN).all())
-            call = self.blank[value] = call() if untouched else value
-        return value if call is None else call
+        if not isinstance(value, torch.Tensor):
+            return value
+        if value not in self.nodes and value in self.blank:
+            if bool((_bytes(value) == _UNWRITTEN).all()):
+                self.nodes[value] = self._call(_aten.empty.memory_format, *self.blank[value], value)
+        if value not in self.nodes:
+            name = f"_constant{len(self.constants)}"
+            self.constants[name] = value.detach()
+            self.nodes[value] = self.graph.get_attr(name)
+        return self.nodes[value]
 
-    def _follow(self, result: Any) -> Any:
-        for value in result if isinstance(result, (tuple, list)) else (result,):
-            if isinstance(value, torch.Tensor):
-                self.data[value] = True
+    def _record(self, func: Any, args: Any, kwargs: Any) -> Any:
+        given = [tree_map(self.node, value) for value in (args, kwargs)]
+        result = func(*args, **kwargs)
+        node = self._call(func, *given, result)
+        if isinstance(result, torch.Tensor):
+            self.nodes[result] = node
+        elif isinstance(result, (tuple, list)):
+            for i, value in enumerate(result):
+                if isinstance(value, torch.Tensor):
+                    piece = self.graph.call_function(operator.getitem, (node, i))
+                    piece.meta[SEEN] = _without_data(value)
+                    self.nodes[value] = piece
         return result
+
+    def _call(self, func: Any, args: Any, kwargs: Any, result: Any) -> Node:
+        name = func.overloadpacket.__name__
+        node = self.graph.create_node("call_function", func, args, kwargs, name=name)
+        node.meta[SEEN] = tree_map(_without_data, result)
+        return node
+
+    def module(self, result: torch.Tensor) -> GraphModule:
+        """What was recorded, returning `result`."""
+        self.graph.output(self.node(result))
+        return GraphModule(self.constants, self.graph)
+
+
+def _depends_on_data(func: Any, args: tuple[Any, ...]) -> bool:
+    """Whether a call hands out a number of Python's, or a tensor whose shape only the data tell."""
+    if func is _aten.index.Tensor:
+        return any(t is not None and t.dtype in (torch.bool, torch.uint8) for t in args[1])
+    return bool({torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape} & set(func.tags))
+
+
+def _bytes(tensor: torch.Tensor) -> torch.Tensor:
+    """The memory of a tensor, as it lies."""
+    return torch.empty(0, dtype=torch.uint8, device=tensor.device).set_(tensor.untyped_storage())
+
+
+def _without_data(value: Any) -> Any:
+    if not isinstance(value, torch.Tensor):
+        return value
+    return torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device="meta")
 
 
 def probe(n: int, letters: int, length: int, like: torch.Tensor, seed: int = 0) -> torch.Tensor:
@@ -103,28 +163,22 @@ def probe(n: int, letters: int, length: int, like: torch.Tensor, seed: int = 0) 
     return torch.nn.functional.one_hot(codes, letters).movedim(-1, -2).to(like).contiguous()
 
 
-def _trace(model: torch.nn.Module, x: torch.Tensor) -> GraphModule:
-    refusal = ""
-
-    def call(x: torch.Tensor) -> torch.Tensor:
-        nonlocal refusal
-        numbers = _PlainNumbers(x)
-        try:
-            with torch.jit.optimized_execution(False), numbers:  # else the second run differs
-                return model(x)
-        finally:
-            refusal = numbers.refusal
-
+def _record(call: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> GraphModule:
+    """The calls of one pass over x."""
+    recorder = _Recorder(x)
     try:
-        # One fake mode for the trace: the tracer would make one per call, each with a stack trace.
-        context = TracingContext(FakeTensorMode(allow_fallback_kernels=True))
-        with torch.no_grad(), tracing(context), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            # Twice: kernels that copy into views do so below the first functionalisation.
-            graph = make_fx(call)(x)
-            graph = make_fx(torch.func.functionalize(graph))(x)
+        with torch.jit.optimized_execution(False), recorder:  # else TorchScript's next run differs
+            result = call(x)
     except Exception as error:  # torch raises what it likes here; the plain way remains
-        raise CaptureError(refusal or _reason(error)) from error
+        raise CaptureError(recorder.refusal or _reason(error)) from error
+    return recorder.module(result)
+
+
+def _trace(model: torch.nn.Module, x: torch.Tensor) -> GraphModule:
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        # Twice: kernels that copy into views do so below the first functionalisation.
+        graph = _record(torch.func.functionalize(_record(model, x)), x)
     _drop_relabelled_strides(graph)
     graph.graph.eliminate_dead_code()
     if any(n.target is _aten.as_strided.default for n in graph.graph.nodes):
@@ -149,7 +203,7 @@ def _drop_relabelled_strides(graph: GraphModule) -> None:
         if node.target is not _aten.as_strided.default or len(node.args) > 3:
             continue
         source, size, stride = node.args
-        known = source.meta.get("tensor_meta") or source.meta.get("val")
+        known = source.meta.get(SEEN)
         if known is None or tuple(known.shape) != tuple(size):
             continue
         own = torch.empty(tuple(size), device="meta").stride()
@@ -192,6 +246,7 @@ def _free_batch(small: GraphModule, large: GraphModule) -> GraphModule:
                 raise CaptureError(f"constant {a.name} depends on the batch size")
         elif a.op == "call_function":
             a.args = _merge_batches(a.args, b.args, batch, graph, a)
+            a.meta[SEEN] = (a.meta[SEEN], b.meta[SEEN])
     graph.eliminate_dead_code()
     small.recompile()
     return small
@@ -220,8 +275,3 @@ def trace(model: torch.nn.Module, like: torch.Tensor) -> GraphModule:
     """
     letters, length = like.shape[1:]
     return _free_batch(*(_trace(model, probe(n, letters, length, like)) for n in BATCHES))
-
-
-def shapes_only() -> FakeTensorMode:
-    """A mode in which calls work out shapes and types, and compute nothing."""
-    return FakeTensorMode(allow_non_fake_inputs=True)

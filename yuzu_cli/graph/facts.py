@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch.fx import GraphModule
+from torch.fx import GraphModule, Node
 
-from yuzu_cli.graph.capture import BATCHES, attribute, rows_of, shapes_only
-from yuzu_cli.graph.program import TensorSpec, evaluate
+from yuzu_cli.graph.capture import BATCHES, SEEN, attribute, rows_of
+from yuzu_cli.graph.program import TensorSpec, evaluate, fill
 
 
 def constants_of(module: GraphModule) -> dict[str, Any]:
@@ -25,23 +25,40 @@ def constants_of(module: GraphModule) -> dict[str, Any]:
 def specs_of(module: GraphModule, like: torch.Tensor) -> dict[str, TensorSpec]:
     """Shape and type of every node's value, found without computing any.
 
-    `like` is x for one sequence (1, A, L): its device and type are used.
+    `like` is x for one sequence (1, A, L): its device and type are used. What was seen while the
+    model was recorded is taken from there; only calls that were put in since are tried, on tensors
+    without data.
     """
-    shapes: list[dict[str, torch.Tensor]] = []
-    for n in BATCHES:
-        with shapes_only() as fake:
-            values: dict[str, Any] = {}
-            for node in module.graph.nodes:
-                if node.op == "placeholder":
-                    shape = (n, *like.shape[1:])
-                    values[node.name] = torch.empty(shape, device=like.device, dtype=like.dtype)
-                elif node.op == "get_attr":
-                    values[node.name] = fake.from_tensor(attribute(module, node))
-                elif node.op == "call_function":
-                    values[node.name] = evaluate(node, lambda m, v=values: v[m.name])  # type: ignore[misc]
-        shapes.append({k: v for k, v in values.items() if isinstance(v, torch.Tensor)})
-    small, large = shapes
-    return {name: _spec(v.shape, large[name].shape, v.dtype) for name, v in small.items()}
+    values: dict[str, tuple[Any, ...]] = {}
+    for node in module.graph.nodes:
+        if node.op == "placeholder":
+            shapes = ((n, *like.shape[1:]) for n in BATCHES)
+            found = tuple(torch.empty(s, device="meta", dtype=like.dtype) for s in shapes)
+        elif node.op == "get_attr":
+            found = (attribute(module, node).to("meta"),) * len(BATCHES)
+        elif node.op != "call_function":
+            continue
+        elif SEEN in node.meta:
+            found = node.meta[SEEN]
+        else:
+            found = tuple(_without_data(node, values, i) for i in range(len(BATCHES)))
+            node.meta[SEEN] = found
+        values[node.name] = found
+    tensors = {k: v for k, v in values.items() if isinstance(v[0], torch.Tensor)}
+    return {
+        k: _spec(small.shape, large.shape, small.dtype) for k, (small, large) in tensors.items()
+    }
+
+
+def _without_data(node: Node, values: dict[str, tuple[Any, ...]], batch: int) -> Any:
+    """The node's call on tensors that have a shape and a type and no data."""
+    assert callable(node.target)
+    args, kwargs = (
+        fill(given, lambda n: values[n.name][batch]) for given in (node.args, dict(node.kwargs))
+    )
+    if "device" in kwargs:
+        kwargs = {**kwargs, "device": torch.device("meta")}
+    return node.target(*args, **kwargs)
 
 
 def _spec(small: torch.Size, large: torch.Size, dtype: torch.dtype) -> TensorSpec:

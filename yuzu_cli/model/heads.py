@@ -16,7 +16,7 @@ import torch
 
 from yuzu_cli.errors import ModelError, UsageError
 
-REDUCTIONS = ("none", "sum", "mean", "max", "center", "index")
+REDUCTIONS = ("none", "sum", "mean", "max", "center", "index", "profile")
 TRANSFORMS = ("none", "log", "log1p", "logit", "softmax")
 
 
@@ -50,6 +50,8 @@ class Head:
         """Axes left after the reduction, the batch axis aside."""
         if self.reduce == "none" or self.position is None:
             return self.shape
+        if self.reduce == "profile":
+            return ()
         return self.shape[: self.position] + self.shape[self.position + 1 :]
 
     def names(self) -> list[str]:
@@ -69,6 +71,8 @@ class Head:
     def _reduce(self, value: torch.Tensor) -> torch.Tensor:
         if self.reduce == "none" or self.position is None:
             return value
+        if self.reduce == "profile":
+            return profile_score(value)
         axis = self.position + 1
         if self.reduce == "sum":
             return value.sum(axis)
@@ -91,6 +95,26 @@ class Head:
                 return torch.softmax(value, self.position + 1)
             return torch.softmax(value.reshape(value.shape[0], -1), 1)
         return value
+
+
+def profile_score(logits: torch.Tensor) -> torch.Tensor:
+    """A profile (N, ...) as one number (N,), as BPNet and ChromBPNet attribute it.
+
+    Its logits less their mean, weighted by their softmax: all strands and positions of the output
+    are one distribution, as in the loss of these models.
+    """
+    logits = logits.flatten(1)
+    centred = logits - logits.mean(1, keepdim=True)
+    return (torch.softmax(centred, 1) * centred).sum(1)
+
+
+def listed(tensors: Sequence[tuple[str | int | None, torch.Tensor]]) -> list[str]:
+    """What a model returns, as [`0: profile (2, 1000)`, `1: counts (1)`]."""
+    parts = []
+    for number, (key, tensor) in enumerate(tensors):
+        name = f" {key}" if isinstance(key, str) else ""
+        parts.append(f"{number}:{name} ({', '.join(map(str, tensor.shape[1:]))})")
+    return parts
 
 
 def named(names: str | Sequence[str], numbered: list[str]) -> list[str]:

@@ -7,6 +7,8 @@ axis, NaN, rows that depend on chance or on their neighbours. May not: run the u
 
 from __future__ import annotations
 
+import logging
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -18,11 +20,13 @@ from yuzu_cli.model.calls import find_call
 from yuzu_cli.model.checks import check_finite, check_rows
 from yuzu_cli.model.extras import sha256_with
 from yuzu_cli.model.files import open_model
-from yuzu_cli.model.heads import REDUCTIONS, TRANSFORMS, Head, named, outputs_of
+from yuzu_cli.model.heads import REDUCTIONS, TRANSFORMS, Head, listed, named, outputs_of
 from yuzu_cli.model.layouts import CHANNELS_LAST, LAYOUTS
 from yuzu_cli.model.probe import PROBE_ROWS, RUN_ERRORS, Probe
 from yuzu_cli.model.wrap import Model
 from yuzu_cli.selection import choose
+
+logger = logging.getLogger(__name__)
 
 
 def load_model(
@@ -105,6 +109,10 @@ def _check_names(layout: str, reduce: str, transform: str) -> None:
 
 def _set_heads(model: Model, probe: Probe, reduce: str, transform: str, index: int | None) -> None:
     tensors = outputs_of(model.call(probe.rows(model.fixed_batch or PROBE_ROWS)), model.path)
+    model.outputs = listed(tensors)
+    if len(tensors) > 1:
+        using = ", ".join(map(str, model.chosen))
+        logger.info("%s: returns %s; using %s", model.path, ", ".join(model.outputs), using)
     others: list[tuple[int, ...]] | None = None
     if reduce != "none" or transform == "softmax":
         others = _shapes_at_another_length(model, probe)
@@ -116,6 +124,9 @@ def _set_heads(model: Model, probe: Probe, reduce: str, transform: str, index: i
         position = None
         if reduce != "none" or transform == "softmax":
             position = _position_axis(shape, other, model)
+            longest = max(math.prod(tensors[i][1].shape[1:]) for i in model.chosen)
+            if reduce == "profile" and position is None and shape == (longest,) != (1,):
+                position = 0  # of a fixed length other than the sequence's, beside its counts
         if reduce == "index" and position is not None:
             _check_index(index, shape[position])
         heads.append(Head(key, shape, position, reduce, transform, index or 0))

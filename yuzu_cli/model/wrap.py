@@ -64,6 +64,8 @@ class Model(torch.nn.Module):
         Where it computes, and in which type; x must have both.
     target_names : list of str
         One per target, T in all.
+    outputs : list of str
+        What the file returns, for messages: `0: profile (2, 1000)`.
     batch_range : tuple of (int, int or None)
         Batches the file itself can take. Others are run in pieces, or filled up by repeated rows.
     """
@@ -82,6 +84,7 @@ class Model(torch.nn.Module):
         self.heads: tuple[Head, ...] = ()
         self.target_index: torch.Tensor | None = None
         self.target_names: list[str] = []
+        self.outputs: list[str] = []
         self.path = self.sha256 = ""
         self.length = self.alphabet_size = 0
         self.device, self.dtype = torch.device("cpu"), torch.float32

@@ -10,7 +10,9 @@ from collections.abc import Callable, Collection
 
 import numpy as np
 
-STATISTICS = ("delta", "centered", "contribution", "prediction", "l2")
+STATISTICS = ("delta", "centered", "contribution", "prediction", "l2", "jsd")
+ACROSS = ("l2", "jsd")
+"""One number of a mutant over all targets, without a T axis."""
 
 # Best first: what loses least when another score is made from it.
 _FULL = ("delta", "centered", "prediction")
@@ -40,8 +42,8 @@ def derive(
     Returns
     -------
     ndarray, float32
-        (B, T, A, M), or (B, T, M) for contribution and (B, A, M) for l2. NaN where the letter is
-        unknown.
+        (B, T, A, M), or (B, T, M) for contribution and (B, A, M) for those across targets.
+        NaN where the letter is unknown.
     """
     values = values.astype(np.float32, copy=False)
     if want == have:
@@ -70,6 +72,16 @@ def _from_prediction(values: np.ndarray, codes: np.ndarray, reference: np.ndarra
     return values - at_letter(values, codes)[:, :, None]
 
 
+def _jsd(delta: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Jensen-Shannon distance, base 2, of the softmax over the targets from the reference's."""
+    logits = reference.astype(np.float64)[:, :, None, None]
+    profiles = (logits, logits + delta)
+    p, q = (x - np.logaddexp.reduce(x, axis=1, keepdims=True) for x in profiles)
+    middle = np.logaddexp(p, q) - np.log(2)
+    apart = (np.exp(p) * (p - middle) + np.exp(q) * (q - middle)).sum(axis=1) / np.log(4)
+    return np.sqrt(apart.clip(0)).astype(np.float32)
+
+
 _TO_DELTA: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]] = {
     "delta": _identity,
     "centered": _from_centered,
@@ -82,4 +94,5 @@ _FROM_DELTA: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "contribution": lambda delta, reference: -delta.mean(axis=2),
     "prediction": lambda delta, reference: delta + reference[:, :, None, None],
     "l2": lambda delta, reference: np.sqrt(np.square(delta).sum(axis=1)),
+    "jsd": _jsd,
 }

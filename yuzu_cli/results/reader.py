@@ -182,7 +182,10 @@ class Result:
         return table[codes].tobytes().decode()
 
     def find(self, region: str) -> int:
-        """Row of a region given by name, by ``chrom:start-end``, or by number.
+        """Row of a region given by name, by place, or by number.
+
+        A place is ``chrom:start-end``, 1-based and closed as in samtools and IGV, commas allowed;
+        found is the window that holds most of it, and of several the one about its middle.
 
         Raises
         ------
@@ -196,15 +199,19 @@ class Result:
         chrom, _, span = region.rpartition(":")
         start, dash, end = span.replace(",", "").partition("-")
         if chrom and dash and start.isdecimal() and end.isdecimal():
-            found = np.flatnonzero(
-                (self.read("regions/chrom") == chrom)
-                & (self.read("regions/start") == int(start))
-                & (self.read("regions/end") == int(end))
-            )
-            return self._only(region, found)
+            return self._only(region, self._at(chrom, int(start) - 1, int(end)))
         if region.lstrip("-").isdecimal():
             return self.row(int(region)).index
         return self._only(region, np.array([], int))
+
+    def _at(self, chrom: str, start: int, end: int) -> np.ndarray:
+        """Rows of the windows with most of an interval, 0-based, nearest its middle; or none."""
+        first, last = self.read("regions/start"), self.read("regions/end")
+        shared = np.minimum(last, end) - np.maximum(first, start)
+        shared[self.read("regions/chrom") != chrom] = 0
+        best = np.flatnonzero((shared > 0) & (shared == shared.max(initial=0)))
+        away = np.abs(first + last - start - end)[best]
+        return best[away == away.min(initial=away[0])] if len(best) else best
 
     def _only(self, region: str, found: np.ndarray) -> int:
         if len(found) == 1:

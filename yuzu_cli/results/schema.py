@@ -132,6 +132,13 @@ DATASETS: tuple[Dataset, ...] = (
         "Euclidean norm of `delta` over the targets: the score of the Yuzu paper",
     ),
     Dataset(
+        "scores/jsd",
+        "N A M",
+        SCORE,
+        "Jensen-Shannon distance (base 2) of the mutant's profile, the softmax over the targets, "
+        "from the reference's",
+    ),
+    Dataset(
         "scores/contribution",
         "N T M",
         SCORE,

@@ -15,7 +15,7 @@ import numpy as np
 
 from yuzu_cli.alphabet import Alphabet
 from yuzu_cli.errors import OutputError, UsageError
-from yuzu_cli.results.derived import derive, source_of
+from yuzu_cli.results.derived import ACROSS, derive, source_of
 from yuzu_cli.results.reader import Result, open_result
 from yuzu_cli.selection import choose
 
@@ -164,13 +164,13 @@ class Source:
         Returns
         -------
         ndarray
-            (B, T, A, M); (B, T, M) for contribution; (B, A, M) over all targets for l2.
+            (B, T, A, M); (B, T, M) for contribution; (B, A, M) over all targets for l2 and jsd.
         """
         have = self.need(statistic)
-        if "l2" in (statistic, have):
+        if statistic in ACROSS or have in ACROSS:
             targets = range(len(self.targets))
-        if have == "l2":
-            values = self.result.read("scores/l2", rows)
+        if have in ACROSS:
+            values = self.result.read(f"scores/{have}", rows)
         else:
             values = _take(self.result, f"scores/{have}", rows, targets)
         codes = self.sequences(rows)[:, self.mutate_start : self.mutate_end]

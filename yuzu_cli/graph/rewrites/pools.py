@@ -112,7 +112,7 @@ def maximum_before_scaling(r: Rewriter, node: Node) -> bool:
         infinite = torch.full_like(scale, float("inf"))
         low = torch.where(scale < 0, -infinite, 0.0).view(-1, *tail)
         high = torch.where(scale < 0, 0.0, infinite).view(-1, *tail)
-    pooled = r.insert(node, ops.max_pool, (_through(between, x), *node.args[1:]))
+    pooled = r.insert(node, ops.max_pool, (_through(between, x), *node.args[1:]), node)
     if bool((scale < 0).any()):
         bounds = (r.add_constant(low, node), r.add_constant(high, node))
         rising = r.insert(node, _aten.clamp.Tensor, (pooled, *bounds))
@@ -153,7 +153,8 @@ def maximum_first(r: Rewriter, node: Node) -> bool:
     source, between = _behind_dummies(node)
     if source is None or source.target not in _RISING or len(source.users) != 1:
         return False
-    pooled = r.insert(node, ops.max_pool, (_through(between, source.args[0]), *node.args[1:]))
+    x = _through(between, source.args[0])
+    pooled = r.insert(node, ops.max_pool, (x, *node.args[1:]), node)
     return r.replace(node, r.insert(node, source.target, (pooled,)))
 
 

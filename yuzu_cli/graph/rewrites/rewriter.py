@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch.fx import GraphModule, Node
 
+from yuzu_cli.graph.capture import SEEN
 from yuzu_cli.graph.facts import constants_of, specs_of
 from yuzu_cli.graph.program import TensorSpec, batch_size
 
@@ -52,9 +53,19 @@ class Rewriter:
         self.constants[node.name] = value
         return node
 
-    def insert(self, before: Node, function: Callable[..., Any], args: tuple[Any, ...]) -> Node:
+    def insert(
+        self,
+        before: Node,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        like: Node | None = None,
+    ) -> Node:
+        """A new call; `like` is a node whose value has its shape and type, where there is one."""
         with self.graph.inserting_before(before):
-            return self.graph.call_function(function, args)
+            node = self.graph.call_function(function, args)
+        if like is not None and SEEN in like.meta:
+            node.meta[SEEN] = like.meta[SEEN]
+        return node
 
     def batch(self) -> Node:
         """The node that asks for the number of sequences; made where there is none."""
@@ -67,6 +78,9 @@ class Rewriter:
             return self.graph.call_function(batch_size, (source,))
 
     def replace(self, node: Node, by: Node) -> bool:
+        """Put `by`, whose value is the same, in the place of `node`."""
+        if SEEN in node.meta:
+            by.meta.setdefault(SEEN, node.meta[SEEN])
         node.replace_all_uses_with(by)
         return True
 

@@ -12,11 +12,12 @@ import numpy as np
 from yuzu_cli.alphabet import UNKNOWN
 from yuzu_cli.errors import UsageError
 from yuzu_cli.files import replacing
+from yuzu_cli.results.derived import ACROSS
 from yuzu_cli.results.export import Exported, ExportOptions
 from yuzu_cli.results.export.files import NpzStream, check_space, open_text
 from yuzu_cli.results.streaming import Source
 
-_TABLE_SCORES = ("delta", "prediction", "centered", "l2")
+_TABLE_SCORES = ("delta", "prediction", "centered", *ACROSS)
 
 
 def tsv(source: Source, out: Path, options: ExportOptions) -> Exported:
@@ -25,7 +26,7 @@ def tsv(source: Source, out: Path, options: ExportOptions) -> Exported:
     Position and letters are those of the forward strand. Unknown letters have no line. Gzip when
     the name ends in .gz.
     """
-    statistic = options.score or ("l2" if source.saved == ("l2",) else "delta")
+    statistic = options.score or (source.saved[0] if set(source.saved) <= set(ACROSS) else "delta")
     if statistic not in _TABLE_SCORES:
         known = ", ".join(_TABLE_SCORES)
         raise UsageError(
@@ -33,7 +34,7 @@ def tsv(source: Source, out: Path, options: ExportOptions) -> Exported:
         )
     source.need(statistic)
     targets = source.choose(options.targets)
-    names = ["l2"] if statistic == "l2" else [_field(source.targets[i]) for i in targets]
+    names = [statistic] if statistic in ACROSS else [_field(source.targets[i]) for i in targets]
     mutations = (len(source.letters) - 1) * (source.mutate_end - source.mutate_start) * source.n
     check_space(out, mutations * (1 if out.suffix == ".gz" else 4 * len(names) + 12))
     packed = out.suffix == ".gz"
@@ -52,7 +53,7 @@ def _write_mutations(
     source: Source, part: slice, statistic: str, targets: list[int], file: TextIO
 ) -> None:
     scores = source.scores(statistic, part, targets)
-    if statistic == "l2":
+    if statistic in ACROSS:
         scores = scores[:, None]
     codes = source.sequences(part)[:, source.mutate_start : source.mutate_end]
     minus = source.regions.minus[part]
@@ -105,7 +106,7 @@ def _add_score(
 ) -> None:
     letters, width = len(source.letters), source.mutate_end - source.mutate_start
     shape: tuple[int, ...] = (source.n, len(targets), letters, width)
-    if name == "l2":
+    if name in ACROSS:
         shape = (source.n, letters, width)
     elif name == "contribution":
         shape = (source.n, len(targets), width)
