@@ -15,7 +15,7 @@ def test_names_are_unique_and_axes_known() -> None:
     assert len(BY_PATH) == len(schema.DATASETS)
     assert len({a.name for a in schema.ATTRIBUTES}) == len(schema.ATTRIBUTES)
     assert all(set(d.axes.split()) <= set("NTALM") for d in schema.DATASETS)
-    assert schema.SAVE_NAMES == ("delta", "l2", "contribution", "centered", "prediction")
+    assert schema.SAVE_NAMES == ("delta", "l2", "jsd", "contribution", "centered", "prediction")
 
 
 def test_only_the_saved_scores_are_in_a_file() -> None:

@@ -41,6 +41,14 @@ def encode(text: str, letters: str = LETTERS) -> np.ndarray:
     return np.array([letters.find(letter) % 256 for letter in text], np.uint8)
 
 
+def _distance(delta: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Jensen-Shannon distance of softmaxes over the targets, by its definition."""
+    logits = reference[:, :, None, None]
+    p, q = (np.exp(x) / np.exp(x).sum(1, keepdims=True) for x in (logits, logits + delta))
+    m = (p + q) / 2
+    return np.sqrt(((p * np.log2(p / m) + q * np.log2(q / m)).sum(1) / 2).clip(0))
+
+
 def make_result(
     path: Path,
     rows: list[tuple[str, int, int, str, str]],
@@ -80,6 +88,7 @@ def make_result(
         "centered": made.centered,
         "prediction": delta + reference[:, :, None, None],
         "l2": np.sqrt((delta**2).sum(axis=1)),
+        "jsd": _distance(delta.astype(np.float64), reference.astype(np.float64)),
     }
     run = OutputRun.open(path, _info(made, save, dtype, config, letters))
     everything: dict[str, object] = {

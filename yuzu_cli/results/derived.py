@@ -75,11 +75,12 @@ def _from_prediction(values: np.ndarray, codes: np.ndarray, reference: np.ndarra
 def _jsd(delta: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """Jensen-Shannon distance, base 2, of the softmax over the targets from the reference's."""
     logits = reference.astype(np.float64)[:, :, None, None]
-    profiles = (logits, logits + delta)
-    p, q = (x - np.logaddexp.reduce(x, axis=1, keepdims=True) for x in profiles)
-    middle = np.logaddexp(p, q) - np.log(2)
-    apart = (np.exp(p) * (p - middle) + np.exp(q) * (q - middle)).sum(axis=1) / np.log(4)
-    return np.sqrt(apart.clip(0)).astype(np.float32)
+    with np.errstate(invalid="ignore"):  # NaN where the letter is unknown
+        profiles = (logits, logits + delta)
+        p, q = (x - np.logaddexp.reduce(x, axis=1, keepdims=True) for x in profiles)
+        middle = np.logaddexp(p, q) - np.log(2)
+        apart = (np.exp(p) * (p - middle) + np.exp(q) * (q - middle)).sum(axis=1) / np.log(4)
+        return np.sqrt(apart.clip(0)).astype(np.float32)
 
 
 _TO_DELTA: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]] = {
