@@ -102,9 +102,9 @@ class _Recorder(TorchDispatchMode):
         """
         if not isinstance(value, torch.Tensor):
             return value
-        if value not in self.nodes and value in self.blank:
-            if bool((_bytes(value) == _UNWRITTEN).all()):
-                self.nodes[value] = self._call(_aten.empty.memory_format, *self.blank[value], value)
+        blank = value not in self.nodes and value in self.blank
+        if blank and bool((_bytes(value) == _UNWRITTEN).all()):
+            self.nodes[value] = self._call(_aten.empty.memory_format, *self.blank[value], value)
         if value not in self.nodes:
             name = f"_constant{len(self.constants)}"
             self.constants[name] = value.detach()
