@@ -104,7 +104,7 @@ class _Recorder(TorchDispatchMode):
             return value
         blank = value not in self.nodes and value in self.blank
         if blank and bool((_bytes(value) == _UNWRITTEN).all()):
-            self.nodes[value] = self._call(_aten.empty.memory_format, *self.blank[value], value)
+            self.nodes[value] = self._call(_aten.empty.memory_format, self.blank[value], value)
         if value not in self.nodes:
             name = f"_constant{len(self.constants)}"
             self.constants[name] = value.detach()
@@ -112,9 +112,9 @@ class _Recorder(TorchDispatchMode):
         return self.nodes[value]
 
     def _record(self, func: Any, args: Any, kwargs: Any) -> Any:
-        given = [tree_map(self.node, value) for value in (args, kwargs)]
+        given = tree_map(self.node, args), tree_map(self.node, kwargs)
         result = func(*args, **kwargs)
-        node = self._call(func, *given, result)
+        node = self._call(func, given, result)
         if isinstance(result, torch.Tensor):
             self.nodes[result] = node
         elif isinstance(result, (tuple, list)):
@@ -125,9 +125,9 @@ class _Recorder(TorchDispatchMode):
                     self.nodes[value] = piece
         return result
 
-    def _call(self, func: Any, args: Any, kwargs: Any, result: Any) -> Node:
+    def _call(self, func: Any, given: tuple[Any, Any], result: Any) -> Node:
         name = func.overloadpacket.__name__
-        node = self.graph.create_node("call_function", func, args, kwargs, name=name)
+        node = self.graph.create_node("call_function", func, *given, name=name)
         node.meta[SEEN] = tree_map(_without_data, result)
         return node
 
