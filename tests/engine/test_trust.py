@@ -20,6 +20,7 @@ from yuzu_cli.backends import naive as naive_module
 from yuzu_cli.backends.base import Block, Settings
 from yuzu_cli.backends.naive import Naive, NaiveRunner
 from yuzu_cli.engine import trust
+from yuzu_cli.engine.summary import RunSummary
 from yuzu_cli.errors import ModelError
 from yuzu_cli.model import Model
 
@@ -334,3 +335,14 @@ def test_notebooks_are_told_of_zeros(tmp_path: Path, caplog: pytest.LogCaptureFi
     path = script(seeded(Blind), tmp_path / "m.pt")
     attribute(path, ["ACGT" * 6], mutate=(L // 2, L))
     assert "changes any output" in caplog.text
+
+
+def test_times_and_rates_of_a_run_agree(tmp_path: Path) -> None:
+    summary = RunSummary(
+        tmp_path / "o.h5", True, 10, regions=10, mutants=24_000, seconds=8.0, setup_seconds=3.0,
+        backend="windowed", device="cpu", batch_size=4,
+    )  # fmt: skip
+    assert summary.describe().endswith(
+        "10 regions, 24,000 mutants in 8.0 s: 3.0 s to set up, 5.0 s to compute "
+        "(2 regions/s, 4,800 mutants/s; windowed on cpu)"
+    )

@@ -74,12 +74,12 @@ BED_CASES = {
     "past-start": (
         "chr1\t2\t4\n",
         {},
-        ":1: window -2 to 8 goes past the start of chr1 (200 bases); set input.edge to pad or drop",
+        ":1: window -1 to 8 goes past the start of chr1 (200 bases); set input.edge to pad or drop",
     ),
-    "past-end": ("chr1\t197\t199\n", {}, ":1: window 193 to 203 goes past the end of chr1 (200"),
+    "past-end": ("chr1\t197\t199\n", {}, ":1: window 194 to 203 goes past the end of chr1 (200"),
     "end-outside": ("chr1\t100\t201\n", {}, ":1: end 201 is past the end of chr1 (200 bases); is"),
-    "outside": ("chr1\t500\t600\n", {"edge": "pad"}, "chr1:500-600 lies past the end of chr1"),
-    "window-outside": ("chr1\t199\t900\n", {"edge": "pad"}, "chr1:199-900 lies past the end"),
+    "outside": ("chr1\t500\t600\n", {"edge": "pad"}, "chr1:501-600 lies past the end of chr1"),
+    "window-outside": ("chr1\t199\t900\n", {"edge": "pad"}, "chr1:200-900 lies past the end"),
     "unknown-letter": (
         "chr1\t40\t60\n2\t12\t14\n",
         {"unknown": "error"},

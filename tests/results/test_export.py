@@ -405,7 +405,7 @@ def test_tsv_has_one_line_per_mutation_on_the_forward_strand(mixed: Made, tmp_pa
     export(mixed.path, "tsv", tmp_path / "t.tsv.gz")
     with gzip.open(tmp_path / "t.tsv.gz", "rt") as file:
         header, *lines = [line.rstrip("\n").split("\t") for line in file]
-    assert header == ["chrom", "position", "ref", "alt", "name", "strand", "first", "second"]
+    assert header == ["chrom", "position_0based", "ref", "alt", "name", "strand", "first", "second"]
     expected = {}
     for i, (chrom, start, end, name, strand) in enumerate(mixed.rows):
         for m in range(mixed.start, mixed.end):

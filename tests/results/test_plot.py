@@ -15,7 +15,6 @@ from yuzu_cli.results.plot.region import ZOOM, busiest, logo_heights, view
 from yuzu_cli.results.streaming import Source
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed")
-pytest.importorskip("logomaker", reason="logomaker is not installed")
 
 
 @pytest.fixture
@@ -45,12 +44,12 @@ def test_the_heat_map_is_the_effects_and_the_logo_the_contributions(small: Made)
         assert low == -high == -np.abs(small.delta[0, target]).max()
         letters = sorted(
             (box.x0 + box.width / 2, box.height, box.y0 + box.y1)
-            for box in (patch.get_path().get_extents() for patch in logo.patches)
+            for box in (path.get_extents() for path in logo.collections[0].get_paths())
         )
         middle, height, sign = np.array(letters).T
         expected = small.contribution[0, target]
         np.testing.assert_allclose(middle, np.arange(28), atol=0.1)
-        np.testing.assert_allclose(height, np.abs(expected) * 0.96, rtol=0.1, atol=1e-3)
+        np.testing.assert_allclose(height, np.abs(expected), rtol=1e-3, atol=1e-6)
         assert (np.sign(sign) == np.sign(expected)).all()
         assert logo.get_position().y0 > heat.get_position().y1
         assert logo.get_xlim() == heat.get_xlim() == (-0.5, 27.5)
@@ -60,34 +59,48 @@ def test_one_letter_a_position_and_none_where_it_is_unknown(small: Made) -> None
     with Source(small.path) as source:
         seen = view(source, 1, [1])
     table = logo_heights(seen, 0)
-    assert ((table != 0).sum(axis=1) == [1, 1, 0, *[1] * 25]).all()
-    assert seen.text[:3] == "ACN"
-    heat = next(ax for ax in draw(seen).axes if ax.images)
-    assert heat.images[0].get_array().mask[:, 2].all()
+    assert ((table != 0).sum(axis=1) == [*[1] * 25, 0, 1, 1]).all()
+    assert seen.text[-3:] == "NGT"
+    figure = draw(seen)
+    assert "grey: unknown letter" in figure.texts[-1].get_text()
+    heat = next(ax for ax in figure.axes if ax.images)
+    assert heat.images[0].get_array().mask[:, 25].all()
     assert heat.images[0].get_array().mask.sum() == 4
 
 
+def test_a_window_of_the_minus_strand_is_drawn_along_the_other(small: Made) -> None:
+    with Source(small.path) as source:
+        seen = view(source, 1)
+    turn = [3, 2, 1, 0]
+    np.testing.assert_array_equal(seen.effect, small.delta[1][:, turn, ::-1])
+    np.testing.assert_array_equal(seen.contribution, small.contribution[1][:, ::-1])
+    assert "".join("TGCA"["ACGT".find(a)] if a != "N" else "N" for a in reversed(seen.text)) == (
+        "ACN" + "".join("ACGT"[code] for code in small.codes[1][3:28])
+    )
+
+
 @pytest.mark.parametrize(
-    ("row", "ticks", "place"),
+    ("row", "ticks", "title", "place"),
     [
-        (0, {"100": 0, "110": 10}, "chr1:100-128 (+)"),
-        (1, {"220": 9, "210": 19}, "chr1:202-230 (-)"),
-        (2, {"0": 0, "10": 10}, "r:0-28"),
+        (0, {"110": 9, "120": 19}, "a", "chr1:101-128, + strand"),
+        (1, {"210": 7, "220": 17}, "b/c", "chr1:203-230, + strand (the window is on the - strand)"),
+        (2, {"10": 9, "20": 19}, "r", "r:1-28"),
     ],
-    ids=["plus", "minus runs right", "record"],
+    ids=["plus", "minus", "record"],
 )
-def test_coordinates_on_the_axis(small: Made, row: int, ticks: dict, place: str) -> None:
+def test_coordinates_count_from_1_and_regions_have_names(
+    small: Made, row: int, ticks: dict, title: str, place: str
+) -> None:
     with Source(small.path) as source:
         seen = view(source, row, [0])
-    assert seen.place == place
     figure = draw(seen)
     axis = next(ax for ax in figure.axes if ax.get_xlabel().startswith("position in"))
     shown = dict(zip(labels(axis), axis.get_xticks(), strict=True))
     assert ticks.items() <= shown.items()
     for label, at in shown.items():
         assert seen.base(int(at)) == int(label.replace(",", ""))
-    assert ("minus strand" in axis.get_xlabel()) == (row == 1)
-    assert any(text.get_text() == place for text in figure.texts)
+    assert "counted from 1" in axis.get_xlabel()
+    assert [text.get_text() for text in figure.texts[:2]] == [title, place]
 
 
 @pytest.mark.parametrize(
@@ -95,12 +108,13 @@ def test_coordinates_on_the_axis(small: Made, row: int, ticks: dict, place: str)
     [
         ("5:12", 0, (5, 12)),
         ("20:99", 0, (20, 28)),
-        ("chr1:105-112", 0, (5, 12)),
-        ("chr1:218-225", 1, (5, 12)),
+        ("chr1:106-112", 0, (5, 12)),
+        ("5:12", 1, (16, 23)),
+        ("chr1:219-225", 1, (16, 23)),
         ("all", 0, (0, 28)),
         (None, 0, (0, 28)),
     ],
-    ids=["window", "cut to the mutated", "genome", "genome, minus", "all", "none"],
+    ids=["window", "cut", "genome", "window, minus", "genome, minus", "all", "none"],
 )
 def test_ranges(small: Made, stretch: str | None, row: int, expected: tuple[int, int]) -> None:
     with Source(small.path) as source:
@@ -124,8 +138,11 @@ def test_without_options_the_motif_of_the_strongest_region_is_in_the_middle(tmp_
     at = max(seen.text.find(MOTIF), seen.text.find(reverse))
     assert abs(at + len(MOTIF) / 2 - ZOOM / 2) < 12 or seen.start in (0, 300 - ZOOM)
     assert seen.stop - seen.start == ZOOM
-    overview = draw(seen).axes[0]
-    assert len(overview.lines[-1].get_xdata()) == 300
+    strip = draw(seen).axes[0]
+    assert strip.get_xlim() == (-0.5, 299.5)
+    assert strip.get_yticklabels()[0].get_text() == "0"
+    inside = np.abs(np.nan_to_num(made.delta[row])).max(axis=(0, 1)).argmax()
+    assert seen.start <= inside < seen.stop
 
 
 def test_busiest_counts_every_target_alike() -> None:
@@ -135,6 +152,76 @@ def test_busiest_counts_every_target_alike() -> None:
     start, stop = busiest(contribution, 100)
     assert start <= 200
     assert stop >= 210
+
+
+def test_the_strongest_substitution_is_always_in_sight(tmp_path: Path) -> None:
+    delta = np.zeros((1, 1, 4, 400), np.float32)
+    delta[0, 0, :, 20:60] = -1
+    delta[0, 0, 3, 390] = 3
+    made = make_result(tmp_path / "in.h5", [("c", 0, 400, "x", "+")], ["A" * 400], delta=delta,
+                       targets=("t",))  # fmt: skip
+    with Source(made.path) as source:
+        seen = view(source, 0)
+    assert (seen.start, seen.stop) == (300, 400)
+
+
+def test_every_target_has_a_strip_and_its_own_scale(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    delta = rng.normal(size=(1, 3, 4, 200)) * np.array([1, 10, 100])[None, :, None, None]
+    names = ("one", "two", "three")
+    made = make_result(tmp_path / "in.h5", [("c", 0, 200, "x", "+")], random_sequences(1, 200),
+                       delta=delta.astype(np.float32), targets=names)  # fmt: skip
+    with Source(made.path) as source:
+        seen = view(source, 0)
+    for same in (False, True):
+        axes = draw(seen, same_scale=same).axes
+        strips, maps = axes[:3], [ax for ax in axes if ax.images]
+        assert tuple(ax.texts[0].get_text() for ax in strips) == names
+        for found in (
+            {ax.get_ylim() for ax in strips},
+            {ax.images[0].get_clim() for ax in maps},
+            {ax.get_ylim() for ax in axes if ax.get_ylabel() == "contribution"},
+        ):
+            assert len(found) == (1 if same else 3)
+        assert all(ax.get_yticks()[0] == 0 and len(ax.get_yticks()) > 1 for ax in strips)
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [("{}", "Δ output\nblue lowers"), ("score: {transform: logit}", "Δ logit\nblue lowers")],
+)
+def test_the_scale_says_what_its_colors_mean(tmp_path: Path, config: str, words: str) -> None:
+    rows = [("chr1", 0, 20, "x", "+")]
+    made = make_result(tmp_path / "in.h5", rows, random_sequences(1, 20), config=config)
+    with Source(made.path) as source:
+        figure = draw(view(source, 0))
+    assert {ax.get_ylabel() for ax in figure.axes if ax.get_label() == "scale"} == {words}
+    assert figure.texts[-1].get_text() == "dots: the letter that is there"
+
+
+def test_letters_too_narrow_to_be_read_are_bars(tmp_path: Path) -> None:
+    rows = [("chr1", 0, 600, "x", "+")]
+    made = make_result(tmp_path / "in.h5", rows, random_sequences(1, 600), targets=("t",))
+    with Source(made.path) as source:
+        figure = draw(view(source, 0, [0], "all"))
+    logo = next(ax for ax in figure.axes if ax.get_ylabel() == "contribution")
+    assert len(logo.patches) == 600
+    assert not logo.collections
+    for bar in logo.patches:
+        at = round(bar.get_x() + bar.get_width() / 2)
+        assert bar.get_height() == pytest.approx(made.contribution[0, 0, at])
+    assert not next(ax for ax in figure.axes if ax.images).collections  # no dots
+    assert figure.texts[-1].get_text() == "bars: A green, C blue, G yellow, T red"
+
+
+def test_motif_sites_are_marked(small: Made) -> None:
+    with Source(small.path) as source:
+        seen = view(source, 0, [0], "5:15")
+    axes = draw(seen, hits=[(7, 12, "pos 0"), (20, 25, "pos 1")]).axes
+    logo = next(ax for ax in axes if ax.get_ylabel() == "contribution")
+    name, site = logo.texts
+    assert name.get_text().startswith("one   prediction ")
+    assert (site.get_text(), site.get_position()[0]) == ("pos 0", 4)
 
 
 @pytest.mark.parametrize(

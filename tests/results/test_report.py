@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
 import shutil
 import subprocess
@@ -13,14 +14,14 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.support.results import Made, make_result, planted_result, random_sequences
-from yuzu_cli.errors import OutputError
+from tests.support.results import Made, make_result, random_sequences
+from yuzu_cli.errors import InputError, OutputError
+from yuzu_cli.results.motifs import Motifs
 from yuzu_cli.results.report import report
 from yuzu_cli.results.streaming import Source
 from yuzu_cli.results.summary import EDGES, summarise
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed")
-pytest.importorskip("logomaker", reason="logomaker is not installed")
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = [
@@ -38,6 +39,10 @@ FLAGS = [
 @pytest.fixture
 def mixed(tmp_path: Path) -> Made:
     """Four windows with an N and a minus strand; a target and a name that are not HTML."""
+    return mixed_result(tmp_path)
+
+
+def mixed_result(tmp_path: Path, config: str = "{}") -> Made:
     sequences = random_sequences(4, 40)
     sequences[3] = "N" * 5 + sequences[3][5:]
     rows = [
@@ -47,7 +52,29 @@ def mixed(tmp_path: Path) -> Made:
         ("chr2", 50, 90, "fourth", "+"),
     ]
     targets = ("open<1>", "closed")
-    return make_result(tmp_path / "in.h5", rows, sequences, targets=targets, mutate=(2, 38))
+    return make_result(
+        tmp_path / "in.h5", rows, sequences, targets=targets, mutate=(2, 38), config=config
+    )
+
+
+def motif_file(tmp_path: Path, made: Made, window: int) -> Path:
+    """As TF-MoDISco writes it: sites of width 4 in rows 1 and 2, the second one reversed."""
+    path = tmp_path / "motifs.h5"
+    first = 20 - window // 2
+    table = np.eye(4, dtype=bool)[made.codes[1:3, first + 2 : first + 6]]
+    table[1] = table[1][::-1, ::-1]
+    scores = np.zeros((4, 4))
+    scores[1, 1] = scores[2, 2] = 1
+    with h5py.File(path, "w") as file:
+        file.attrs["window_size"] = window
+        for name in ("pos_patterns/pattern_0", "pos_patterns/pattern_1", "neg_patterns/pattern_0"):
+            pattern = file.create_group(name)
+            pattern["contrib_scores"] = scores
+            seqlets = pattern.create_group("seqlets")
+            for key, values in (("example_idx", [1, 2]), ("start", [2, 2]), ("end", [6, 6])):
+                seqlets[key] = values
+            seqlets["sequence"] = table
+    return path
 
 
 # --- figures of a result ----------------------------------------------------------------------
@@ -77,11 +104,13 @@ def test_summary_is_what_numpy_says(mixed: Made, monkeypatch: pytest.MonkeyPatch
     np.testing.assert_allclose(summary.reference_mean, mixed.reference.mean(axis=0), rtol=1e-6)
     np.testing.assert_allclose(summary.reference_sd, mixed.reference.std(axis=0), rtol=1e-5)
     size = np.nan_to_num(np.abs(mixed.delta))
-    strength = size.max(axis=(1, 2, 3))
-    assert [found.row for found in summary.top] == np.argsort(-strength)[:2].tolist()
-    found = summary.top[0]
-    assert abs(found.effect) == strength.max()
-    assert mixed.delta[found.row, found.target, found.letter, found.position] == found.effect
+    for target, top in enumerate(summary.top):
+        strength = size[:, target].max(axis=(1, 2))
+        assert [found.row for found in top] == np.argsort(-strength)[:2].tolist()
+        for found in top:
+            assert abs(found.effect) == strength[found.row]
+            place = (found.row, target, found.letter, found.position)
+            assert (found.target, mixed.delta[place]) == (target, found.effect)
     assert summary.status["with unknown letters"] == 1
 
 
@@ -92,7 +121,7 @@ def test_overlapping_windows_of_one_site_count_once(tmp_path: Path) -> None:
     made = make_result(tmp_path / "in.h5", rows, ["CCCCCCCC"] * 3, targets=("t",), delta=delta)
     with Source(made.path) as source:
         # a and b are strongest at base 15, on either strand; c is too.
-        assert [found.row for found in summarise(source, top=3).top] == [0]
+        assert [found.row for found in summarise(source, top=3).top[0]] == [0]
 
 
 # --- the page ---------------------------------------------------------------------------------
@@ -101,7 +130,7 @@ def test_overlapping_windows_of_one_site_count_once(tmp_path: Path) -> None:
 class Page(HTMLParser):
     """Tags with their attributes, balance checked, and the text of elements by id."""
 
-    VOID = frozenset({"meta", "img", "br", "link"})
+    VOID = frozenset({"meta", "img", "br", "link", "input"})
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -123,17 +152,24 @@ class Page(HTMLParser):
         self.text += data
 
 
-def test_the_page_says_what_was_run(mixed: Made, tmp_path: Path) -> None:
-    text = report(mixed.path, tmp_path / "r.html", top=3).read_text(encoding="utf-8")
+def test_the_page_says_what_was_run(tmp_path: Path) -> None:
+    config = "model: {path: [deep/model.pt]}\ninput: {bed: peaks.bed, genome: genome.fa}"
+    text = report(mixed_result(tmp_path, config).path, tmp_path / "r.html", top=2).read_text(
+        "utf-8"
+    )
     page = Page(text)
     for words in (
         "in.h5", "yuzu run -m model.pt -b peaks.bed", "windowed, float32, cpu", "8, 4 dropped",
         "0" * 64, "1" * 64, "1.5e-07", "2.5e-06", "a<b>&", "open<1>", "432 mutants, 2 targets",
-        "chr1:300-340 (-)",
+        "positions 3 to 38 of 4 windows of 40", "chr1:301-340 (-)", "deep/model.pt",
+        "peaks.bed, genome.fa",
     ):  # fmt: skip
         assert words in page.text
     pictures = [attrs for tag, attrs in page.tags if tag == "img"]
-    assert [attrs["id"] for attrs in pictures] == ["effects", "region-1", "region-2", "region-3"]
+    names = ("sizes", "places", "region-1", "region-2")
+    assert {attrs["id"] for attrs in pictures} == {
+        f"target-{t}-{name}" for t in (0, 1) for name in names
+    }
     for attrs in pictures:
         assert attrs["alt"]
         kind, data = (attrs["src"] or "").split(",")
@@ -141,25 +177,77 @@ def test_the_page_says_what_was_run(mixed: Made, tmp_path: Path) -> None:
         assert base64.b64decode(data).startswith(b"\x89PNG")
 
 
-def test_the_strongest_substitution_is_named_on_the_strand_of_its_window(tmp_path: Path) -> None:
+def test_a_panel_and_a_table_for_each_target_with_links_to_its_regions(
+    mixed: Made, tmp_path: Path
+) -> None:
+    page = Page(report(mixed.path, tmp_path / "r.html", top=1).read_text())
+    panels = [attrs for tag, attrs in page.tags if tag == "section"]
+    assert {(a["id"], a["data-name"]) for a in panels} == {
+        ("target-0", "open<1>"),
+        ("target-1", "closed"),
+    }
+    identities = {attrs["id"] for _, attrs in page.tags if "id" in attrs}
+    links = [attrs["href"] or "" for tag, attrs in page.tags if tag == "a"]
+    assert {"#target-0", "#target-1", "#target-0-region-1", "#target-1-region-1"} == set(links)
+    assert {link[1:] for link in links} <= identities
+    tables = [attrs for tag, attrs in page.tags if tag == "table" and "class" in attrs]
+    assert {a["id"]: a["class"] for a in tables} == {
+        "effects": "sort",
+        "target-0-regions": "sort find",
+        "target-1-regions": "sort find",
+    }
+
+
+@pytest.mark.parametrize(("strand", "expected"), [("-", "C&gt;A at 106"), ("+", "G&gt;T at 103")])
+def test_the_strongest_substitution_is_named_on_the_forward_strand(
+    tmp_path: Path, strand: str, expected: str
+) -> None:
     delta = np.zeros((1, 1, 4, 8), np.float32)
     delta[0, 0, 3, 2] = -7
-    rows = [("chr1", 100, 108, "x", "-")]
+    rows = [("chr1", 100, 108, "x", strand)]
     made = make_result(tmp_path / "in.h5", rows, ["ACGTACGT"], targets=("t",), delta=delta)
     text = report(made.path, tmp_path / "r.html").read_text()
-    assert "<td>G&gt;T at 105</td>" in text
-    assert '<td class="n">-7</td>' in text
+    assert f'<td>{expected}</td><td class="n" data-value="-7">-7</td>' in text
+    assert "substitution (+ strand)" in text
 
 
 def test_the_page_refers_to_nothing_outside(mixed: Made, tmp_path: Path) -> None:
     text = report(mixed.path, tmp_path / "r.html").read_text()
     for _, attrs in Page(text).tags:
         for name in ("src", "href", "srcset", "action", "data", "poster"):
-            assert (attrs.get(name) or "data:").startswith("data:")
+            assert (attrs.get(name) or "data:").startswith(("data:", "#"))
     without_pictures = re.sub(r"data:image/png;base64,[\w+/=]+", "", text)
-    for forbidden in ("http:", "https:", "//", "url(", "@import", "<script", "<link"):
+    for forbidden in ("http:", "https:", "//", "url(", "@import", "fetch(", "eval(", "<link"):
         assert forbidden not in without_pictures, forbidden
     assert "default-src 'none'" in text
+    (script,) = re.findall(r"<script>(.*?)</script>", text, re.S)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in text
+
+
+def test_motifs_are_placed_in_the_windows_and_told(mixed: Made, tmp_path: Path) -> None:
+    path = motif_file(tmp_path, mixed, window=20)
+    with Source(mixed.path) as source:
+        found = Motifs(path, source)
+    assert [(one.name, one.letters, one.sites) for one in found.patterns] == [
+        ("pos 0", "CG", 2),
+        ("pos 1", "CG", 2),
+        ("neg 0", "CG", 2),
+    ]
+    assert found.of(1) == [(12, 16, "neg 0"), (12, 16, "pos 0"), (12, 16, "pos 1")]
+    text = report(mixed.path, tmp_path / "r.html", motifs=path, top=1).read_text()
+    assert 'id="motifs"' in text
+    assert "<td>neg 0, pos 0, pos 1</td>" in text
+
+
+def test_motifs_of_another_result_are_refused(mixed: Made, tmp_path: Path) -> None:
+    path = motif_file(tmp_path, mixed, window=20)
+    rows = [("c", 0, 40, "x", "+")] * 4
+    other = make_result(tmp_path / "other.h5", rows, random_sequences(4, 40, seed=9))
+    with pytest.raises(InputError, match="its sites are not those of"):
+        report(other.path, tmp_path / "r.html", motifs=path)
+    with pytest.raises(InputError, match="has no patterns"):
+        report(mixed.path, tmp_path / "r.html", motifs=mixed.path)
 
 
 @pytest.mark.parametrize("save", ["l2", "contribution", "centered"])
@@ -168,7 +256,7 @@ def test_a_page_for_every_saved_score(tmp_path: Path, save: str) -> None:
     made = make_result(tmp_path / "in.h5", rows, random_sequences(1, 12), save=(save,))
     text = report(made.path, tmp_path / "r.html").read_text()
     Page(text)
-    assert 'id="region-1"' in text
+    assert 'id="target-0-region-1"' in text
 
 
 def test_a_page_about_nothing(tmp_path: Path) -> None:
@@ -196,31 +284,53 @@ def browse(page: Path, profile: Path, *options: str) -> subprocess.CompletedProc
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
 
 
+# Runs after the page's own script, and writes into the title what the browser made of the page.
+PROBE = """
+<script>onload=()=>{const all=q=>[...document.querySelectorAll(q)];
+const shown=q=>all(q).filter(e=>e.offsetParent).length;
+const said=[innerWidth,document.documentElement.scrollWidth<=innerWidth,
+all('img').filter(i=>!i.complete||!i.naturalWidth).length,shown('section.target'),
+shown('#tabs button'),shown('img')];
+all('#tabs button')[1].click();said.push(all('section.target').find(p=>!p.hidden).dataset.name);
+const box=document.getElementById('search');box.value='peak1 ';box.oninput();
+said.push(shown('section.target tbody tr'));box.value='';box.oninput();
+const table=all('section.target').find(p=>!p.hidden).querySelector('table');
+const effects=()=>[...table.tBodies[0].rows].map(r=>+r.cells[3].dataset.value);
+table.querySelectorAll('th button')[3].click();const down=effects();
+said.push(down.every((v,i)=>!i||down[i-1]>=v));location.hash='#target-0-region-1';
+setTimeout(()=>{said.push(all('section.target').find(p=>!p.hidden).id,
+performance.getEntriesByType('resource').filter(e=>!e.name.startsWith('data:')).length);
+document.title=said.join(' ')},300)}</script>
+"""
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium here")
-def test_a_browser_shows_the_page(tmp_path: Path) -> None:
+@pytest.mark.parametrize("width", [500, 1400])
+def test_a_browser_shows_the_page(tmp_path: Path, width: int) -> None:
     from PIL import Image
 
-    made = planted_result(tmp_path / "in.h5", n=4, length=150)
+    rng = np.random.default_rng(0)
+    rows = [("chr1", 1000 * i, 1000 * i + 150, f"peak{i}", "+-"[i % 2]) for i in range(4)]
+    delta = rng.normal(size=(4, 2, 4, 150)).astype(np.float32)
+    made = make_result(tmp_path / "in.h5", rows, random_sequences(4, 150), delta=delta)
     page = report(made.path, tmp_path / "r.html", top=1)
-    # A probe that runs after loading: it writes into the page what the browser made of it.
     probe = tmp_path / "probe.html"
-    script = (
-        "<script>onload=()=>{document.title=[...document.images].map(i=>i.complete&&i.naturalWidth"
-        "&&i.getBoundingClientRect().width<=innerWidth?i.id:'broken').join(' ')"
-        "+' '+document.querySelectorAll('#regions tr').length"
-        "+' '+performance.getEntriesByType('resource').filter(e=>!e.name.startsWith('data:'))"
-        ".length}</script>"
+    text = page.read_text()
+    (policy,) = re.findall(r"script-src '[^']+'", text)
+    probe.write_text(
+        text.replace(policy, "script-src 'unsafe-inline'").replace("</body>", PROBE + "</body>")
     )
-    text = page.read_text().replace("style-src", "script-src 'unsafe-inline'; style-src")
-    probe.write_text(text.replace("</body>", script + "</body>"))
-    dom = browse(probe, tmp_path / "p1", "--dump-dom").stdout
+    size = f"--window-size={width},1500"
+    dom = browse(probe, tmp_path / "p1", size, "--virtual-time-budget=3000", "--dump-dom").stdout
     title = re.search(r"<title>(.*?)</title>", dom)
     assert title is not None
-    assert title[1] == "effects region-1 2 0"
+    first, second = re.findall(r'data-name="(\w+)"', text)
+    assert {first, second} == {"first", "second"}
+    assert title[1] == f"{width} true 0 1 2 3 {second} 1 true target-0 0"
     shot = tmp_path / "shot.png"
-    browse(page, tmp_path / "p2", "--window-size=1100,1500", f"--screenshot={shot}")
+    browse(page, tmp_path / "p2", f"--window-size={width},3000", f"--screenshot={shot}")
     with Image.open(shot) as image:
         colors = np.asarray(image.convert("RGB")).reshape(-1, 3)
-    for name, color in (("logo A", (44, 159, 69)), ("logo T", (208, 49, 45))):
+    for name, color in (("logo A", (0, 158, 115)), ("logo T", (213, 94, 0))):
         near = (np.abs(colors.astype(int) - color).max(axis=1) < 12).sum()
         assert near > 50, name

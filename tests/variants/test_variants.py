@@ -211,6 +211,7 @@ def test_effects_are_the_delta_of_a_run(world: World, strand: str, backend: str)
     with h5py.File(out) as file:
         delta = file["scores/delta"][..., at]
     for number, row in enumerate(rows):
+        assert row[1] == str(positions[number // 3] + 1)  # that of the VCF
         letter = "ACGT".index(row[3].translate(COMPLEMENT) if strand == "-" else row[3])
         want = delta[number // 3, :, letter]
         np.testing.assert_allclose(np.array(row[6:], float), want, rtol=1e-5, atol=2e-7)
@@ -323,7 +324,7 @@ def test_bad_arguments(world: World, settings: dict, options: dict, out: str, wo
 
 
 def test_edges_and_unknown_letters_as_errors(world: World) -> None:
-    with pytest.raises(InputError, match=r"in\.vcf:3: window -11 to 13 goes past"):
+    with pytest.raises(InputError, match=r"in\.vcf:3: window -10 to 13 goes past"):
         world.table("chr1 2 C G", edge="error")
     config = world.config(input__unknown="error", run__force=True)
     with pytest.raises(InputError, match="has unknown letters"):

@@ -92,7 +92,7 @@ def command(
     basenji     scores.h5
     bigwig      contribution of each base of the genome, one target
     bedgraph    the same as text
-    tsv         a line per mutation: chrom, position (0-based), ref, alt, score per target
+    tsv         a line per mutation: chrom, position_0based, ref, alt, score per target
     npz         all arrays as they are
 
     Scores that were not saved are made from those that were, where that is possible.

@@ -55,7 +55,12 @@ def describe(facts: dict[str, Any]) -> str:
         return _table(lines)
     lines += [("regions", _regions(facts))]
     lines += [("targets", _some(facts["targets"]))]
-    lines += [("mutated", f"{facts['mutate_start']}:{facts['mutate_end']} of each window")]
+    lines += [
+        (
+            "mutated",
+            f"positions {facts['mutate_start'] + 1} to {facts['mutate_end']} of each window",
+        )
+    ]
     lines += [("scores", ", ".join(facts["scores"]))]
     lines += [(key, facts[key]) for key in _PLAIN if facts.get(key) not in (None, "")]
     if facts.get("shard_count"):

@@ -46,8 +46,10 @@ from yuzu_cli.cli._options import verbosity_options
     "--range",
     "stretch",
     metavar="RANGE",
-    help="START:END in the window, chrom:start-end, or all. Default: where most happens.",
+    help="START:END in the window (0-based), chrom:first-last (1-based), or all. Default: where "
+    "most happens.",
 )
+@click.option("--same-scale", is_flag=True, help="One scale for all targets of a region.")
 @click.option("--force", is_flag=True, help="Replace existing files.")
 @verbosity_options
 def command(
@@ -57,6 +59,7 @@ def command(
     top: int,
     targets: tuple[str, ...],
     stretch: str | None,
+    same_scale: bool,
     force: bool,
     verbose: int,
     quiet: bool,
@@ -64,7 +67,7 @@ def command(
 ) -> None:
     """Draw the contribution of each letter as a logo over the effects of all substitutions.
 
-    Windows on the minus strand run 5' to 3' like their sequence; the axis counts their bases.
+    Everything is drawn along the forward strand; positions count from 1.
 
     \b
     Examples:
@@ -75,7 +78,14 @@ def command(
     from yuzu_cli.results.plot import plot
 
     paths = plot(
-        result, output, regions=regions, top=top, targets=targets, stretch=stretch, force=force
+        result,
+        output,
+        regions=regions,
+        top=top,
+        targets=targets,
+        stretch=stretch,
+        same_scale=same_scale,
+        force=force,
     )
     if not quiet:
         for path in paths:

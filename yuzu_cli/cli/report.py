@@ -25,21 +25,35 @@ from yuzu_cli.cli._options import verbosity_options
     default=5,
     show_default=True,
     metavar="COUNT",
-    help="Regions to show, the strongest ones.",
+    help="Regions to draw for each target, the strongest ones.",
+)
+@click.option(
+    "--motifs",
+    type=click.Path(path_type=Path),
+    metavar="MOTIFS.h5",
+    help="What TF-MoDISco found in an export of this result; its sites are marked.",
 )
 @click.option("--force", is_flag=True, help="Replace an existing page.")
 @verbosity_options
 def command(
-    result: Path, output: Path, top: int, force: bool, verbose: int, quiet: bool, debug: bool
+    result: Path,
+    output: Path,
+    top: int,
+    motifs: Path | None,
+    force: bool,
+    verbose: int,
+    quiet: bool,
+    debug: bool,
 ) -> None:
     """Write one self-contained page: the run, its measured error, effects, strongest regions.
 
     \b
-    Example:
+    Examples:
       yuzu report scores.h5 -o report.html
+      yuzu report scores.h5 --motifs motifs.h5 -o report.html
     """
     from yuzu_cli.results.report import report
 
-    path = report(result, output, top=top, force=force)
+    path = report(result, output, top=top, motifs=motifs, force=force)
     if not quiet:
         click.echo(str(path), err=True)

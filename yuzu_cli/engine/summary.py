@@ -70,9 +70,10 @@ class RunSummary:
             return f"{self.path}: stopped before the first batch; the same command continues"
         busy = max(self.seconds - self.setup_seconds, 1e-9)
         text = (
-            f"{self.path}: {self.regions} regions, {self.mutants} mutants in "
-            f"{duration(self.seconds)} ({self.regions / busy:.3g} regions/s, "
-            f"{self.mutants / busy:.3g} mutants/s; {self.backend} on {self.device})"
+            f"{self.path}: {self.regions:,} regions, {self.mutants:,} mutants in "
+            f"{duration(self.seconds)}: {duration(self.setup_seconds)} to set up, {duration(busy)} "
+            f"to compute ({self.regions / busy:.3g} regions/s, {self.mutants / busy:,.0f} "
+            f"mutants/s; {self.backend} on {self.device})"
         )
         if self.records_before:
             text += f"\n{self.records_before} of {self.records} records were done before"

@@ -140,9 +140,8 @@ class BedWindows(WindowStream):
         if self._edge == "drop":
             self._dropped += 1
         elif bed.start >= size or start >= size:
-            what = (
-                f"{bed.chrom}:{bed.start}-{bed.end} lies past the end of {bed.chrom} ({size} bases)"
-            )
+            place = f"{bed.chrom}:{bed.start + 1}-{bed.end}"
+            what = f"{place} lies past the end of {bed.chrom} ({size} bases)"
             raise InputError(where, what, "is it of this genome?")
         elif self._edge == "error" and bed.end > size:
             what = f"end {bed.end} is past the end of {bed.chrom} ({size} bases)"
@@ -151,7 +150,7 @@ class BedWindows(WindowStream):
             )
         elif self._edge == "error":
             side = "start" if start < 0 else "end"
-            what = f"window {start} to {end} goes past the {side} of {bed.chrom} ({size} bases)"
+            what = f"window {start + 1} to {end} goes past the {side} of {bed.chrom} ({size} bases)"
             raise InputError(where, what, "set input.edge to pad or drop")
 
     def _windows(self, start: int, stop: int) -> Iterator[Window]:

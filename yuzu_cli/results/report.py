@@ -1,41 +1,41 @@
 """One page about one result: what was run, how exact it was, how large effects are, and where.
 
-A single HTML file with its pictures inside. It links to nothing and forbids the browser to load
-anything, so that it can be mailed, archived and opened without a network.
+A single HTML file with its pictures inside, that can be mailed, archived and opened without a
+network.
 """
 
 from __future__ import annotations
 
-import base64
-import html
-import io
 import math
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from yuzu_cli.files import replacing
+from yuzu_cli.results.motifs import Motifs
+from yuzu_cli.results.page import image, page, plural, table, text
 from yuzu_cli.results.plot import drawing_needed
-from yuzu_cli.results.plot.charts import effects_figure
-from yuzu_cli.results.plot.region import label, view
+from yuzu_cli.results.plot.charts import places_figure, sizes_figure
+from yuzu_cli.results.plot.region import View, head, label, view, window
+from yuzu_cli.results.reader import Row
 from yuzu_cli.results.streaming import Source
 from yuzu_cli.results.summary import Strongest, Summary, summarise
 
 MOST_TARGETS = 8
-
-_STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;color:#1c1c1c;max-width:1080px;margin:2em auto;
-padding:0 1em}h1{font-size:1.6em;margin:0 0 .2em}p{margin:.4em 0}.lead{color:#555}
-h2{font-size:1.15em;margin:2em 0 .5em;border-bottom:1px solid #ddd}pre{overflow-x:auto}
-table{border-collapse:collapse;font-size:.9em}th,td{text-align:left;padding:.2em 1em .2em 0;
-vertical-align:top;border-bottom:1px solid #eee}td.n,th.n{text-align:right;white-space:nowrap}
-code{font-size:.92em;overflow-wrap:anywhere}img{max-width:100%;height:auto;display:block}
-.good{color:#1b7f3b}.none{color:#a15c00}figure{margin:.8em 0}figcaption{color:#555;font-size:.88em}
-"""
+MOST_REGIONS = 100
+_ZOOM, _INCHES = 60, 5.6
 
 
-def report(result: str | Path, out: str | Path, *, top: int = 5, force: bool = False) -> Path:
+def report(
+    result: str | Path,
+    out: str | Path,
+    *,
+    top: int = 5,
+    motifs: str | Path | None = None,
+    force: bool = False,
+) -> Path:
     """Write the page.
 
     Parameters
@@ -44,7 +44,9 @@ def report(result: str | Path, out: str | Path, *, top: int = 5, force: bool = F
     out : path-like
         An .html file.
     top : int
-        Regions to show, the strongest ones.
+        Regions to draw for each target, the strongest ones; more are listed.
+    motifs : path-like or None
+        What TF-MoDISco found in an export of this result: its HDF5 file.
     force : bool
         Replace a file that is there.
 
@@ -52,33 +54,30 @@ def report(result: str | Path, out: str | Path, *, top: int = 5, force: bool = F
     ------
     OutputError
         When the result cannot be read, or the page cannot be written.
+    InputError
+        When the motifs are not of this result.
     UsageError
         When what pictures need is not installed.
     """
     drawing_needed()
-    out = Path(out)
+    out, title = Path(out), Path(result).name
     with Source(result) as source:
-        summary = summarise(source, top)
-        title = Path(result).name
-        body = [
-            f"<h1>{_text(title)}</h1>",
-            _lead(source),
-            _facts(source, summary),
-            _verification(source),
-            _effects(source, summary),
-            _regions(source, summary),
-        ]
-    page = (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
-        "img-src data:; style-src 'unsafe-inline'\">\n"
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{_text(title)} - yuzu</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
-        + "\n".join(body)
-        + "\n</body>\n</html>\n"
-    )
+        found = Motifs(Path(motifs), source) if motifs else None
+        summary = summarise(source, max(top, MOST_REGIONS))
+        body = [f"<h1>{text(title)}</h1>", _lead(source), _facts(source, summary)]
+        body += [_verification(source), _overview(source, summary)]
+        body += _motifs(found) if found else []
+        size = np.maximum(-summary.lowest, summary.highest)
+        chosen = np.argsort(-size, kind="stable")[:MOST_TARGETS].tolist()
+        if summary.count.sum():
+            about = "Alleles and positions are those of the + strand; positions count from 1."
+            body += [f'<h2>Target by target</h2>\n<p class="note">{about}</p>']
+            body += ['<input id="search" type="search" hidden aria-label="Search" placeholder="']
+            body[-1] += 'find a region, a place, a substitution">\n<nav id="tabs"></nav>'
+            read = cache(source.result.row)
+            body += [_target(source, read, summary, t, top, found) for t in chosen]
     with replacing([out], force) as (path,):
-        path.write_text(page, encoding="utf-8")
+        path.write_text(page(title, body), encoding="utf-8")
     return out
 
 
@@ -86,145 +85,162 @@ def _lead(source: Source) -> str:
     start, end = source.mutate_start, source.mutate_end
     mutants = source.n * (end - start) * (len(source.letters) - 1)
     return (
-        f'<p class="lead">Every substitution at positions {start} to {end} of {source.n:,} windows '
-        f"of {source.length:,}: {mutants:,} mutants, {_plural(len(source.targets), 'target')}.</p>"
+        f'<p class="lead">Every substitution at positions {start + 1:,} to {end:,} of '
+        f"{plural(source.n, 'window')} of {source.length:,}: {mutants:,} mutants, "
+        f"{plural(len(source.targets), 'target')}.</p>"
     )
 
 
 def _facts(source: Source, summary: Summary) -> str:
-    attrs = source.attrs
-    dropped = attrs["record_stop"] - attrs["record_start"] - source.n
+    attrs, config = source.attrs, source.config
+    records = attrs["record_stop"] - attrs["record_start"]
+    inputs = config.get("input") or {}
+    paths = [inputs[key] for key in ("bed", "fasta", "genome") if inputs.get(key)]
+    models = (config.get("model") or {}).get("path") or []
     rows = [
-        ("command", f"<code>{_text(attrs['command'])}</code>"),
-        ("started", _text(attrs["created"])),
-        ("backend", _text(f"{attrs['backend']}, {attrs['precision']}, {attrs['device']}")),
-        ("versions", _text(f"yuzu {attrs['yuzu_version']}, torch {attrs['torch_version']}")),
-        ("scores saved", _text(", ".join(source.saved))),
-        ("input records", f"{attrs['record_stop'] - attrs['record_start']:,}, {dropped:,} dropped"),
+        ("model", text(", ".join([models] if isinstance(models, str) else models))),
+        ("sequences", text(", ".join(paths))),
+        ("command", f"<code>{text(attrs['command'])}</code>"),
+        ("started", text(attrs["created"])),
+        ("backend", text(f"{attrs['backend']}, {attrs['precision']}, {attrs['device']}")),
+        ("versions", text(f"yuzu {attrs['yuzu_version']}, torch {attrs['torch_version']}")),
+        ("scores saved", text(", ".join(source.saved))),
+        ("input records", f"{records:,}, {records - source.n:,} dropped"),
         *((f"windows {name}", f"{count:,}") for name, count in summary.status.items() if count),
-        ("model sha256", f"<code>{_text(attrs['model_sha256'])}</code>"),
-        ("input sha256", f"<code>{_text(attrs['input_sha256'])}</code>"),
+        ("model sha256", f"<code>{text(attrs['model_sha256'])}</code>"),
+        ("input sha256", f"<code>{text(attrs['input_sha256'])}</code>"),
     ]
     if "shard_index" in attrs:
         shard = f"{attrs['shard_index']} of {attrs['shard_count']}: not the whole input"
         rows.insert(0, ("shard", shard))
-    cells = "".join(f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in rows)
-    config = f"<details><summary>settings</summary><pre>{_text(attrs['config'])}</pre></details>"
-    return f'<h2>Run</h2>\n<table id="facts">{cells}</table>\n{config}'
+    cells = "".join(f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in rows if value)
+    settings = f"<details><summary>settings</summary><pre>{text(attrs['config'])}</pre></details>"
+    return f'<h2>Run</h2>\n<table id="facts">{cells}</table>\n{settings}'
 
 
 def _verification(source: Source) -> str:
     absolute = float(source.attrs["verify_max_abs_error"])
     relative = float(source.attrs["verify_max_rel_error"])
     if source.attrs["backend"] == "naive":
-        text = "<p>The naive method: every mutant had a forward pass of its own.</p>"
+        words = "<p>The naive method: every mutant had a forward pass of its own.</p>"
     elif math.isnan(absolute):
-        text = '<p class="none">No mutants were compared with the naive method.</p>'
+        words = '<p class="bad">No mutants were compared with the naive method.</p>'
     else:
-        text = (
+        words = (
             "<p>Mutants of these sequences were also computed one forward pass each. Largest "
             f'difference: <b class="good">{absolute:.2g}</b>, or {relative:.2g} of the largest '
             "effect among them.</p>"
         )
-    return f'<h2>Verification</h2>\n<div id="verification">{text}</div>'
+    return f'<h2>Verification</h2>\n<div id="verification">{words}</div>'
 
 
-def _effects(source: Source, summary: Summary) -> str:
-    size = np.maximum(-summary.lowest, summary.highest)
-    chosen = sorted(np.argsort(-size, kind="stable")[:MOST_TARGETS].tolist())
-    rows = []
-    for t in chosen:
-        reference = ""
-        if summary.kind != "l2":
-            reference = f"{summary.reference_mean[t]:.3g} ± {summary.reference_sd[t]:.2g}"
-        numbers = (
-            summary.lowest[t],
-            summary.highest[t],
-            summary.quantile(t, 0.5),
-            summary.quantile(t, 0.99),
-        )
-        cells = "".join(f'<td class="n">{value:.3g}</td>' for value in numbers)
-        name = _text(label(summary.targets[t]))
-        rows.append(f'<tr><td>{name}</td><td class="n">{reference}</td>{cells}</tr>')
-    head = "<th>target</th>" + "".join(
-        f'<th class="n">{name}</th>'
-        for name in ("prediction", "largest loss", "largest gain", "median size", "99 % below")
-    )
-    left = len(summary.targets) - len(chosen)
-    more = f"<p>{left:,} further targets have smaller effects.</p>" if left else ""
-    what = {"delta": "effect", "l2": "l2 effect", "contribution": "contribution"}[summary.kind]
+def _what(summary: Summary) -> str:
+    return {"delta": "effect", "l2": "l2 effect", "contribution": "contribution"}[summary.kind]
+
+
+def _overview(source: Source, summary: Summary) -> str:
+    """A row for each target, the strongest first."""
     if not summary.count.sum():
-        return f'<h2>Effects</h2>\n<p id="effects" class="none">There are no {what}s.</p>'
-    charts = _image(
-        effects_figure(summary, source.mutate_start, chosen), f"distribution of {what}s", "effects"
-    )
-    caption = (
-        f"Left: how many substitutions have what size of {what}. Right: mean size at each "
-        "position of the mutated range."
-    )
+        return f'<h2>Effects</h2>\n<p id="effects" class="bad">There are no {_what(summary)}s.</p>'
+    size = np.maximum(-summary.lowest, summary.highest)
+    order = np.argsort(-size, kind="stable").tolist()
+    rows = []
+    for rank, t in enumerate(order):
+        name = text(label(summary.targets[t]))
+        name = f'<a href="#target-{t}">{name}</a>' if rank < MOST_TARGETS else name
+        means = (summary.reference_mean[t], summary.reference_sd[t])
+        reference = [float(value) for value in means] if summary.kind != "l2" else []
+        ends = (summary.lowest[t], summary.highest[t])
+        middle = (summary.quantile(t, 0.5), summary.quantile(t, 0.99))
+        rows.append([name, *reference, *map(float, (*ends, *middle))])
+    means_head = ("mean prediction", "its spread (sd)") if summary.kind != "l2" else ()
+    columns = ("largest loss", "largest gain", "median size", "99 % are below")
     return (
-        f"<h2>Effects</h2>\n<table><tr>{head}</tr>{''.join(rows)}</table>{more}\n"
-        f"<figure>{charts}<figcaption>{caption}</figcaption></figure>"
+        f"<h2>Effects</h2>\n<p class='note'>Differences of the {text(source.unit)}.</p>\n"
+        + table("effects", ("target", *means_head, *columns), rows)
     )
 
 
-def _regions(source: Source, summary: Summary) -> str:
-    if not summary.top:
-        return '<h2>Strongest regions</h2>\n<p id="regions" class="none">There are none.</p>'
+def _motifs(found: Motifs) -> list[str]:
+    rows = [
+        (text(one.name), f"<code>{text(one.letters)}</code>", one.sites) for one in found.patterns
+    ]
+    note = "Found by TF-MoDISco; their sites are marked above the logos below."
+    columns = ("motif", "letters", "sites")
+    return [f'<h2>Motifs</h2>\n<p class="note">{note}</p>', table("motifs", columns, rows)]
+
+
+def _target(
+    source: Source,
+    read: Callable[[int], Row],
+    summary: Summary,
+    t: int,
+    top: int,
+    motifs: Motifs | None,
+) -> str:
+    """Charts, strongest regions and their pictures, for one target."""
     from yuzu_cli.results.plot.figure import draw
 
+    name, key = text(label(summary.targets[t])), f"target-{t}"
     rows, figures = [], []
-    for rank, found in enumerate(summary.top, start=1):
-        targets = None if summary.kind == "l2" else [found.target]
-        seen = view(source, found.row, targets)
-        name, place = _text(seen.row.name or f"row {found.row}"), _text(seen.place)
-        change = _text(_change(source, found))
-        target = _text(label(summary.targets[found.target]))
-        rows.append(
-            f'<tr><td class="n">{rank}</td><td>{name}</td><td>{_text(_window(seen.row))}</td>'
-            f'<td>{target}</td><td>{change}</td><td class="n">{found.effect:.3g}</td></tr>'
-        )
-        picture = _image(draw(seen), f"logo and map of {name} at {place}", f"region-{rank}")
-        figures.append(f"<figure>{picture}</figure>")
-    names = ("", "region", "window", "target", "strongest substitution", "effect")
-    head = "".join(f"<th>{name}</th>" for name in names)
-    note = "<p>Of windows whose strongest position is the same base, one is shown.</p>"
+    for rank, found in enumerate(summary.top[t], start=1):
+        row = read(found.row)
+        change = _change(source, row, found)
+        link = text(head(row))
+        if rank <= top:
+            seen = view(source, found.row, None if summary.kind == "l2" else [t], width=_ZOOM)
+            hits = _hits(source, seen, motifs) if motifs else []
+            identity = f"{key}-region-{rank}"
+            picture = draw(seen, inches=_INCHES, hits=hits)
+            alt = f"logo and map of {head(row)} at {seen.place}"
+            caption = f"{link}: {change}, effect {found.effect:.3g}"
+            caption = f'<figcaption>{caption} (<a href="#{key}">up</a>)</figcaption>'
+            figures.append(f"<figure>{image(picture, alt, identity)}{caption}</figure>")
+            link = f'<a href="#{identity}">{link}</a>'
+        cells = [rank, link, change, found.effect, text(window(row))]
+        if motifs:
+            cells.append(text(", ".join(dict.fromkeys(hit[2] for hit in motifs.of(found.row)))))
+        rows.append(cells)
+    columns = ["", "region", "substitution (+ strand)", "effect", "window"]
+    columns += ["motifs"] if motifs else []
+    charts = image(
+        sizes_figure(summary, t, source.unit),
+        f"sizes of {_what(summary)}s on {name}",
+        f"{key}-sizes",
+    ) + image(
+        places_figure(summary, t, source.mutate_start),
+        f"mean size of {_what(summary)}s by position on {name}",
+        f"{key}-places",
+    )
+    note = "Of windows whose strongest position is the same base, one is listed."
     return (
-        f'<h2>Strongest regions</h2>\n<table id="regions"><tr>{head}</tr>{"".join(rows)}</table>\n'
-        + "\n".join([note, *figures])
+        f'<section class="target" id="{key}" data-name="{name}">\n<h3>{name}</h3>\n'
+        f'<div class="pair">{charts}</div>\n<h3>Strongest regions</h3>\n'
+        f'<p class="note">{note}</p>\n'
+        + table(f"{key}-regions", columns, rows, "sort find")
+        + "\n".join(figures)
+        + "\n</section>"
     )
 
 
-def _change(source: Source, found: Strongest) -> str:
-    """`A>G at 7,123,456` on the strand of the window, or the position alone."""
-    seen = view(source, found.row, None, "all")
-    where = f"{seen.base(found.position):,}"
+def _hits(source: Source, seen: View, motifs: Motifs) -> list[tuple[int, int, str]]:
+    """Sites of motifs as indices into the mutated range of the picture, along the + strand."""
+    sites = []
+    for first, last, name in motifs.of(seen.row.index):
+        if seen.row.strand == "-":
+            first, last = source.length - last, source.length - first
+        shift = seen.row.start - seen.first
+        sites.append((first + shift, last + shift, name))
+    return sites
+
+
+def _change(source: Source, row: Row, found: Strongest) -> str:
+    """`A>G at 7,123,456` on the forward strand, or the position alone."""
+    position = source.mutate_start + found.position
+    minus = row.strand == "-"
+    where = f"{row.end - position if minus else row.start + position + 1:,}"
     if found.letter < 0:
         return f"at {where}"
-    old = seen.text[found.position]
-    return f"{old}>{source.letters[found.letter]} at {where}"
-
-
-def _window(row: Any) -> str:
-    strand = f" ({row.strand})" if row.strand in "+-" else ""
-    return f"{row.chrom}:{row.start:,}-{row.end:,}{strand}"
-
-
-def _image(figure: Any, alt: str, identity: str) -> str:
-    import matplotlib as mpl
-
-    from yuzu_cli.results.plot.figure import STYLE
-
-    buffer = io.BytesIO()
-    with mpl.rc_context(STYLE):
-        figure.savefig(buffer, format="png", dpi=130)
-    data = base64.b64encode(buffer.getvalue()).decode("ascii")
-    return f'<img id="{identity}" alt="{alt}" src="data:image/png;base64,{data}">'
-
-
-def _text(value: object) -> str:
-    return html.escape(str(value))
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+    codes = np.array([row.codes[position], found.letter])
+    letters = source.result.text(source.complement[codes] if minus else codes)
+    return f"{letters[0]}&gt;{letters[1]} at {where}"

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,12 @@ from yuzu_cli.selection import choose
 HAS_UNKNOWN, PADDED = 1, 2
 _COLUMNS = ("chrom", "start", "end", "name", "strand", "input_index", "status")
 _BATCH_BYTES = 1 << 25
+_UNITS = {
+    "log": "log output",
+    "log1p": "log(1 + output)",
+    "logit": "logit",
+    "softmax": "probability",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +110,19 @@ class Source:
         if table is None:
             raise UsageError(str(self.path), f"alphabet {self.letters} has no complement")
         return table
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The run's settings, section by section."""
+        import yaml
+
+        return yaml.safe_load(str(self.attrs.get("config", ""))) or {}
+
+    @property
+    def unit(self) -> str:
+        """What scores are differences of: the output, its logarithm, its logit."""
+        transform = (self.config.get("score") or {}).get("transform", "none")
+        return _UNITS.get(transform, "output")
 
     def choose(self, wanted: Sequence[str], *, one: bool = False) -> list[int]:
         """Indices of targets asked for by name or by index; all of them when none is asked for.

@@ -16,6 +16,7 @@ from yuzu_cli.results.streaming import Source
 #: Edges of the bins of |effect|, eight to a factor of ten; smaller ones count into the first.
 EDGES = np.logspace(-12, 6, 18 * 8 + 1)
 _TARGETS_AT_ONCE = 64
+_BEST = [("row", "i8"), ("position", "i8"), ("letter", "i8"), ("effect", "f8")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class Strongest:
     ----------
     row, target : int
     position : int
-        Index into the mutated range.
+        Index into the mutated range, along the window's own strand.
     letter : int
         The letter mutated to; -1 when only contributions were saved.
     effect : float
@@ -56,8 +57,9 @@ class Summary:
     profile : ndarray, float64, (T, M)
         Mean size of an effect at each mutated position.
     reference_mean, reference_sd : ndarray, float64, (T,)
-    top : list of Strongest
-        One a region, the strongest first; of windows whose strongest base is the same, one.
+    top : list of list of Strongest
+        For each target, one a region, the strongest first; of windows whose strongest base is the
+        same, one.
     status : dict
         Rows with unknown letters, padded, resized.
     """
@@ -72,7 +74,7 @@ class Summary:
     profile: np.ndarray
     reference_mean: np.ndarray
     reference_sd: np.ndarray
-    top: list[Strongest] = field(default_factory=list)
+    top: list[list[Strongest]] = field(default_factory=list)
     status: dict[str, int] = field(default_factory=dict)
 
     def quantile(self, target: int, q: float) -> float:
@@ -95,7 +97,7 @@ def summarise(source: Source, top: int = 5) -> Summary:
     ----------
     source : Source
     top : int
-        How many regions to name.
+        How many regions to name for each target.
 
     Raises
     ------
@@ -121,17 +123,21 @@ def summarise(source: Source, top: int = 5) -> Summary:
     )
     _reference(source, out)
     seen = np.zeros(width, np.int64)
+    best = np.zeros((len(names), 0), _BEST)
     for part in source.batches(min(_TARGETS_AT_ONCE, len(names))):
         codes = source.sequences(part)[:, source.mutate_start : source.mutate_end]
         seen += (codes != UNKNOWN).sum(axis=0)
-        best: list[Strongest | None] = [None] * len(codes)
+        found = []
         for first in range(0, len(names), _TARGETS_AT_ONCE):
             block = list(range(first, min(first + _TARGETS_AT_ONCE, len(names))))
             values = _values(source, kind, part, block)
             _count(out, block, values, codes, len(source.letters))
-            _best(best, values, part.start, first)
-        every = [*out.top, *(found for found in best if found is not None)]
-        out.top = _distinct(source, sorted(every, key=lambda found: -abs(found.effect)), top)
+            found.append(_best(values, part.start))
+        best = np.concatenate([best, np.concatenate(found)], axis=1)
+        order = np.argsort(-np.abs(best["effect"]), axis=1, kind="stable")
+        # More than are asked for: some will be of the same base.
+        best = np.take_along_axis(best, order[:, : 4 * top], axis=1)
+    out.top = [_distinct(source, t, found, top) for t, found in enumerate(best)]
     others = 1 if kind == "contribution" else len(source.letters) - 1
     out.profile /= np.maximum(seen * others, 1)
     return out
@@ -169,33 +175,31 @@ def _count(
             table[target] += np.histogram(inside, EDGES)[0]
 
 
-def _best(best: list[Strongest | None], values: np.ndarray, start: int, first: int) -> None:
-    size = np.nan_to_num(np.abs(values)).reshape(len(values), -1)
-    if not size.shape[1]:
-        return
-    for i, at in enumerate(size.argmax(axis=1).tolist()):
-        target, letter, position = (int(k) for k in np.unravel_index(at, values.shape[1:]))
-        effect, old = float(np.nan_to_num(values[i, target, letter, position])), best[i]
-        if old is None or abs(effect) > abs(old.effect):
-            letter = letter if values.shape[2] > 1 else -1
-            best[i] = Strongest(start + i, first + target, position, letter, effect)
+def _best(values: np.ndarray, start: int) -> np.ndarray:
+    """The strongest effect of each region on each target, `_BEST` (T, B), from (B, T, A, M)."""
+    flat = np.nan_to_num(values.reshape(*values.shape[:2], -1))
+    at = np.abs(flat).argmax(axis=2)[:, :, None]
+    found = np.zeros(values.shape[:2], _BEST)
+    found["row"] = start + np.arange(len(values))[:, None]
+    found["effect"] = np.take_along_axis(flat, at, axis=2)[:, :, 0]
+    found["letter"], found["position"] = np.divmod(at[:, :, 0], values.shape[3])
+    if values.shape[2] == 1:
+        found["letter"] = -1
+    return found.T
 
 
-def _distinct(source: Source, found: list[Strongest], most: int) -> list[Strongest]:
+def _distinct(source: Source, target: int, best: np.ndarray, most: int) -> list[Strongest]:
     """The first few that are not at the same base as one before."""
     where = source.regions
     seen: set[tuple[str, int]] = set()
     kept: list[Strongest] = []
-    for one in found:
-        if len(kept) == most:
-            break
-        position = source.mutate_start + one.position
-        minus = where.minus[one.row]
-        base = where.end[one.row] - 1 - position if minus else where.start[one.row] + position
-        place = (where.chrom[one.row], int(base))
-        if place not in seen:
+    for row, position, letter, effect in best.tolist():
+        inside = source.mutate_start + position
+        base = where.end[row] - 1 - inside if where.minus[row] else where.start[row] + inside
+        place = (where.chrom[row], int(base))
+        if len(kept) < most and place not in seen:
             seen.add(place)
-            kept.append(one)
+            kept.append(Strongest(row, target, position, letter, effect))
     return kept
 
 

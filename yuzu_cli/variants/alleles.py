@@ -164,14 +164,16 @@ class Judge:
         where = f"{self._label}:{record.line}"
         if start < 0 or end > size:
             if self._edge == "error":
-                what = f"window {start} to {end} goes past an end of {record.chrom} ({size} bases)"
+                what = (
+                    f"window {start + 1} to {end} goes past an end of {record.chrom} ({size} bases)"
+                )
                 raise InputError(where, what, "--edge pad or drop")
             if self._edge == "drop":
                 return "edge"
         inside = codes[max(0, -start) : len(codes) - max(0, end - size)]
         if (inside == UNKNOWN).any():
             if self._unknown == "error":
-                what = f"the window {record.chrom}:{start}-{end} has unknown letters"
+                what = f"the window {record.chrom}:{start + 1}-{end} has unknown letters"
                 raise InputError(where, what, "set input.unknown to zero, uniform or drop")
             if self._unknown == "drop":
                 return "unknown_letters"

@@ -140,18 +140,18 @@ class _Table:
     def __init__(self, file: Sink, targets: Sequence[str]) -> None:
         self._file, self._none = file, "\tnan" * len(targets)
         names = [_name(target, "\t") for target in targets]
-        columns = ["chrom", "position", "ref", "alt", "id", "method", *names]
+        columns = ["chrom", "pos", "ref", "alt", "id", "method", *names]
         file.write("\t".join(columns) + "\n")
 
     def record(self, one: Judged, effects: Sequence[np.ndarray | None]) -> None:
-        """A line for each ALT; the position is 0-based."""
+        """A line for each ALT; `pos` is that of the VCF, 1-based."""
         record = one.record
         for alt, method, effect in zip(record.alts, one.methods, effects, strict=True):
             numbers = self._none
             if effect is not None:
                 numbers = "".join(f"\t{_number(value)}" for value in effect)
             self._file.write(
-                f"{record.chrom}\t{record.start}\t{record.ref}\t{alt}\t{record.name}\t{method}"
+                f"{record.chrom}\t{record.start + 1}\t{record.ref}\t{alt}\t{record.name}\t{method}"
                 f"{numbers}\n"
             )
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gzip
 from pathlib import Path
-from typing import Any
 
 from yuzu_cli.errors import InputError
 from yuzu_cli.results.export import ExportOptions
@@ -29,20 +28,13 @@ def chromosome_sizes(source: Source, options: ExportOptions) -> dict[str, int] |
         return _read_sizes(options.chrom_sizes)
     if options.genome is not None:
         return _genome_sizes(options.genome)
-    inputs = inputs_of(source)
+    inputs = source.config.get("input") or {}
     genome = inputs.get("genome")
     if genome and Path(genome).exists():
         return _genome_sizes(Path(genome))
     if inputs.get("fasta"):
         return {str(name): source.length for name in source.regions.chrom}
     return None
-
-
-def inputs_of(source: Source) -> dict[str, Any]:
-    """The section `input` of the run's config."""
-    import yaml
-
-    return (yaml.safe_load(str(source.attrs.get("config", ""))) or {}).get("input") or {}
 
 
 def _read_sizes(path: Path) -> dict[str, int]:

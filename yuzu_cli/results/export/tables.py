@@ -39,7 +39,9 @@ def tsv(source: Source, out: Path, options: ExportOptions) -> Exported:
     check_space(out, mutations * (1 if out.suffix == ".gz" else 4 * len(names) + 12))
     packed = out.suffix == ".gz"
     with replacing([out], options.force) as (path,), open_text(path, packed) as file:
-        file.write("\t".join(["chrom", "position", "ref", "alt", "name", "strand", *names]) + "\n")
+        file.write(
+            "\t".join(["chrom", "position_0based", "ref", "alt", "name", "strand", *names]) + "\n"
+        )
         for part in source.batches(len(targets)):
             _write_mutations(source, part, statistic, targets, file)
     return Exported((out,), source.n)

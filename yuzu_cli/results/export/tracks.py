@@ -19,7 +19,7 @@ from yuzu_cli.errors import InputError, OutputError, UsageError
 from yuzu_cli.files import replacing
 from yuzu_cli.results.export import Exported, ExportOptions
 from yuzu_cli.results.export.files import check_space, open_text
-from yuzu_cli.results.export.sizes import chromosome_sizes, inputs_of
+from yuzu_cli.results.export.sizes import chromosome_sizes
 from yuzu_cli.results.export.sweep import sweep
 from yuzu_cli.results.streaming import Source
 
@@ -108,7 +108,7 @@ def _check_chromosomes(source: Source, sizes: dict[str, int]) -> None:
 
 def _check_records(source: Source) -> None:
     """Records of a FASTA are sequences of their own; under one name they would be averaged."""
-    if not inputs_of(source).get("fasta"):
+    if not (source.config.get("input") or {}).get("fasta"):
         return
     names, counts = np.unique(source.regions.chrom.astype("U"), return_counts=True)
     if len(names) < source.n:

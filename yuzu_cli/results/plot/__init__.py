@@ -15,7 +15,7 @@ import numpy as np
 
 from yuzu_cli.errors import UsageError
 from yuzu_cli.files import replacing
-from yuzu_cli.results.plot.region import View, view
+from yuzu_cli.results.plot.region import View, head, view
 from yuzu_cli.results.streaming import Source
 
 FORMATS = ("png", "pdf", "svg")
@@ -30,6 +30,7 @@ def plot(
     top: int = 1,
     targets: Sequence[str] = (),
     stretch: str | None = None,
+    same_scale: bool = False,
     force: bool = False,
 ) -> list[Path]:
     """Draw regions of a result into a file each, or into the pages of one PDF.
@@ -41,12 +42,15 @@ def plot(
         PNG, PDF or SVG; several regions go into a PDF, or as PNGs into a folder (a name without a
         suffix).
     regions : sequence of str
-        Names, `chrom:start-end`, or row numbers; empty takes the `top` strongest.
+        Names, `chrom:first-last`, or row numbers; empty takes the `top` strongest.
     top : int
     targets : sequence of str
         Names or 0-based indices; empty takes the strongest of each region.
     stretch : str or None
-        `START:END` in the window, `chrom:start-end`, or `all`; None looks where most happens.
+        `START:END` in the window (0-based), `chrom:first-last` (1-based), or `all`; None looks
+        where most happens.
+    same_scale : bool
+        One scale for all targets of a region.
     force : bool
         Replace files that are there.
 
@@ -77,7 +81,7 @@ def plot(
         paths, pages = [out], [views]
     with replacing(paths, force) as temporary:
         for path, final, page in zip(temporary, paths, pages, strict=True):
-            _save(page, path, final.suffix.lower()[1:])
+            _save(page, path, final.suffix.lower()[1:], same_scale)
     return paths
 
 
@@ -87,12 +91,11 @@ def drawing_needed() -> None:
     Raises
     ------
     UsageError
-        When matplotlib or logomaker is not installed.
+        When matplotlib is not installed.
     """
-    missing = [name for name in ("matplotlib", "logomaker") if find_spec(name) is None]
-    if missing:
+    if find_spec("matplotlib") is None:
         hint = "pip install 'yuzu-cli[plots]'"
-        raise UsageError("", f"pictures need {' and '.join(missing)}, not installed here", hint)
+        raise UsageError("", "pictures need matplotlib, which is not installed here", hint)
 
 
 def strongest(source: Source, count: int) -> list[int]:
@@ -114,7 +117,7 @@ def strongest(source: Source, count: int) -> list[int]:
     return np.argsort(-strength, kind="stable")[:count].tolist()
 
 
-def _save(views: Sequence[View], path: Path, kind: str) -> None:
+def _save(views: Sequence[View], path: Path, kind: str, same_scale: bool) -> None:
     import matplotlib as mpl
 
     from yuzu_cli.results.plot.figure import STYLE, draw
@@ -122,16 +125,18 @@ def _save(views: Sequence[View], path: Path, kind: str) -> None:
     plain: dict[str, Any] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(kind, {})
     with mpl.rc_context(STYLE):
         if kind != "pdf":
-            draw(views[0]).savefig(path, format=kind, dpi=_DPI, metadata=plain or None)
+            draw(views[0], same_scale=same_scale).savefig(
+                path, format=kind, dpi=_DPI, metadata=plain or None
+            )
             return
         from matplotlib.backends.backend_pdf import PdfPages
 
         with PdfPages(path, metadata=plain) as pages:
             for seen in views:
-                pages.savefig(draw(seen))
+                pages.savefig(draw(seen, same_scale=same_scale))
 
 
 def _file_name(seen: View) -> str:
     """`row-name`, fit for any file system."""
-    name = re.sub(r"[^\w.+-]+", "_", seen.row.name or seen.row.chrom).strip("._")
+    name = re.sub(r"[^\w.+-]+", "_", head(seen.row)).strip("._")
     return f"{seen.row.index:05d}-{name}"[:120]

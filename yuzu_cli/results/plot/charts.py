@@ -1,64 +1,66 @@
-"""The charts of a whole result: how large its effects are, and where in the window.
+"""The charts of one target over a whole result: how large effects are, and where in the window.
 
 Takes a summary; reads no files.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from yuzu_cli.results.plot.figure import STYLE, plain
-from yuzu_cli.results.plot.region import label
+from yuzu_cli.results.plot.figure import STYLE
 from yuzu_cli.results.summary import EDGES, Summary
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_SIZE = (5.4, 2.3)
+_LOWER, _RAISE = "#2166ac", "#b2182b"
 
-def effects_figure(summary: Summary, start: int, chosen: Sequence[int]) -> Figure:
-    """How many substitutions have an effect of which size, and where in the window, a row a target.
 
-    Parameters
-    ----------
-    summary : Summary
-    start : int
-        Window position of the first of the mutated range.
-    chosen : sequence of int
-        Targets.
-    """
+def sizes_figure(summary: Summary, target: int, unit: str) -> Figure:
+    """How many substitutions have an effect of which size, those that lower and raise apart."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(10, 1.55 * len(chosen) + 0.5), layout="constrained")
-        grid = figure.subplots(len(chosen), 2, squeeze=False, sharex="col")
-        positions = start + np.arange(summary.profile.shape[1])
+        figure = Figure(figsize=_SIZE, layout="constrained")
+        ax = figure.subplots()
         middle = np.sqrt(EDGES[1:] * EDGES[:-1])
-        bins = (summary.loss[list(chosen)] + summary.gain[list(chosen)]).max(axis=0)
+        signed = summary.kind != "l2"
+        sides = [("lower", summary.loss, _LOWER, "-"), ("raise", summary.gain, _RAISE, "--")]
+        for name, table, color, dash in sides if signed else sides[1:]:
+            ax.fill_between(middle, table[target], step="mid", color=color, alpha=0.2, lw=0)
+            words = f"{name} the output" if signed else None
+            ax.step(middle, table[target], where="mid", color=color, ls=dash, lw=1.2, label=words)
+        ax.set_xscale("log")
+        bins = summary.loss[target] + summary.gain[target]
         used = np.flatnonzero(bins > 1e-3 * bins.max(initial=0))
-        for axes, t in zip(grid, chosen, strict=True):
-            signed = summary.kind != "l2"
-            tables = [("lower", summary.loss, "#2f5fc0"), ("raise", summary.gain, "#d0312d")]
-            for name, table, color in tables if signed else tables[1:]:
-                words = name if signed else None
-                axes[0].fill_between(middle, table[t], step="mid", color=color, alpha=0.25, lw=0)
-                axes[0].step(middle, table[t], where="mid", color=color, lw=1, label=words)
-            axes[0].set_xscale("log")
-            axes[0].set_ylabel(plain(label(summary.targets[t])))
-            axes[1].plot(positions, summary.profile[t], color="#333333", lw=0.8)
-            axes[1].set_ylim(bottom=0)
-            axes[1].set_xlim(positions[0] - 0.5, positions[-1] + 0.5)
-            for ax in axes:
-                ax.spines[["top", "right"]].set_visible(False)
         if len(used):
-            grid[0, 0].set_xlim(EDGES[max(used[0], used[-1] - 64)], EDGES[used[-1] + 1])
-        if summary.kind != "l2":
-            grid[0, 0].legend(
-                frameon=False, fontsize=7, title="substitutions that", title_fontsize=7
-            )
-        grid[-1, 0].set_xlabel("size of the effect")
-        grid[-1, 1].set_xlabel("position in the window")
+            ax.set_xlim(EDGES[max(used[0], used[-1] - 48)], EDGES[used[-1] + 1])
+        ax.set_ylim(bottom=0)
+        if signed:
+            ax.legend(frameon=False, loc="upper left")
+        ax.set_xlabel(f"size of the effect (Δ {unit})" if signed else f"l2 of Δ {unit}")
+        ax.set_ylabel("substitutions")
+        ax.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def places_figure(summary: Summary, target: int, start: int) -> Figure:
+    """Mean size of an effect at each mutated position; `start` is the first of them, from 0."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=_SIZE, layout="constrained")
+        ax = figure.subplots()
+        positions = start + 1 + np.arange(summary.profile.shape[1])
+        ax.plot(positions, summary.profile[target], color="#333333", lw=0.8)
+        ax.set_ylim(bottom=0)
+        ax.set_xlim(positions[0] - 0.5, positions[-1] + 0.5)
+        ax.set_xlabel("position in the window, 5' to 3', counted from 1")
+        ax.set_ylabel("mean size of the effect")
+        ax.spines[["top", "right"]].set_visible(False)
     return figure

@@ -1,4 +1,4 @@
-"""The figure of one region: where the stretch lies, then a logo and a heat map for each target.
+"""The figure of one region: strips of the whole range, then a logo and a heat map for each target.
 
 Draws with matplotlib on a figure of its own, without a display and without pyplot's global state.
 Reads no files.
@@ -6,25 +6,30 @@ Reads no files.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from yuzu_cli.alphabet import UNKNOWN
-from yuzu_cli.results.plot.region import View, label, logo_heights
+from yuzu_cli.results.plot.region import View, head, label, logo_heights
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.path import Path
 
-_GREY = "#666666"
-_BASES = {"A": "#2c9f45", "C": "#2f5fc0", "G": "#f0a30a", "T": "#d0312d", "U": "#d0312d"}
-_LINES = ("#333333", "#c44e52", "#4c72b0", "#55a868")
+GREY = "#555555"
+# Apart for colour-blind readers too. Amino acids: polar, basic, acidic and all others.
+_GREEN, _BLUE, _YELLOW, _RED = "#009e73", "#0072b2", "#e69f00", "#d55e00"
+_BASES = {"A": _GREEN, "C": _BLUE, "G": _YELLOW, "T": _RED, "U": _RED}
+_ACIDS = dict.fromkeys("STNQ", _GREEN) | dict.fromkeys("KRH", _BLUE) | dict.fromkeys("DE", _RED)
 STYLE: Any = {
     "font.family": "sans-serif",
     "font.size": 8,
     "axes.linewidth": 0.6,
-    "axes.edgecolor": _GREY,
+    "axes.edgecolor": GREY,
     "xtick.major.width": 0.6,
     "ytick.major.width": 0.6,
     "xtick.color": "#333333",
@@ -32,143 +37,216 @@ STYLE: Any = {
     "pdf.fonttype": 42,
     "svg.hashsalt": "yuzu",
 }
-# Heights in inches of what a figure is made of, and its margins.
-_OVERVIEW, _LOGO, _GAP, _TOP, _BOTTOM = 0.5, 1.05, 0.44, 0.42, 0.5
-_LEFT, _RIGHT = 0.85, 0.85
+#: Letters narrower than this, in inches, could not be read (4 pixels of a screen): bars instead.
+NARROW = 0.04
+# Inches: what a figure is made of, the space above each part, and the margins.
+_STRIP, _LOGO, _TOP, _BOTTOM, _LEFT, _RIGHT = 0.3, 1.05, 0.46, 0.62, 0.85, 0.85
+_NAME, _TICKS = 0.2, 0.22
 
 
-def draw(seen: View) -> Figure:
-    """The figure of one region, to be saved or shown; not known to pyplot."""
+def draw(
+    seen: View,
+    *,
+    inches: float | None = None,
+    same_scale: bool = False,
+    hits: Sequence[tuple[int, int, str]] = (),
+) -> Figure:
+    """The figure of one region, to be saved or shown; not known to pyplot.
+
+    Parameters
+    ----------
+    seen : View
+    inches : float or None
+        Width; None gives each letter room, from 6.5 to 16 inches.
+    same_scale : bool
+        One scale for all targets, of logos, maps and strips each.
+    hits : sequence of (first, past the last, name)
+        Motifs to mark above the logos, as indices into M.
+    """
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    width = seen.stop - seen.start
+    width, count = seen.stop - seen.start, len(seen.targets)
+    inches = inches or min(16.0, max(6.5, 0.105 * width + _LEFT + _RIGHT))
     heat = 0.0 if seen.effect is None else max(0.62, 0.155 * len(seen.letters))
-    zoomed = width < seen.contribution.shape[1]
-    heights = [_OVERVIEW] if zoomed else []
-    for _ in seen.targets:
-        heights += [_LOGO, heat] if heat else [_LOGO]
-    inches = min(16.0, max(6.5, 0.105 * width + _LEFT + _RIGHT))
-    legend = zoomed and len(seen.targets) > 1
-    top = _TOP + 0.2 * (legend or not zoomed)
-    tall = sum(heights) + top + _BOTTOM + _GAP * (len(seen.targets) - 1 + zoomed)
+    strips = count if width < seen.contribution.shape[1] else 0
+    above = _NAME + (0.14 if hits else 0.0)
+    parts = [(_NAME if count > 1 else 0.06, _STRIP)] * strips
+    for target in range(count):
+        parts.append((above + (_TICKS if target or strips else 0), _LOGO))
+        parts += [(0.04, heat)] if heat else []
+    tall = _TOP + sum(gap + height for gap, height in parts) + _BOTTOM
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(inches, tall))
-        axes = _stack(figure, heights, top, int(zoomed), bool(heat))
-        _title(figure, seen, tall, inches)
-        if zoomed:
-            _draw_overview(axes.pop(0), seen)
-        for target, name in enumerate(seen.targets):
-            logo = axes.pop(0)
-            _draw_logo(logo, seen, target)
-            _draw_name(logo, seen, target, name)
-            last = target == len(seen.targets) - 1
+        axes = iter(_stack(figure, parts))
+        _title(figure, seen)
+        for target in range(strips):
+            _draw_strip(next(axes), seen, target, same_scale, target == strips - 1)
+        for target in range(count):
+            low = logo = next(axes)
+            _draw_logo(logo, seen, target, same_scale)
+            _draw_name(logo, seen, target, above)
+            _draw_hits(logo, seen, hits)
             if seen.effect is not None:
                 logo.set_xticks([])
-                bar = (inches - _RIGHT + 0.12) / inches
-                _draw_map(axes[0], seen, target, bar, inches)
-                logo = axes.pop(0)
-            _coordinates(logo, seen, last)
+                low = next(axes)
+                _draw_map(low, seen, target, same_scale)
+            _ticks(low, seen, seen.start, seen.stop)
+        low.set_xlabel(plain(f"position in {seen.row.chrom}, counted from 1"))
+        _explain(figure, seen)
     return figure
 
 
-def _stack(
-    figure: Figure, heights: list[float], margin: float, first: int, with_map: bool
-) -> list[Axes]:
-    """Axes one under the other; a map nearly touches the logo above it, the rest is apart.
-
-    `first` is the number of axes above the first logo.
-    """
+def _stack(figure: Figure, parts: Sequence[tuple[float, float]]) -> list[Axes]:
+    """Axes one under the other, each with its space above and its height, in inches."""
     inches, tall = figure.get_size_inches()
-    axes, top = [], tall - margin
-    for i, height in enumerate(heights):
-        if i:
-            is_map = with_map and i > first and (i - first) % 2 == 1
-            top -= 0.04 if is_map else _GAP
-        box = (
-            _LEFT / inches,
-            (top - height) / tall,
-            (inches - _LEFT - _RIGHT) / inches,
-            height / tall,
-        )
-        axes.append(figure.add_axes(box))
-        top -= height
+    axes, top = [], tall - _TOP
+    for gap, height in parts:
+        top -= gap + height
+        box = (_LEFT, top, inches - _LEFT - _RIGHT, height)
+        axes.append(figure.add_axes(tuple(np.array(box) / [inches, tall, inches, tall])))
     return axes
 
 
-def _title(figure: Figure, seen: View, tall: float, inches: float) -> None:
-    left, high = _LEFT / inches, 1 - 0.2 / tall
-    name = seen.row.name
-    head = name if name and name not in (".", seen.row.chrom) else f"row {seen.row.index}"
-    figure.text(left, high, plain(head), fontsize=10, fontweight="bold", va="center")
-    right = 1 - _RIGHT / inches
-    figure.text(right, high, plain(seen.place), fontsize=8, color=_GREY, va="center", ha="right")
+def _title(figure: Figure, seen: View) -> None:
+    inches, tall = figure.get_size_inches()
+    name, left = head(seen.row), _LEFT / inches
+    most = int((inches - _LEFT) / 0.085)
+    name = name if len(name) <= most else name[: most - 1] + "…"
+    figure.text(left, 1 - 0.17 / tall, plain(name), fontsize=10, fontweight="bold", va="center")
+    figure.text(left, 1 - 0.35 / tall, plain(seen.place), fontsize=8, color=GREY, va="center")
 
 
-def _draw_name(ax: Axes, seen: View, target: int, name: str) -> None:
-    text = label(name)
+def _explain(figure: Figure, seen: View) -> None:
+    """What the marks mean, at the bottom."""
+    inches, tall = figure.get_size_inches()
+    words = []
+    codes = seen.codes[seen.start : seen.stop]
+    if seen.effect is not None and not _narrow(figure, seen):
+        words.append("dots: the letter that is there")
+    if seen.effect is not None and (codes == UNKNOWN).any():
+        words.append("grey: unknown letter")
+    if _narrow(figure, seen):
+        names = {_GREEN: "green", _BLUE: "blue", _YELLOW: "yellow", _RED: "red"}
+        color = _colors(seen.letters)
+        found = [f"{a} {names[color[a]]}" for a in seen.letters if a in color]
+        words.append("bars: " + ", ".join(found))
+    text = "; ".join(words)
+    figure.text(_LEFT / inches, 0.1 / tall, text, fontsize=7, color=GREY, va="bottom")
+
+
+def _narrow(figure: Figure, seen: View) -> bool:
+    return (figure.get_figwidth() - _LEFT - _RIGHT) / (seen.stop - seen.start) < NARROW
+
+
+def _colors(letters: str) -> dict[str, str]:
+    return _BASES if set(letters) <= set(_BASES) else _ACIDS
+
+
+def _draw_name(ax: Axes, seen: View, target: int, above: float) -> None:
+    text = label(seen.targets[target])
     if seen.reference is not None:
         text += f"   prediction {seen.reference[target]:.3g}"
-    ax.text(0, 1.04, plain(text), transform=ax.transAxes, fontsize=8, va="bottom", ha="left")
+    at = 1 + (above - _NAME + 0.04) / _LOGO
+    ax.text(0, at, plain(text), transform=ax.transAxes, fontsize=8, va="bottom", ha="left")
 
 
-def _draw_overview(ax: Axes, seen: View) -> None:
-    """Contributions over all that was mutated, and the stretch below as a grey box."""
-    x = np.arange(seen.contribution.shape[1])
-    ax.axvspan(seen.start - 0.5, seen.stop - 0.5, color="#e4e4e4", lw=0)
-    ax.axhline(0, color=_GREY, lw=0.4)
-    for target, name in enumerate(seen.targets):
-        # Each on its own scale: the shape is what matters here.
-        values = np.nan_to_num(seen.contribution[target])
-        values = values / max(float(np.abs(values).max(initial=0.0)), 1e-30)
-        color = _LINES[target % len(_LINES)]
-        ax.plot(x, values, lw=0.7, color=color, label=plain(label(name)))
-    ax.set_xlim(-0.5, len(x) - 0.5)
-    ax.set_yticks([])
-    ax.set_ylabel("whole\nrange", rotation=0, ha="right", va="center", color=_GREY, fontsize=7)
-    for side in ("left", "right", "top"):
-        ax.spines[side].set_visible(False)
+def _draw_hits(ax: Axes, seen: View, hits: Sequence[tuple[int, int, str]]) -> None:
+    for first, last, name in hits:
+        first, last = max(first, seen.start) - seen.start, min(last, seen.stop) - seen.start
+        if first >= last:
+            continue
+        over: Any = {"transform": ax.get_xaxis_transform(), "clip_on": False}
+        ax.plot([first - 0.4, last - 0.6], [1.03, 1.03], color="#222222", lw=1.2, **over)
+        middle = (first + last - 1) / 2
+        ax.text(middle, 1.05, plain(name), fontsize=6.5, ha="center", va="bottom", **over)
+
+
+def _draw_strip(ax: Axes, seen: View, target: int, same_scale: bool, last: bool) -> None:
+    """Contributions of one target over all that was mutated; the stretch below in grey."""
+    values = np.nan_to_num(seen.contribution[target])
+    ax.axvspan(seen.start - 0.5, seen.stop - 0.5, color="#e0e0e0", lw=0)
+    ax.fill_between(np.arange(len(values)), 0, values, step="mid", color="#333333", lw=0.4)
+    ax.set_xlim(-0.5, len(values) - 0.5)
+    shown = seen.contribution if same_scale else values
+    low, high = _range(shown)
+    ax.set_ylim(low, high)
+    ends = [end for end in (low, high) if abs(end) > 0.3 * max(high, -low)]
+    ax.set_yticks([0, *ends], ["0", *map(_short, ends)], fontsize=6.5)
     if len(seen.targets) > 1:
-        ax.legend(
-            ncols=len(seen.targets),
-            loc="lower right",
-            bbox_to_anchor=(1, 0.92),
-            frameon=False,
-            fontsize=7,
-            borderaxespad=0,
-            handlelength=1.2,
-        )
-    _ticks(ax, seen, 0, len(x))
+        name = plain(label(seen.targets[target]))
+        ax.text(0, 1.04, name, transform=ax.transAxes, fontsize=7, va="bottom", ha="left")
+    ax.spines[["right", "top"]].set_visible(False)
+    ax.set_xticks([])
+    if last:
+        _ticks(ax, seen, 0, len(values))
 
 
-def _draw_logo(ax: Axes, seen: View, target: int) -> None:
-    import logomaker
-    import pandas as pd
-
-    table = pd.DataFrame(logo_heights(seen, target), columns=list(seen.letters))
-    scheme: Any = "chemistry"
-    if set(seen.letters) <= set("ACGTUN"):
-        scheme = {letter: _BASES.get(letter, _GREY) for letter in seen.letters}
-    logomaker.Logo(table, ax=ax, color_scheme=scheme, flip_below=False, vpad=0.02, baseline_width=0)
-    ax.axhline(0, color=_GREY, lw=0.5, zorder=-1)
-    low, high = float(table.min().min()), float(table.max().max())
+def _range(values: np.ndarray) -> tuple[float, float]:
+    """Limits of an axis that hold 0 and all values."""
+    known = np.nan_to_num(values)
+    low, high = min(float(known.min()), 0.0), max(float(known.max()), 0.0)
     span = max(high - low, 1e-30)
-    ax.set_ylim(low - 0.04 * span if low < 0 else 0.0, high + 0.04 * span)
+    return low - 0.04 * span * (low < 0), high + 0.04 * span * (high > 0 or low == 0)
+
+
+def _draw_logo(ax: Axes, seen: View, target: int, same_scale: bool) -> None:
+    heights = logo_heights(seen, target)
     ax.set_xlim(-0.5, seen.stop - seen.start - 0.5)
+    shown = seen.contribution[:, seen.start : seen.stop] if same_scale else heights
+    ax.set_ylim(*_range(shown))
+    if _narrow(ax.figure, seen):  # type: ignore[arg-type]
+        color = _colors(seen.letters)
+        for code, letter in enumerate(seen.letters):
+            at = np.flatnonzero(heights[:, code])
+            ax.bar(at, heights[at, code], 1.0, color=color.get(letter, GREY), lw=0)
+    else:
+        _letters(ax, heights, seen.letters)
+    ax.axhline(0, color=GREY, lw=0.5, zorder=-1)
     ax.set_ylabel("contribution" if seen.signed else "mean l2")
     ax.yaxis.set_major_locator(_few_ticks())
     ax.yaxis.set_major_formatter(_short)
-    for side in ("right", "top", "bottom"):
-        ax.spines[side].set_visible(False)
+    ax.tick_params(axis="y", labelsize=7)
+    ax.spines[["right", "top", "bottom"]].set_visible(False)
 
 
-def _draw_map(ax: Axes, seen: View, target: int, bar: float, inches: float) -> None:
-    assert seen.effect is not None
-    values = seen.effect[target][:, seen.start : seen.stop]
-    limit = max(float(np.nanmax(np.abs(np.nan_to_num(values)), initial=0.0)), 1e-30)
+def _letters(ax: Axes, heights: np.ndarray, letters: str) -> None:
+    """One letter a position, as high as its value, upright on either side of zero."""
+    from matplotlib.collections import PathCollection
+    from matplotlib.transforms import Affine2D
+
+    paths, colors = [], []
+    for at, code in zip(*np.nonzero(heights), strict=True):
+        height = float(heights[at, code])
+        place = Affine2D().scale(0.94, abs(height)).translate(at - 0.47, min(height, 0.0))
+        paths.append(place.transform_path(_glyph(letters[code])))
+        colors.append(_colors(letters).get(letters[code], GREY))
+    ax.add_collection(PathCollection(paths, facecolors=colors, linewidths=0), autolim=False)
+
+
+@cache
+def _glyph(letter: str) -> Path:
+    """A letter that fills the unit square, but for those that are narrow."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import TextPath
+    from matplotlib.transforms import Affine2D
+
+    font = FontProperties(family="DejaVu Sans", weight="bold")
+    path = TextPath((0, 0), letter, size=1, prop=font)
+    box = path.get_extents()
+    share = min(1.0, 2 * box.width / box.height)
+    fit = Affine2D().translate(-box.x0, -box.y0).scale(share / box.width, 1 / box.height)
+    return fit.translate((1 - share) / 2, 0).transform_path(path)
+
+
+def _draw_map(ax: Axes, seen: View, target: int, same_scale: bool) -> None:
     import matplotlib as mpl
 
-    colors = mpl.colormaps["RdBu_r" if seen.signed else "Reds"].with_extremes(bad="#dddddd")
+    assert seen.effect is not None
+    shown = seen.effect[:, :, seen.start : seen.stop]
+    values = shown[target]
+    limit = max(float(np.abs(np.nan_to_num(shown if same_scale else values)).max()), 1e-30)
+    colors = mpl.colormaps["RdBu_r" if seen.signed else "Reds"].with_extremes(bad="#c8c8c8")
     image = ax.imshow(
         np.ma.masked_invalid(values),
         aspect="auto",
@@ -178,26 +256,29 @@ def _draw_map(ax: Axes, seen: View, target: int, bar: float, inches: float) -> N
         vmax=limit,
     )
     codes = seen.codes[seen.start : seen.stop]
-    known = np.flatnonzero(codes != UNKNOWN)
-    size = min(6.0, 250.0 / max(len(codes), 1))
-    ax.scatter(known, codes[known], s=size, color="#555555", lw=0, zorder=3)
+    if not _narrow(ax.figure, seen):  # type: ignore[arg-type]
+        known = np.flatnonzero(codes != UNKNOWN)
+        size = min(6.0, 250.0 / max(len(codes), 1))
+        ax.scatter(known, codes[known], s=size, color="#444444", lw=0, zorder=3)
     ax.set_yticks(range(len(seen.letters)), list(seen.letters))
     ax.tick_params(axis="y", length=0, labelsize=7 if len(seen.letters) <= 6 else 6)
     ax.set_xlim(-0.5, len(codes) - 0.5)
-    box = ax.get_position()
-    side = ax.figure.add_axes((bar, box.y0, 0.09 / inches, box.height), label="scale")
+    box, inches = ax.get_position(), ax.figure.get_figwidth()  # type: ignore[union-attr]
+    left = (inches - _RIGHT + 0.12) / inches
+    side = ax.figure.add_axes((left, box.y0, 0.09 / inches, box.height), label="scale")
     scale = ax.figure.colorbar(image, cax=side)
-    scale.outline.set_linewidth(0.4)
+    scale.outline.set_linewidth(0.4)  # type: ignore[operator]
     scale.ax.tick_params(length=2, labelsize=6.5)
     scale.locator = _few_ticks()
     scale.update_ticks()
     scale.ax.yaxis.set_major_formatter(_short)
-    scale.set_label("effect" if seen.signed else "l2", fontsize=7)
+    words = f"Δ {seen.unit}\nblue lowers" if seen.signed else f"l2 of Δ {seen.unit}"
+    scale.set_label(words, fontsize=6.5)
 
 
 def _short(value: float, _: object = None) -> str:
     """A tick without an exponent written elsewhere, where it would cover the name."""
-    return f"{value:.3g}"
+    return f"{value:.2g}"
 
 
 def plain(text: str) -> str:
@@ -211,21 +292,13 @@ def _few_ticks() -> Any:
     return MaxNLocator(nbins=3, steps=[1, 2, 5, 10])
 
 
-def _coordinates(ax: Axes, seen: View, label: bool) -> None:
-    _ticks(ax, seen, seen.start, seen.stop)
-    if label:
-        direction = {"-": ", minus strand: 5'→3' runs right, bases count down"}
-        where = "position in " + seen.row.chrom
-        ax.set_xlabel(plain(where + direction.get(seen.row.strand, "")))
-
-
 def _ticks(ax: Axes, seen: View, start: int, stop: int) -> None:
-    """Ticks at round bases of the genome, whichever way they run."""
-    first, last = sorted((seen.base(start), seen.base(stop - 1)))
-    rough = (last - first + 1) / 8
+    """Ticks at round bases, as many as there is room for."""
+    first, last = seen.base(start), seen.base(stop - 1)
+    room = ax.get_position().width * ax.figure.get_figwidth()  # type: ignore[union-attr]
+    rough = (last - first + 1) * (0.35 + 0.07 * len(f"{last:,}")) / room
     power = 10 ** int(np.floor(np.log10(max(rough, 1))))
     step = next(int(power * k) for k in (1, 2, 5, 10) if power * k >= rough)
     bases = range(-(-first // step) * step, last + 1, step)
-    at = [abs(base - seen.base(start)) for base in bases]
-    ax.set_xticks(at, [f"{base:,}" for base in bases])
+    ax.set_xticks([base - first for base in bases], [f"{base:,}" for base in bases])
     ax.tick_params(axis="x", length=2.5, labelsize=7)

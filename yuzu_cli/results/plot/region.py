@@ -25,6 +25,8 @@ ZOOM = 100
 class View:
     """One region of a result, some targets of it, and the stretch to look at.
 
+    All of it runs along the forward strand, whichever strand the window is on.
+
     Attributes
     ----------
     row : Row
@@ -41,10 +43,12 @@ class View:
         What each substitution does; None when it was not saved.
     codes : ndarray, uint8, (M,)
         Letters of the mutated range.
-    offset : int
-        Window position of the first of the M.
+    first : int
+        Base of the first of the M, 0-based.
     start, stop : int
         The stretch to look at, as indices into M.
+    unit : str
+        What an effect is a difference of: `output`, `logit`, `log output`.
     signed : bool
         Whether effects have a direction; those of l2 have none.
     """
@@ -56,17 +60,15 @@ class View:
     contribution: np.ndarray
     effect: np.ndarray | None
     codes: np.ndarray
-    offset: int
+    first: int
     start: int
     stop: int
+    unit: str = "output"
     signed: bool = True
 
     def base(self, index: int) -> int:
-        """Base of the genome, 0-based, under an index into M; falls along a `-` window."""
-        position = self.offset + index
-        if self.row.strand == "-":
-            return self.row.end - 1 - position
-        return self.row.start + position
+        """Base of the genome under an index into M, 1-based."""
+        return self.first + index + 1
 
     @property
     def text(self) -> str:
@@ -75,14 +77,19 @@ class View:
 
     @property
     def place(self) -> str:
-        """`chrom:start-end (strand)` of the stretch to look at, on the forward strand."""
-        first, last = sorted((self.base(self.start), self.base(self.stop - 1)))
-        strand = f" ({self.row.strand})" if self.row.strand in "+-" else ""
-        return f"{self.row.chrom}:{first:,}-{last + 1:,}{strand}"
+        """`chrom:first-last` of the stretch to look at, 1-based, with the strands it has."""
+        where = f"{self.row.chrom}:{self.base(self.start):,}-{self.base(self.stop - 1):,}"
+        strands = {"+": ", + strand", "-": ", + strand (the window is on the - strand)"}
+        return where + strands.get(self.row.strand, "")
 
 
 def view(
-    source: Source, index: int, targets: Sequence[int] | None = None, stretch: str | None = None
+    source: Source,
+    index: int,
+    targets: Sequence[int] | None = None,
+    stretch: str | None = None,
+    *,
+    width: int = ZOOM,
 ) -> View:
     """Gather one region.
 
@@ -94,8 +101,9 @@ def view(
     targets : sequence of int or None
         None takes the strongest in this region, `MOST_TARGETS` at most, in their own order.
     stretch : str or None
-        `START:END` in the window, `chrom:start-end` on the genome, or `all`; None looks where most
-        happens, `ZOOM` positions wide.
+        `START:END` in the window (0-based, half-open, along its own strand), `chrom:first-last` on
+        the genome (1-based), or `all`; None looks where most happens, `width` positions about the
+        strongest substitution.
 
     Raises
     ------
@@ -109,20 +117,26 @@ def view(
     names: tuple[str, ...]
     if only_l2:
         source.need("l2")
-        effect = source.scores("l2", rows, every)
+        effect = source.forward(source.scores("l2", rows, every), rows, letters=1)
         contribution = effect.sum(axis=1) / (effect.shape[1] - 1)
         names, reference = ("l2",), None
     else:
-        contribution = source.scores("contribution", rows, targets or every)[0]
+        contribution = source.forward(source.scores("contribution", rows, targets or every), rows)
+        contribution = contribution[0]
         chosen = list(targets) if targets else _strongest(contribution, every)
         contribution = contribution if targets else contribution[chosen]
-        full = source_of("delta", source.saved) is not None
-        effect = source.scores("delta", rows, chosen)[0] if full else None
+        effect = None
+        if source_of("delta", source.saved) is not None:
+            effect = source.forward(source.scores("delta", rows, chosen), rows, letters=2)[0]
         names = tuple(source.targets[i] for i in chosen)
         reference = row.reference[chosen]
-    first, last = source.mutate_start, source.mutate_end
-    codes = row.codes[first:last]
-    start, stop = _stretch(stretch, row, first, last, contribution)
+    first, codes = source.mutated(rows)[0][0], row.codes[source.mutate_start : source.mutate_end]
+    if row.strand == "-":
+        codes = source.complement[codes[::-1]]
+    if stretch is None:
+        start, stop = busiest(contribution, width, _peak(contribution, effect))
+    else:
+        start, stop = _stretch(stretch, row, source, int(first))
     return View(
         row=row,
         letters=source.letters,
@@ -131,11 +145,25 @@ def view(
         contribution=contribution,
         effect=effect,
         codes=codes,
-        offset=first,
+        first=int(first),
         start=start,
         stop=stop,
+        unit=source.unit,
         signed=not only_l2,
     )
+
+
+def head(row: Row) -> str:
+    """What a region is called: its name, that of its FASTA record, or where it lies."""
+    if row.name not in ("", "."):
+        return row.name
+    return row.chrom if row.strand == "." and not row.start else window(row)
+
+
+def window(row: Row) -> str:
+    """`chrom:first-last (strand)` of a window, 1-based."""
+    strand = f" ({row.strand})" if row.strand in "+-" else ""
+    return f"{row.chrom}:{row.start + 1:,}-{row.end:,}{strand}"
 
 
 def label(target: str) -> str:
@@ -160,37 +188,41 @@ def _strongest(contribution: np.ndarray, every: list[int]) -> list[int]:
     return sorted(np.argsort(-strength, kind="stable")[:MOST_TARGETS].tolist())
 
 
-def _stretch(
-    text: str | None, row: Row, first: int, last: int, contribution: np.ndarray
-) -> tuple[int, int]:
-    """Where to look, as indices into the mutated range."""
+def _peak(contribution: np.ndarray, effect: np.ndarray | None) -> int:
+    """Where the largest effect of one substitution is, as an index into M."""
+    sizes = np.nan_to_num(np.abs(contribution if effect is None else effect))
+    return int(np.unravel_index(int(sizes.argmax()), sizes.shape)[-1])
+
+
+def _stretch(text: str, row: Row, source: Source, origin: int) -> tuple[int, int]:
+    """Where to look, as indices into the mutated range, whose first base is `origin`."""
+    width = source.mutate_end - source.mutate_start
     if text == "all":
-        return 0, last - first
-    if text is None:
-        return busiest(contribution, ZOOM)
-    window = re.fullmatch(r"(\d+):(\d+)", text)
+        return 0, width
+    in_window = re.fullmatch(r"(\d+):(\d+)", text)
     genome = re.fullmatch(r"(.+):([\d,]+)-([\d,]+)", text)
-    if window:
-        start, stop = int(window[1]), int(window[2])
-    elif genome and genome[1] == row.chrom:
-        a, b = (int(genome[k].replace(",", "")) for k in (2, 3))
+    if in_window:
+        a, b = int(in_window[1]), int(in_window[2])
         minus = row.strand == "-"
-        start, stop = (row.end - b, row.end - a) if minus else (a - row.start, b - row.start)
+        start, stop = (row.end - b, row.end - a) if minus else (row.start + a, row.start + b)
+    elif genome and genome[1] == row.chrom:
+        start, stop = (int(genome[k].replace(",", "")) for k in (2, 3))
+        start -= 1
     else:
-        hint = f"START:END in the window (0-based), or {row.chrom}:start-end, or all"
+        hint = f"START:END in the window (0-based), or {row.chrom}:first-last (1-based), or all"
         raise UsageError("--range", f"{text!r} is not a range of this region", hint)
-    start, stop = max(start, first), min(stop, last)
+    start, stop = max(start - origin, 0), min(stop - origin, width)
     if start >= stop:
-        raise UsageError(
-            "--range", f"{text} holds no mutated position", f"{first}:{last} was mutated"
-        )
-    return start - first, stop - first
+        mutated = f"{row.chrom}:{origin + 1:,}-{origin + width:,}"
+        hint = f"{mutated}, {source.mutate_start}:{source.mutate_end} of the window, was mutated"
+        raise UsageError("--range", f"{text} holds no mutated position", hint)
+    return start, stop
 
 
-def busiest(contribution: np.ndarray, width: int) -> tuple[int, int]:
+def busiest(contribution: np.ndarray, width: int, about: int | None = None) -> tuple[int, int]:
     """The stretch of `width` positions with most contribution, float32 (T, M), either way.
 
-    Each target counts alike, whatever its scale.
+    Each target counts alike, whatever its scale. The stretch holds `about`, where that is given.
     """
     length = contribution.shape[-1]
     if length <= width + width // 2:
@@ -200,9 +232,12 @@ def busiest(contribution: np.ndarray, width: int) -> tuple[int, int]:
     # Squared, so that one motif outweighs a wide stretch of noise.
     total = np.concatenate([[0.0], np.cumsum(np.square(size))])
     sums = total[width:] - total[:-width]
-    start = int(np.argmax(sums))
+    low, high = 0, length - width
+    if about is not None:
+        low, high = max(low, about - width + 1), min(high, about)
+    start = low + int(np.argmax(sums[low : high + 1]))
     # What stands out may lie at an edge of the best stretch: bring it to the middle.
     weight = np.square(size[start : start + width])
     middle = float((weight * np.arange(width)).sum() / max(weight.sum(), 1e-30))
-    start = int(np.clip(round(start + middle - width / 2), 0, length - width))
+    start = int(np.clip(round(start + middle - width / 2), low, high))
     return start, start + width

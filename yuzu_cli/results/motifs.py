@@ -1,0 +1,113 @@
+"""Sites of motifs that TF-MoDISco found in an exported result, placed in its windows.
+
+Reads the HDF5 file of `modisco motifs`; computes nothing.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from yuzu_cli.errors import InputError
+from yuzu_cli.results.hdf5 import damage, open_hdf5
+from yuzu_cli.results.streaming import Source
+
+_ORDER = "ACGT"
+_CHECKED = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """One motif: `pos 0` raises the output, `neg 0` lowers it; its letters, and number of sites."""
+
+    name: str
+    letters: str
+    sites: int
+
+
+class Motifs:
+    """Patterns, and where in which row their sites are.
+
+    Parameters
+    ----------
+    path : Path
+        What `modisco motifs` wrote, run on an export of the same result.
+    source : Source
+
+    Raises
+    ------
+    InputError
+        When the file is no such one, or of another result.
+    """
+
+    def __init__(self, path: Path, source: Source) -> None:
+        self.patterns: list[Pattern] = []
+        self._sites: dict[int, list[tuple[int, int, str]]] = defaultdict(list)
+        with open_hdf5(path) as file, damage(path):
+            groups = [file[key] for key in ("pos_patterns", "neg_patterns") if key in file]
+            if not groups:
+                raise InputError(
+                    str(path), "has no patterns", "give what `modisco motifs -o` wrote"
+                )
+            found = [pattern for group in groups for pattern in _numbered(group)]
+            shift = _shift(path, file, found, source)
+            for pattern in found:
+                kind, _, number = pattern.name.strip("/").partition("_patterns/pattern_")
+                name, (rows, starts, ends) = f"{kind} {number}", _sites(pattern)
+                self.patterns.append(Pattern(name, _consensus(pattern), len(rows)))
+                for row, start, end in zip(rows, starts + shift, ends + shift, strict=True):
+                    self._sites[int(row)].append((int(start), int(end), name))
+
+    def of(self, row: int) -> list[tuple[int, int, str]]:
+        """Sites of one row: first and one past the last window position, and the pattern."""
+        return sorted(self._sites.get(row, []))
+
+
+def _numbered(group: h5py.Group) -> list[h5py.Group]:
+    names = [name for name in group if name.startswith("pattern_")]
+    return [group[name] for name in sorted(names, key=lambda name: int(name.split("_")[1]))]
+
+
+def _sites(pattern: h5py.Group) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    found = pattern["seqlets"]
+    return found["example_idx"][()], found["start"][()], found["end"][()]
+
+
+def _consensus(pattern: h5py.Group) -> str:
+    """The letters that contribute, without the weak ends."""
+    scores = np.abs(pattern["contrib_scores"][()])
+    strong = np.flatnonzero(scores.sum(axis=1) >= 0.3 * scores.sum(axis=1).max(initial=0.0))
+    inside = scores[strong[0] : strong[-1] + 1] if len(strong) else scores
+    return "".join(_ORDER[k] for k in inside.argmax(axis=1))
+
+
+def _shift(path: Path, file: Any, found: list[h5py.Group], source: Source) -> int:
+    """Window position of what the file counts as 0: it looks at the middle of the windows only."""
+    middle = source.length // 2
+    widths = (int(file.attrs.get("window_size", 400)), 400, source.length)
+    sites = [
+        site
+        for pattern in found
+        for site in zip(*_sites(pattern), pattern["seqlets/sequence"][()], strict=True)
+    ]
+    for shift in (middle - min(width, source.length) // 2 for width in widths):
+        if all(_is_there(source, shift, *site) for site in sites[:: len(sites) // _CHECKED + 1]):
+            return shift
+    hint = "run modisco on an export of this very result, without rows left out"
+    raise InputError(str(path), f"its sites are not those of {source.path}", hint)
+
+
+def _is_there(source: Source, shift: int, row: int, start: int, end: int, table: Any) -> bool:
+    """Whether the window has there the letters of a site, one-hot (width, 4), on either strand."""
+    if not 0 <= row < source.n or start + shift < 0 or end + shift > source.length:
+        return False
+    codes = source.sequences(slice(int(row), int(row) + 1))[0, start + shift : end + shift]
+    text = source.result.text(codes)
+    one_hot = np.array([[letter == base for base in _ORDER] for letter in text])
+    seen = np.asarray(table) > 0
+    return bool((one_hot == seen).all() or (one_hot == seen[::-1, ::-1]).all())
