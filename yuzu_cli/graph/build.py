@@ -16,8 +16,17 @@ from torch.fx import GraphModule, Node
 from yuzu_cli.graph.capture import probe, trace
 from yuzu_cli.graph.facts import constants_of
 from yuzu_cli.graph.program import CaptureError, Program, TensorSpec
+from yuzu_cli.graph.rewrites.axes import permutations
+from yuzu_cli.graph.rewrites.channels import of_one_place, picked_channels
 from yuzu_cli.graph.rewrites.matrices import add_after_linear, fold_affine, linear
-from yuzu_cli.graph.rewrites.places import assignments, fresh_tensors, picks, selections
+from yuzu_cli.graph.rewrites.places import (
+    assignments,
+    fresh_tensors,
+    listings,
+    picks,
+    selections,
+    stacks,
+)
 from yuzu_cli.graph.rewrites.plain import (
     convolutions,
     drop_no_ops,
@@ -33,7 +42,12 @@ from yuzu_cli.graph.rewrites.pools import (
     pools_of_everything,
 )
 from yuzu_cli.graph.rewrites.rewriter import VIEWS, NotYetKnownError, Rewriter
-from yuzu_cli.graph.rewrites.softmax import shared_shift, softmax_of_log, softmax_sums
+from yuzu_cli.graph.rewrites.softmax import (
+    shared_shift,
+    softmax_of_log,
+    softmax_pools,
+    softmax_sums,
+)
 
 _aten = torch.ops.aten
 
@@ -44,21 +58,31 @@ _PASSES: tuple[Callable[[Rewriter, Node], bool], ...] = (
     fresh_tensors,
     selections,
     assignments,
+    stacks,
     picks,
+    listings,
+    permutations,
     view_of_view,
     first_output,
     plain_pools,
     linear,
     view_of_view,  # those that linear layers leave behind
+    permutations,
+    view_of_view,
     drop_no_ops,
     add_after_linear,
     softmax_of_log,
     softmax_sums,
+    softmax_pools,
     shared_shift,
     maximum_before_scaling,
     maximum_first,
     pools_of_everything,
     fold_affine,
+    picked_channels,
+    of_one_place,
+    view_of_view,
+    drop_no_ops,
 )
 
 

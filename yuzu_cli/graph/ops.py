@@ -21,6 +21,12 @@ def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> 
     return torch.matmul(x, weight) if bias is None else torch.matmul(x, weight) + bias
 
 
+def grouped(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    """A linear layer for each group: x (N, G, I), weight (G, I, O), bias (G, O) -> (N, G, O)."""
+    made = torch.bmm(x.transpose(0, 1), weight).transpose(0, 1)
+    return made.contiguous() if bias is None else made + bias
+
+
 def affine(x: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
     """x (N, C, ...) times scale (C,) plus shift (C,): batch norm with its statistics fixed."""
     tail = (1,) * (x.dim() - 2)
@@ -86,6 +92,19 @@ def softmax_sum(
     """
     values = values if shift is None else values - shift
     return (torch.softmax(logits, axis) * values).sum(axis, keepdim=keepdim)
+
+
+def softmax_pool(logits: torch.Tensor, values: torch.Tensor, axis: int, size: int) -> torch.Tensor:
+    """Blocks of `size` entries of an axis, each summed with the softmax of its logits.
+
+    Logits and values are of one shape. Of two it is a mean weighed by a sigmoid.
+    """
+    logits, values = (x.unflatten(axis, (-1, size)) for x in (logits, values))
+    axis += 1
+    if size == 2:
+        (a, b), (x, y) = logits.unbind(axis), values.unbind(axis)
+        return torch.lerp(y, x, torch.sigmoid(a - b))
+    return (torch.softmax(logits, axis) * values).sum(axis)
 
 
 def adaptive_max(x: torch.Tensor, sizes: Sequence[int]) -> torch.Tensor:

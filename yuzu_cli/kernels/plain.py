@@ -319,6 +319,20 @@ def average_pool(
     out.div_(by)
 
 
+@kernel("softmax pool")
+def softmax_pool(out: Tensor, logits: Tensor, values: Tensor, size: int) -> None:
+    """Blocks of consecutive rows, each summed with the softmax of its logits."""
+    many = len(out) if out.is_cuda else 1  # few starts there, what a cache holds here
+    for o in range(0, len(out), many):
+        made, part = out[o : o + many], slice(o * size, (o + many) * size)
+        a, x = logits[part].unflatten(0, (-1, size)), values[part].unflatten(0, (-1, size))
+        if size == 2:
+            torch.sub(a[:, 0], a[:, 1], out=made)
+            torch.lerp(x[:, 1], x[:, 0], made.sigmoid_(), out=made)
+        else:
+            torch.sum(torch.softmax(a, 1) * x, 1, out=made)
+
+
 # --- what ends windows --------------------------------------------------------------------------
 
 

@@ -231,3 +231,20 @@ def across_slices(
     slices = weight.index_select(0, index).view(p, w, -1)
     # Rows outside the tensor are zero, whatever slice they meet.
     torch.bmm(rows.view(w, p, -1).permute(1, 2, 0), slices, out=out.view(p, -1, weight.shape[1]))
+
+
+@kernel("grouped slices")
+def grouped_slices(
+    out: torch.Tensor, rows: torch.Tensor, weight: torch.Tensor, pieces: list[Any]
+) -> None:
+    """A linear layer over positions for each channel (w, P, K, B, G): weight (G, size, O).
+
+    Pieces are positions of the chunk whose windows lie alike, their rows, and the first row of the
+    weight that these meet.
+    """
+    p, groups = rows.shape[1], rows.shape[-1]
+    into = out.view(p, -1, groups, weight.shape[2])
+    for run, own, first in pieces:
+        x = rows[own, run].reshape(own.stop - own.start, -1, groups).permute(2, 1, 0).contiguous()
+        made = torch.bmm(x, weight[:, first : first + x.shape[2]]).transpose(0, 1)
+        into[run].view(-1, groups, weight.shape[2]).copy_(made)

@@ -10,14 +10,25 @@ import numpy as np
 
 from yuzu_cli.graph import ops
 from yuzu_cli.operators.cost import Cost
+from yuzu_cli.operators.frames import overlap, runs
 from yuzu_cli.operators.pointwise import SamePositions, here, windows
 from yuzu_cli.operators.reach import EVERYWHERE, AnyReach, Reach
-from yuzu_cli.operators.record import JUMP, NONE, WHOLE, Step, Unfamiliar, mean_width, operator
+from yuzu_cli.operators.record import (
+    JUMP,
+    NONE,
+    WHOLE,
+    Operator,
+    Step,
+    Unfamiliar,
+    mean_width,
+    operator,
+)
 from yuzu_cli.operators.windows import Item, Sketch, Whole, Window
 
 MATRIX = "matrix per position"
 DENSE = "dense on the slice that changed"
 ACROSS = "matrix over the positions that changed"
+GROUPED = "a matrix per group over the positions that changed"
 
 
 @operator(ops.linear)
@@ -132,6 +143,48 @@ class Linear(SamePositions):
                 at = sketch.emit(
                     "across slices", (win.at,), shape, call.spec.dtype, weight=weight, index=index
                 )
+            return Whole(call.name, at, True)
+
+        return step
+
+
+@operator(ops.grouped)
+class Grouped(Operator):
+    """A linear layer for each group of channels, over its positions: x (N, G, I)."""
+
+    makes = NONE
+    linear = True
+    weighted = True
+    ends = True
+
+    def decode(self, weight: Any = None, bias: Any = None, **_: Any) -> None:
+        self.weight, self.bias = weight, bias
+
+    def macs(self) -> float:
+        return self.call.spec.numel * float(self.call.shape_of(self.weight)[1])
+
+    def way(self) -> str:
+        source = self.call.reach_of(self.call.source)
+        known = isinstance(source, Reach) and source.flat is None and source.axis == 2
+        return GROUPED if known and self.exact != JUMP and len(self.call.touched) == 1 else WHOLE
+
+    def cost(self, letters: bool) -> Cost:
+        rows, made = mean_width(self.call.window_of(self.call.source)), self.call.spec.numel
+        return Cost(made * rows, 3 * made * self.item)
+
+    def lower(self) -> Step:
+        call, weight = self.call, self.call.constant(self.weight)
+
+        def step(sketch: Sketch, items: Mapping[str, Item]) -> Whole:
+            win = sketch.expand(sketch.delta(windows(items, [call.source])[0]))
+            pieces = []
+            for run, first in runs(win.frame.start):
+                own, met = overlap(-first, weight.shape[1], win.frame.width)
+                pieces.append((run, own, met.start))
+            shape = (*sketch.mutants, *call.shape[1:])
+            at = sketch.emit(
+                "grouped slices", (win.at,), shape, call.spec.dtype, weight=weight, pieces=pieces
+            )
             return Whole(call.name, at, True)
 
         return step

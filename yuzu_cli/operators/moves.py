@@ -155,6 +155,24 @@ class Select(Move):
         return reach.moved(axis=reach.axis - (self.axis < reach.axis))
 
 
+@operator(_aten.expand.default)
+class Expand(Move):
+    """Other axes of one made longer."""
+
+    def decode(self, **_: Any) -> None:
+        before, after = self.call.shape_of(self.call.source), self.call.shape
+        if len(before) != len(after):
+            raise Unfamiliar
+        self.sizes = [-1 if a == b else b for a, b in zip(before, after, strict=True)]
+
+    def reach(self) -> AnyReach:
+        reach = self.call.only_source()
+        return EVERYWHERE if {self.sizes[0], self.sizes[reach.axis]} != {-1} else reach.moved()
+
+    def lower(self) -> Step:
+        return self.renamed(lambda x: x.expand(self.sizes), self.call.reach.axis)
+
+
 @operator(_aten.flip.default)
 class Flip(Move):
     def decode(self, dims: Any = (), **_: Any) -> None:

@@ -700,3 +700,34 @@ class RunningSum(Across):
 
     def along(self, reach: Reach) -> AnyReach:
         return self.reduced(self.axes, True, reach)
+
+
+@operator(_aten.argmax.default)
+class Largest(Across):
+    """The place of the largest along another axis: letters as numbers."""
+
+    def decode(self, dim: Any = None, keepdim: bool = False, **_: Any) -> None:
+        if dim is None:
+            raise Unfamiliar
+        self.axes = axes_of(dim, len(self.call.shape_of(self.call.source)))
+        self.keepdim = bool(keepdim)
+
+    def along(self, reach: Reach) -> AnyReach:
+        return self.reduced(self.axes, self.keepdim, reach)
+
+
+@operator(_aten.embedding.default)
+class Embedding(Across):
+    """Rows of a constant table by number: an axis more at the end."""
+
+    def decode(self, indices: Any = None, **_: Any) -> None:
+        self.indices = indices
+
+    def reach(self) -> AnyReach:
+        reach = self.call.reach_of(self.indices)
+        if self.call.touched != [self.indices] or not isinstance(reach, Reach) or reach.flat:
+            return EVERYWHERE
+        return reach.moved()
+
+    def cost(self, letters: bool) -> Cost:
+        return self.passes(3)

@@ -60,7 +60,7 @@ def packets(names: str) -> list[object]:
 
 
 _HARMLESS = """
-    adaptive_avg_pool1d addmv alias avg_pool1d avg_pool2d copy detach expand
+    adaptive_avg_pool1d addmv alias avg_pool1d avg_pool2d copy detach
     max_pool2d_with_indices native_batch_norm _native_batch_norm_legit
     _native_batch_norm_legit_no_training native_group_norm native_layer_norm repeat
     select_scatter slice_scatter split split_with_sizes stack unbind unfold unsafe_split

@@ -15,8 +15,8 @@ from yuzu_cli.graph import ops
 from yuzu_cli.operators import fourier
 from yuzu_cli.operators.cost import Cost
 from yuzu_cli.operators.frames import Frame, overlap
-from yuzu_cli.operators.pointwise import here, windows
-from yuzu_cli.operators.reach import EVERYWHERE, AnyReach, Reach
+from yuzu_cli.operators.pointwise import Across, here, windows
+from yuzu_cli.operators.reach import EVERYWHERE, AnyReach, Reach, join
 from yuzu_cli.operators.record import (
     NONE,
     WHOLE,
@@ -35,6 +35,7 @@ CONVOLUTION = "convolution"
 MAX_POOL = "max pool"
 AVG_POOL = "average pool"
 VALUES = "convolution of values"
+SOFTMAX_POOL = "softmax pool"
 
 
 @dataclass(frozen=True, slots=True)
@@ -426,5 +427,51 @@ class AvgPool(Pool):
             )  # fmt: skip
             made = here(call, sketch, frame, at, Form.VALUE if self.exact else Form.DELTA)
             return made if self.exact else sketch.masked(made)
+
+        return step
+
+
+@operator(ops.softmax_pool)
+class SoftmaxPool(Across):
+    """Blocks weighed by a softmax: of values on the pool's own grid, or at each position."""
+
+    makes = NONE
+
+    def decode(
+        self, logits: Any = None, values: Any = None, axis: int = 0, size: int = 1, **_: Any
+    ) -> None:
+        self.both, self.axis, self.sliding = [logits, values], axis, Sliding(size, size, 0, 1)
+
+    def reach(self) -> AnyReach:
+        reaches = [self.call.reach_of(n) for n in self.call.touched]
+        intervals = [r for r in reaches if isinstance(r, Reach) and r.flat is None]
+        hull = join(intervals) if len(intervals) == len(reaches) else EVERYWHERE
+        if not isinstance(hull, Reach) or hull.axis != self.axis:
+            return hull
+        return self.sliding.forward(hull, self.call.shape[self.axis])
+
+    def way(self) -> str:
+        if self.call.reach.axis != self.axis:
+            return super().way()
+        return SOFTMAX_POOL if set(self.both) == set(self.call.touched) else WHOLE
+
+    def need(self, source: Node, mine: Interval) -> Interval:
+        return self.sliding.back(mine) if self.call.reach.axis == self.axis else mine
+
+    def lower(self) -> Step:
+        if self.way() != SOFTMAX_POOL:
+            return super().lower()
+        call, size = self.call, self.sliding.kernel
+
+        def step(sketch: Sketch, items: Mapping[str, Item]) -> Window:
+            wins = windows(items, self.both)
+            frame = sketch.frame(call.reach, next((w.frame for w in wins if w.frame.common), None))
+            below = self.sliding.below(frame, wins[0].frame.size)
+            reads = {w.name: sketch.values_in(w, below, 0.0).at for w in wins}
+            at, shape = reads[wins[1].name], (frame.width, *sketch.shape, math.prod(call.rest()))
+            at = sketch.emit(
+                "softmax pool", (reads[wins[0].name], at), shape, sketch.dtype(at), size=size
+            )
+            return here(call, sketch, frame, at, Form.VALUE)
 
         return step

@@ -16,7 +16,7 @@ from torch.fx import Node
 from yuzu_cli.graph.program import Program
 from yuzu_cli.operators.attention import ATTENTION
 from yuzu_cli.operators.cost import Cost, Rates, rates_of
-from yuzu_cli.operators.dense import ACROSS, DENSE, MATRIX
+from yuzu_cli.operators.dense import ACROSS, DENSE, GROUPED, MATRIX
 from yuzu_cli.operators.moves import MOVE
 from yuzu_cli.operators.pointwise import POINTWISE
 from yuzu_cli.operators.reach import Reach
@@ -25,7 +25,7 @@ from yuzu_cli.operators.reductions import EXTREME, RUNNING_TOTAL, TOTAL
 from yuzu_cli.operators.sliding import CONVOLUTION, VALUES
 from yuzu_cli.plan.analyse import Analysis, analyse
 
-ENDINGS = {WHOLE, CONSTANT, DENSE, ACROSS, TOTAL, RUNNING_TOTAL, EXTREME, ATTENTION}
+ENDINGS = {WHOLE, CONSTANT, DENSE, ACROSS, GROUPED, TOTAL, RUNNING_TOTAL, EXTREME, ATTENTION}
 """Ways whose result is no window."""
 
 

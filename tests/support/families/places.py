@@ -192,6 +192,7 @@ def joined(x, w, at, which, how, stack) -> Tensor:
     {"how": "interleave", "which": "positions", "times": 2},
     {"how": "expand", "which": "channels", "times": 3, "layout": "NCL1"},
     {"how": "grouped", "which": "channels", "times": 3, "layout": "NCL"},
+    covers=("aten.expand.default",),
     how=st.sampled_from(["repeat", "interleave", "expand", "tile", "grouped"]),
     which=where,
     times=st.integers(1, 3),

@@ -91,6 +91,7 @@ def products(x, w, at, how) -> Tensor:
     {"how": "rounded"},
     {"how": "counts-pooled"},
     {"how": "bag"},
+    covers=("aten.argmax.default", "aten.embedding.default"),
     how=st.sampled_from(["letters", "above", "counts", "rounded", "counts-pooled", "bag"]),
 )
 def embedding(x, w, at, how) -> Tensor:
@@ -132,3 +133,21 @@ def attention(x, w, at, how, mask) -> Tensor:
     if how == "first-query":
         scores = scores[:, :1]
     return torch.softmax(scores, -1) @ v
+
+
+@family(
+    {"groups": 2, "hidden": 3, "bias": True},
+    {"groups": 1, "hidden": 3, "bias": False, "prefix": "relu"},
+    {"groups": 4, "hidden": 2, "bias": False, "suffix": "square"},
+    covers=("grouped",),
+    layouts=("NCL",),
+    groups=st.sampled_from([1, 2, 4]),
+    hidden=st.integers(1, 4),
+    bias=flag,
+)
+def units(x, w, at, groups, hidden, bias) -> Tensor:
+    """Layers of their own for groups of channels, over all positions of each."""
+    y, outputs = x.flatten(1).unsqueeze(2), groups * hidden
+    weight = w(outputs, y.shape[1] // groups, 1, scale=0.4)
+    y = F.conv1d(y, weight, w(outputs, scale=0.3) if bias else None, groups=groups)
+    return F.conv1d(torch.tanh(y), w(2 * groups, hidden, 1), groups=groups)

@@ -145,6 +145,35 @@ def softmax_pool(x, w, at, how, which, keep) -> Tensor:
     return (weights * x).sum(axis, keepdim=keep)
 
 
+@family(
+    {"size": 2, "mixed": "conv", "own": False},
+    {"size": 3, "mixed": "einsum", "own": False},
+    {"size": 2, "mixed": "linear", "own": False, "layout": "NLC", "prefix": "relu"},
+    {"size": 2, "mixed": "none", "own": True, "prefix": "relu"},
+    {"size": 2, "mixed": "none", "own": False, "layout": "NCL1"},
+    {"size": 4, "mixed": "none", "own": False, "prefix": "letters"},
+    covers=("softmax_pool",),
+    layouts=("NCL", "NLC", "NCL1", "NC1L"),
+    size=st.integers(2, 4),
+    mixed=st.sampled_from(["none", "conv", "einsum", "linear"]),
+    own=flag,
+)
+def softmax_of_blocks(x, w, at, size, mixed, own) -> Tensor:
+    """Blocks of positions, weighed by themselves or by a map of their channels."""
+    x = x.narrow(at, 0, x.shape[at] // size * size)
+    y = x.unflatten(at, (-1, size))
+    logits = y if own else torch.sin(2.0 * y + 0.3)
+    if x.dim() == 3:
+        c = x.shape[3 - at]
+        if mixed == "conv" and at == 2:
+            logits = F.conv2d(logits, w(c, c, 1, 1), w(c))
+        if mixed == "einsum" and at == 2:
+            logits = torch.einsum("nclk,cd->ndlk", logits, w(c, c))
+        if mixed == "linear" and at == 1:
+            logits = F.linear(logits, w(c, c), w(c))
+    return (torch.softmax(logits, at + 1) * y).sum(at + 1)
+
+
 NORMS = ("layer", "layer-all", "group", "instance", "batch", "rms", "normalize", "l1")
 
 

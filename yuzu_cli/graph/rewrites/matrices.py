@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
 import torch
 from torch.fx import Node
 
 from yuzu_cli.graph import ops
-from yuzu_cli.graph.program import TensorSpec
 from yuzu_cli.graph.rewrites.rewriter import VIEWS, Rewriter
 
 _aten = torch.ops.aten
@@ -26,7 +24,12 @@ def _matrix_argument(r: Rewriter, node: Any) -> tuple[Node, torch.Tensor] | None
     """A constant (I, O), maybe expanded over the batch: the weight of a linear layer."""
     root = _peel(node)
     value = r.constant(root)
-    if value is None or value.dim() != 2 or not isinstance(node, Node):
+    if value is None or not isinstance(node, Node):
+        return None
+    if value.dim() == 3 and value.shape[0] == 1:  # as einsum spells it
+        value = value[0]
+        root = r.add_constant(value, node)
+    if value.dim() != 2:
         return None
     return (root, value) if r.specs[node.name].shape[-2:] == value.shape else None
 
@@ -52,26 +55,10 @@ def linear(r: Rewriter, node: Node) -> bool:
         inner = source
     new = r.insert(node, ops.linear, (inner, matrix[0], bias))
     if inner is not x:
-        shape = _batched_shape(r, r.specs[node.name], node)
-        if shape is None:
+        if r.specs[node.name].batch_axis == -1:
             return False
-        new = r.insert(node, _aten.reshape.default, (new, shape))
+        new = r.insert(node, _aten.reshape.default, (new, r.shape_of(node)))
     return r.replace(node, new)
-
-
-def _batched_shape(r: Rewriter, spec: TensorSpec, before: Node) -> list[Any] | None:
-    """`spec.shape` with its batch axis as an expression, for a view."""
-    shape: list[Any] = list(spec.shape)
-    if spec.batch_axis is None:
-        return shape
-    if spec.batch_axis < 0:
-        return None
-    batch = r.batch()
-    factor = shape[spec.batch_axis]
-    shape[spec.batch_axis] = (
-        batch if factor == 1 else r.insert(before, operator.mul, (batch, factor))
-    )
-    return shape
 
 
 def add_after_linear(r: Rewriter, node: Node) -> bool:

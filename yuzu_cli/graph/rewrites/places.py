@@ -58,6 +58,16 @@ def selections(r: Rewriter, node: Node) -> bool:
     return r.replace(node, r.insert(node, _aten.squeeze.dim, (piece, axis)))
 
 
+def stacks(r: Rewriter, node: Node) -> bool:
+    """Tensors stacked on a new axis -> joined along it."""
+    if node.target is not _aten.stack.default or node.name not in r.specs:
+        return False
+    axis: Any = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)
+    axis = int(axis) % len(r.specs[node.name].shape)
+    parts = [r.insert(node, _aten.unsqueeze.default, (part, axis)) for part in node.args[0]]
+    return r.replace(node, r.insert(node, _aten.cat.default, (parts, axis)))
+
+
 def assignments(r: Rewriter, node: Node) -> bool:
     """x[..., a:b] = y -> x before a, y, x after b, joined."""
     if node.target is not _aten.slice_scatter.default or node.name not in r.specs:
@@ -100,6 +110,33 @@ def picks(r: Rewriter, node: Node) -> bool:
     picked = torch.from_numpy(np.concatenate(index)).to(r.like.device)
     args = (root, axis, r.add_constant(picked, node))
     return r.replace(node, r.insert(node, ops.pick, args))
+
+
+def listings(r: Rewriter, node: Node) -> bool:
+    """x[:, [3, 2, 1, 0]] and x.repeat(1, 5, 1) -> positions picked from an axis."""
+    spec = r.specs.get(node.args[0].name) if node.args and isinstance(node.args[0], Node) else None
+    if spec is None or spec.batch_axis != 0 or node.kwargs:
+        return False
+    x, *rest = node.args
+    given: Any = rest[0] if rest else ()
+    if node.target is _aten.repeat.default:
+        if len(given) != len(spec.shape) or any(not isinstance(n, int) for n in given):
+            return False
+        wanted = [(a, torch.arange(spec.shape[a]).repeat(n)) for a, n in enumerate(given) if n != 1]
+    elif node.target is _aten.index.Tensor:
+        lists = [(a, r.constant(i)) for a, i in enumerate(given) if i is not None]
+        ((axis, index), *more) = lists
+        if more or index is None or index.dim() != 1 or index.dtype is not torch.int64:
+            return False
+        wanted = [(axis, index % spec.shape[axis])]
+    else:
+        return False
+    if any(axis == 0 for axis, _ in wanted):
+        return False
+    for axis, index in wanted:
+        place = r.add_constant(index.to(r.like.device), node)
+        x = r.insert(node, ops.pick, (x, axis, place))
+    return r.replace(node, x)
 
 
 def _cat_axis(r: Rewriter, node: Node) -> int:

@@ -7,7 +7,7 @@ import operator
 import torch
 from torch.fx import Node
 
-from yuzu_cli.graph.rewrites.rewriter import VIEWS, Rewriter
+from yuzu_cli.graph.rewrites.rewriter import DUMMIES, VIEWS, Rewriter
 
 _aten = torch.ops.aten
 
@@ -57,6 +57,8 @@ def drop_no_ops(r: Rewriter, node: Node) -> bool:
     if node.target is _aten.permute.default:
         axes = list(node.args[1])
         return axes == sorted(axes) and r.replace(node, source)
+    if node.target is _aten.constant_pad_nd.default:
+        return not any(node.args[1]) and r.replace(node, source)  # type: ignore[arg-type]
     if node.target is _aten._to_copy.default and set(node.kwargs) - {"dtype"}:
         return False
     return (
@@ -125,7 +127,7 @@ def view_of_view(r: Rewriter, node: Node) -> bool:
     if node.target not in VIEWS:
         return False
     source = node.args[0]
-    if not isinstance(source, Node) or source.target not in VIEWS:
+    if not isinstance(source, Node) or source.target not in VIEWS | DUMMIES:
         return False
     node.args = (source.args[0], node.args[1])
     return True

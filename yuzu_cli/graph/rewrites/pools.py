@@ -10,7 +10,7 @@ from torch.fx import Node
 
 from yuzu_cli.graph import ops
 from yuzu_cli.graph.rewrites.matrices import batch_norm
-from yuzu_cli.graph.rewrites.rewriter import Rewriter, defaults
+from yuzu_cli.graph.rewrites.rewriter import DUMMIES, Rewriter, defaults
 
 _aten = torch.ops.aten
 
@@ -73,9 +73,6 @@ def _even_windows(r: Rewriter, x: Any, sizes: Any) -> list[int] | None:
     return [size // o for size, o in zip(shape, sizes, strict=True)]
 
 
-_DUMMIES = {_aten.unsqueeze.default, _aten.squeeze.dim, _aten.squeeze.dims}
-
-
 def maximum_before_scaling(r: Rewriter, node: Node) -> bool:
     """max_pool(affine(relu(x))) -> affine(clamp(max_pool(x'))) with x' mirrored where the scale
     is negative.
@@ -132,7 +129,7 @@ def _behind_channels(r: Rewriter, node: Node) -> bool:
 def _behind_dummies(node: Node) -> tuple[Node | None, list[Node]]:
     """A pool's argument behind unsqueezes nothing else reads, and those, nearest first."""
     source, between = node.args[0], []
-    while isinstance(source, Node) and source.target in _DUMMIES and len(source.users) == 1:
+    while isinstance(source, Node) and source.target in DUMMIES and len(source.users) == 1:
         between.append(source)
         source = source.args[0]
     return (source if isinstance(source, Node) else None), between

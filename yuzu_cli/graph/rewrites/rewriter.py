@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,10 @@ from yuzu_cli.graph.program import TensorSpec, batch_size
 _aten = torch.ops.aten
 
 VIEWS = {_aten.view.default, _aten._unsafe_view.default, _aten.reshape.default}
+
+
+DUMMIES = {_aten.unsqueeze.default, _aten.squeeze.dim, _aten.squeeze.dims, _aten.squeeze.default}
+"""Axes of one put in or taken out."""
 
 
 class NotYetKnownError(Exception):
@@ -76,6 +81,16 @@ class Rewriter:
         source = next(n for n in nodes if n.op == "placeholder")
         with self.graph.inserting_after(source):
             return self.graph.call_function(batch_size, (source,))
+
+    def shape_of(self, node: Node) -> list[Any]:
+        """A value's shape with its batch axis as an expression, for a view put in before it."""
+        spec = self.specs[node.name]
+        shape: list[Any] = list(spec.shape)
+        if spec.batch_axis is not None:
+            batch, factor = self.batch(), shape[spec.batch_axis]
+            rows = batch if factor == 1 else self.insert(node, operator.mul, (batch, factor))
+            shape[spec.batch_axis] = rows
+        return shape
 
     def replace(self, node: Node, by: Node) -> bool:
         """Put `by`, whose value is the same, in the place of `node`."""

@@ -8,18 +8,11 @@ import torch
 from torch.fx import Node
 
 from yuzu_cli.graph import ops
-from yuzu_cli.graph.rewrites.rewriter import VIEWS, Rewriter
+from yuzu_cli.graph.rewrites.blocks import NotCutError, Uncut
+from yuzu_cli.graph.rewrites.rewriter import DUMMIES, VIEWS, Rewriter
 
 _aten = torch.ops.aten
-_REARRANGED = VIEWS | {
-    _aten.transpose.int,
-    _aten.permute.default,
-    _aten.unsqueeze.default,
-    _aten.squeeze.dim,
-    _aten.squeeze.dims,
-    _aten.squeeze.default,
-    _aten.expand.default,
-}
+_REARRANGED = VIEWS | DUMMIES | {_aten.transpose.int, _aten.permute.default, _aten.expand.default}
 
 
 def softmax_of_log(r: Rewriter, node: Node) -> bool:
@@ -146,3 +139,23 @@ def _shape(r: Rewriter, node: Node) -> tuple[int, ...]:
     """A node's shape; empty for one that was put in during this round."""
     spec = r.specs.get(node.name)
     return () if spec is None else spec.shape
+
+
+def softmax_pools(r: Rewriter, node: Node) -> bool:
+    """A softmax_sum inside blocks that an axis was cut into -> softmax_pool along that axis.
+
+    What lies between the cut and the softmax is had from the axis as it was before: a map over
+    channels of blocks is that map of positions.
+    """
+    if node.target is not ops.softmax_sum or len(node.args) != 4 or node.args[3]:
+        return False
+    logits, values, axis, _ = node.args
+    shape = r.specs[values.name].shape
+    if axis < 2 or shape != r.specs[logits.name].shape:
+        return False
+    cut = Uncut(r, node)
+    try:
+        args = (cut(logits, axis - 1), cut(values, axis - 1), axis - 1, shape[axis])
+    except NotCutError:
+        return False
+    return r.replace(node, r.insert(node, ops.softmax_pool, args))
