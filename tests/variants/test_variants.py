@@ -141,9 +141,7 @@ def test_every_case(scored: dict[str, list[list[str]]], name: str) -> None:
     line, methods, effects = CASES[name]
     chrom, pos, ref, alts = line.split()
     rows = scored[name]
-    assert [row[:5] for row in rows] == [
-        [chrom, pos, ref, alt, "id"] for alt in alts.split(",")
-    ]
+    assert [row[:5] for row in rows] == [[chrom, pos, ref, alt, "id"] for alt in alts.split(",")]
     assert [row[5] for row in rows] == methods
     for row, effect in zip(rows, effects, strict=True):
         got = np.array(row[6:], float)
