@@ -53,6 +53,8 @@ class Settings:
         the least that is accurate.
     plan : str or None
         File of `yuzu precompute` with all that.
+    start : str
+        Where the taylor backend starts its estimate: input, frontier, or a node of the graph.
     """
 
     length: int
@@ -64,6 +66,7 @@ class Settings:
     matrix: str = "interleaved"
     alpha: float | None = None
     plan: str | None = None
+    start: str = "input"
 
 
 class Block:

@@ -1,7 +1,9 @@
-"""The first-order estimate of every mutant from gradients (TISM): one backward pass per target.
+"""The first-order estimate of every mutant from gradients: one backward pass per target.
 
-``delta[l, b] = grad[l, b] - grad[l, ref]`` (Sasse et al. 2024, eq. 3). Not exact, so `auto` never
-takes it; it serves where the number of mutants is out of reach.
+From the input it is TISM: ``delta[l, b] = grad[l, b] - grad[l, ref]`` (Sasse et al. 2024, eq. 3).
+From tensors further on, deltas are exact up to there, by windows, and what follows is a product
+with the gradients there. Not exact unless that is the output, so `auto` never takes it; it serves
+where the number of mutants is out of reach.
 """
 
 from __future__ import annotations
@@ -9,13 +11,19 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
+from torch.fx import Node
 
 from yuzu_cli.backends.base import Block, Settings
 from yuzu_cli.backends.passes import is_out_of_memory, one_hot, pass_rows, row_cost
+from yuzu_cli.backends.windowed import WindowedRunner, understand
+from yuzu_cli.graph.program import CaptureError, evaluate, lookup
 from yuzu_cli.model import Model
+from yuzu_cli.operators.cost import rates_of
+from yuzu_cli.plan.cuts import INPUT, after, cut_at, seconds
 
 BACKWARD_BYTES = 3
 """A forward and a backward pass hold about this many times what a forward pass makes."""
@@ -28,22 +36,36 @@ class Taylor:
     exact = False
 
     def unsupported(self, model: Model, settings: Settings) -> str | None:
-        """The model must be differentiable."""
+        """The model must be differentiable, and captured to start elsewhere than at the input."""
         try:
-            TaylorRunner(model, settings)
+            self.prepare(model, settings)
+        except CaptureError as error:
+            return str(error)
         except RuntimeError as error:
             if is_out_of_memory(error):
                 raise
             return f"the model cannot be differentiated: {str(error).strip().splitlines()[-1]}"
         return None
 
-    def prepare(self, model: Model, settings: Settings) -> TaylorRunner:
+    def prepare(self, model: Model, settings: Settings) -> TaylorRunner | WindowedRunner:
         """Find out by a probe how gradients are best taken."""
-        return TaylorRunner(model, settings)
+        if settings.start == INPUT:
+            return TaylorRunner(model, settings)
+        known = understand(model, settings)
+        if cut_at(known.found, known.plan, settings.start) == (known.program.output.name,):
+            return WindowedRunner(model, settings)  # nothing is left to estimate
+        return CutRunner(model, settings)
 
     def cost(self, model: Model, settings: Settings, positions: int) -> float:
-        """A forward pass, and a backward pass of twice its work for every target."""
-        return row_cost(model, settings)[1] * (1.0 + 2 * model.n_targets)
+        """A forward pass, and a backward pass of twice its work for every target behind the cut."""
+        work = row_cost(model, settings)[1]
+        if settings.start == INPUT:
+            return work * (1.0 + 2 * model.n_targets)
+        known = understand(model, settings)
+        found, plan, rates = known.found, known.plan, rates_of(settings.device)
+        cut, mutants = cut_at(found, plan, settings.start), positions * (model.alphabet_size - 1)
+        whole = seconds(found, plan, cut, rates, model.n_targets, mutants)
+        return work * whole / max(plan.naive_seconds, 1e-30)
 
 
 class TaylorRunner:
@@ -53,7 +75,7 @@ class TaylorRunner:
         self.model, self.settings = model, settings
         bytes_per_row, _ = row_cost(model, settings)
         self.rows = pass_rows(model, settings, BACKWARD_BYTES * bytes_per_row)
-        self.kept: tuple[torch.Tensor, torch.Tensor] | None = None
+        self.kept: tuple[list[torch.Tensor], torch.Tensor] | None = None
         self.cudnn = True
         self.vectorised = False
         self._probe()
@@ -78,8 +100,10 @@ class TaylorRunner:
                 together = self._gradients(x, y, 0, group, vectorised=True)
             except (RuntimeError, Warning):
                 return
-        self.vectorised = torch.allclose(
-            together, self._gradients(x, y, 0, group, vectorised=False), rtol=1e-3, atol=1e-6
+        alone = self._gradients(x, y, 0, group, vectorised=False)
+        self.vectorised = all(
+            torch.allclose(a, b, rtol=1e-3, atol=1e-6)
+            for a, b in zip(together, alone, strict=True)
         )
 
     def _loop_probe(self, codes: torch.Tensor) -> None:
@@ -104,36 +128,118 @@ class TaylorRunner:
         where = torch.as_tensor(np.ascontiguousarray(positions), device=codes.device)
         per_sequence = len(positions) * self.model.alphabet_size
         for start in range(0, len(codes), self.rows):
-            x, y = self.kept or self._forward(codes[start : start + self.rows])
-            count = y.shape[1]
+            leaves, y = self.kept or self._forward(codes[start : start + self.rows])
+            x, count = leaves[0], y.shape[1]
             index = torch.arange(len(x) * per_sequence, device=codes.device)
             index += start * per_sequence
             group = max(1, self.rows // len(x)) if self.vectorised else 1
             for first in range(0, count, group):
                 last = min(count, first + group)
-                grads = self._gradients(x, y, first, last, self.vectorised)
+                grads = self._gradients(leaves, y, first, last, self.vectorised)[0]
                 base = (grads * x.detach()).sum(2, keepdim=True)
                 delta = (grads - base).index_select(3, where)  # (K, b, A, M)
                 delta = delta.permute(1, 3, 2, 0).reshape(len(index), last - first)
                 yield Block(index, delta.float(), slice(first, last))
 
-    def _forward(self, codes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _forward(self, codes: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """The tensors that gradients are taken of, and the outputs (B, T) computed from them."""
         x = one_hot(codes, self.model, self.settings).requires_grad_()
         with torch.enable_grad(), self._cudnn():
-            return x, self.model(x.clone()).float()  # a clone, as some models work in place
+            return [x], self.model(x.clone()).float()  # a clone, as some models work in place
 
     def _gradients(
-        self, x: torch.Tensor, y: torch.Tensor, first: int, last: int, vectorised: bool
-    ) -> torch.Tensor:
-        """Gradients (K, B, A, L) of targets first to last."""
+        self, leaves: list[torch.Tensor], y: torch.Tensor, first: int, last: int, vectorised: bool
+    ) -> list[torch.Tensor]:
+        """Gradients (K, B, ...) of targets first to last, of each of the leaves."""
         seeds = torch.zeros(last - first, *y.shape, device=y.device)
         for k in range(last - first):
             seeds[k, :, first + k] = 1
         options = {"retain_graph": True, "materialize_grads": True}
         with self._cudnn():
             if vectorised:
-                return torch.autograd.grad(y, x, seeds, is_grads_batched=True, **options)[0]
-            return torch.stack([torch.autograd.grad(y, x, seed, **options)[0] for seed in seeds])
+                return list(torch.autograd.grad(y, leaves, seeds, is_grads_batched=True, **options))
+            each = [torch.autograd.grad(y, leaves, seed, **options) for seed in seeds]
+            return [torch.stack(found) for found in zip(*each, strict=True)]
 
     def _cudnn(self) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext() if self.cudnn else torch.backends.cudnn.flags(enabled=False)
+
+
+class CutRunner(TaylorRunner):
+    """The estimate from tensors of the model's graph: windows up to there, then gradients.
+
+    Raises
+    ------
+    CaptureError
+        The model is no graph, or there is no gradient at what the settings name.
+    """
+
+    def __init__(self, model: Model, settings: Settings) -> None:
+        found = understand(model, settings)
+        self.program = found.program
+        self.cut = cut_at(found.found, found.plan, settings.start)
+        if not self.cut:
+            what = f"there is no node {settings.start} from which gradients reach the output"
+            raise CaptureError(f"{what}; `yuzu explain` lists those that there are")
+        self.windows = WindowedRunner(model, settings, self.cut)
+        self.windows.references.wanted = self.windows.reads() | set(self.cut)
+        self.behind = after(self.program, self.cut)
+        super().__init__(model, settings)
+        self.sequences = min(self.windows.sequences, self.rows)
+
+    def reference(self, codes: torch.Tensor) -> torch.Tensor:
+        """Outputs for the sequences themselves, float32 (B, T)."""
+        self.kept = self._forward(codes)
+        return self.kept[1].detach()
+
+    def blocks(self, codes: torch.Tensor, positions: np.ndarray) -> Iterator[Block]:
+        """Every mutant, some targets at a time."""
+        assert self.kept is not None
+        leaves, y = self.kept
+        size = sum(leaf[0].numel() * 4 for leaf in leaves)
+        group = max(1, min(self.rows // len(codes), self.settings.memory // (4 * size * len(codes))))
+        for first in range(0, y.shape[1], group):
+            last = min(y.shape[1], first + group)
+            grads = self._gradients(leaves, y, first, last, self.vectorised and last > first + 1)
+            self.windows.references.gradient = Gradients(dict(zip(self.cut, grads, strict=True)))
+            for block in self.windows.blocks(codes, positions):
+                yield Block(block.index, block.delta, slice(first, last))
+
+    def _forward(self, codes: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
+        self.windows.reference(codes)
+        known = self.windows.references.values
+        values = {name: known[name].detach().requires_grad_() for name in self.cut}
+        leaves = list(values.values())
+        values[self.program.input.name] = values.get(
+            self.program.input.name, one_hot(codes, self.model, self.settings)
+        )
+        with torch.enable_grad(), self._cudnn():
+            for node in self.behind:
+                values[node.name] = self._value(node, values)
+            return leaves, values[self.program.output.name].float()
+
+    def _value(self, node: Node, values: dict[str, Any]) -> Any:
+        if node.target is torch.ops.aten.copy.default:  # which has no derivative
+            into, source = (lookup(self.program, values, n) for n in node.all_input_nodes[:2])
+            return source.to(into.dtype).expand_as(into)
+        return evaluate(node, lambda n: lookup(self.program, values, n))
+
+
+class Gradients:
+    """Gradients of some targets by tensor, in the layouts that tapes read; see `References`."""
+
+    def __init__(self, grads: dict[str, torch.Tensor]) -> None:
+        self.grads = grads
+        self.laid: dict[tuple[Any, ...], torch.Tensor] = {}
+
+    def __call__(self, source: tuple[Any, ...]) -> torch.Tensor:
+        """(B, T, size * C), position first; (B, T, ...) as it is where there is no axis."""
+        if source not in self.laid:
+            name, axis, flat = source
+            value = self.grads[name].transpose(0, 1).float()  # (B, T, ...)
+            if flat is not None:
+                value = value.reshape(*value.shape[:2], *flat)
+            if axis is not None:
+                value = value.movedim(axis + 1, 2).flatten(2)
+            self.laid[source] = value.contiguous()
+        return self.laid[source]

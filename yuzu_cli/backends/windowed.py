@@ -110,13 +110,13 @@ def understand(model: Model, settings: Settings) -> Understood:
 class WindowedRunner:
     """The windowed backend for one model and length."""
 
-    def __init__(self, model: Model, settings: Settings) -> None:
+    def __init__(self, model: Model, settings: Settings, cut: tuple[str, ...] = ()) -> None:
         self.model, self.settings = model, settings
         self.understood = understand(model, settings)
         self.program, self.plan = self.understood.program, self.understood.plan
         gpu = settings.device.type != "cpu"
         rough = gpu and torch.backends.cuda.matmul.allow_tf32
-        self.script = Script(self.understood.found, self.plan, few_starts=gpu, rough=rough)
+        self.script = Script(self.understood.found, self.plan, few_starts=gpu, rough=rough, cut=cut)
         self.references = References(self.program, self._compute)
         self.machine = Machine(
             self.references, settings.device, model.alphabet_size, self.script.tape
@@ -127,7 +127,7 @@ class WindowedRunner:
 
     def _at_once(self) -> int:
         """How many sequences are worth having at one time, by what their references take."""
-        names = self._read() | {self.program.input.name}
+        names = self.reads() | {self.program.input.name}
         specs = (self.program.specs[n] for n in names if n in self.program.specs)
         each = sum(2 * s.numel * s.dtype.itemsize for s in specs)  # both layouts
         cpu = self.settings.device.type == "cpu"
@@ -142,11 +142,11 @@ class WindowedRunner:
         """Outputs for the sequences themselves, float32 (B, T)."""
         self._input = one_hot(codes, self.model, self.settings)
         if not self.references.wanted:
-            self.references.wanted = self._read()
+            self.references.wanted = self.reads()
         self.references.start(len(codes))
         return self.references.values[self.program.output.name].float()
 
-    def _read(self) -> set[str]:
+    def reads(self) -> set[str]:
         """The nodes whose reference values a chunk reads."""
         sources = (r.source for r in self._probe.registers if r.source is not None)
         return {s[1] for s in sources if s[0] in ("rows", "whole")}

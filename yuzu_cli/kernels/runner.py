@@ -7,6 +7,7 @@ tape is a loop over kernels. Inputs of a tape come from these sources:
   mutant; ``("mutants",)``: how many there are;
 - ``("rows", node, axis, flat, halo)``: reference rows, position first, with a halo of copies of the
   first and last; ``("view", register, first, step, width, count)``: windows of these as a view;
+- ``("gradient", node, axis, flat)``: gradients of targets there, position first;
 - ``("whole", node)``: the reference as the model has it; ``("value of", node)``, ``("constant",
   ...)``: constants; ``("once", key)``: what the prelude made of this batch's references.
 """
@@ -22,12 +23,12 @@ import numpy as np
 import torch
 
 from yuzu_cli.graph.program import Program
-from yuzu_cli.kernels import plain, products, slots
+from yuzu_cli.kernels import gradients, plain, products, slots
 from yuzu_cli.kernels.table import KERNELS
 from yuzu_cli.operators.windows import Instruction, Register
 from yuzu_cli.plan.tape import Storage, Tape, register_bytes, storage
 
-PLAIN = (plain, products, slots)
+PLAIN = (plain, products, slots, gradients)
 """The files whose kernels stand in the table."""
 KEPT_BYTES = 64 << 20
 """Index arrays of tapes that are kept for the next batch."""
@@ -54,6 +55,7 @@ class References:
         self, program: Program, compute: Callable[[set[str]], dict[str, torch.Tensor]]
     ) -> None:
         self.program, self.compute = program, compute
+        self.gradient: Callable[[tuple[Any, ...]], torch.Tensor] | None = None
         self.values: dict[str, torch.Tensor] = {}
         self.wanted: set[str] = set()
         self.made: dict[Any, Any] = {}
@@ -317,6 +319,9 @@ class Machine:
         self, source: tuple[Any, ...], loaded: Loaded, registers: list[Any], pairs: torch.Tensor
     ) -> Any:
         kind = source[0]
+        if kind == "gradient":
+            assert self.references.gradient is not None
+            return self.references.gradient(source[1:])
         if kind == "whole":
             return self.references.whole(source[1])
         if kind == "pairs":

@@ -80,11 +80,22 @@ def straight(frame: Frame) -> Iterator[tuple[slice, int]]:
     while begin < len(start):
         end, step = begin + 1, 0
         if inside[begin] and end < len(start) and inside[end]:
-            step = int(start[end] - start[begin])
+            step = max(0, int(start[end] - start[begin]))  # no view goes backwards
             while end < len(start) and inside[end] and start[end] - start[end - 1] == step:
                 end += 1
         yield slice(begin, end), step
         begin = end
+
+
+def straight_pieces(frame: Frame) -> Iterator[tuple[slice, int, int, int, int]]:
+    """`straight` slices and steps with the first row that exists, and which of the window's do."""
+    for run, step in straight(frame):
+        first = int(frame.start[run.start])
+        low, high = max(0, -first), min(frame.width, frame.size - first)
+        if run.stop - run.start > 1:
+            low, high = 0, frame.width
+        if high > low:
+            yield run, step, first + low, low, high
 
 
 def overlap(offset: int, have: int, want: int) -> tuple[slice, slice]:

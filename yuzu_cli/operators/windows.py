@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 from yuzu_cli.graph.program import Program
-from yuzu_cli.operators.frames import Frame, overlap, runs, straight
+from yuzu_cli.operators.frames import Frame, overlap, runs, straight_pieces
 from yuzu_cli.operators.reach import AnyReach, Ints, Reach
 
 BATCH = -1
@@ -466,15 +466,7 @@ class Sketch:
         def make() -> int:
             laid = self.expand(self.delta(win) if deltas else win)
             spec = self.program.specs[win.name]
-            pieces = []
-            frame = laid.frame
-            for run, step in straight(frame):
-                first = int(frame.start[run.start])
-                low, high = max(0, -first), min(frame.width, frame.size - first)
-                if run.stop - run.start > 1:
-                    low, high = 0, frame.width
-                if high > low:
-                    pieces.append((run, step, first + low, low, high))
+            frame, pieces = laid.frame, list(straight_pieces(laid.frame))
             reads = (laid.at,) if deltas else (laid.at, self.reference(win.name))
             dtype = self.dtype(laid.at) if deltas else spec.dtype
             return self.emit(
@@ -484,6 +476,27 @@ class Sketch:
             )  # fmt: skip
 
         return self.remember(("whole", win.name, win.at, deltas), make)  # type: ignore[return-value]
+
+    def times_gradients(self, items: Sequence[Item]) -> int:
+        """The sum of the deltas of some tensors, each times the gradients there: (E, T)."""
+        sofar: list[int] = []
+        for item in items:
+            assert not isinstance(item, Other)
+            args: dict[str, Any]
+            if isinstance(item, Window):
+                win = self.expand(self.delta(item))
+                reach = self.reaches[win.name]
+                assert isinstance(reach, Reach)
+                source: tuple[Any, ...] = ("gradient", win.name, win.axis, reach.flat)
+                kernel, deltas = "gradient of windows", win.at
+                args = {"pieces": list(straight_pieces(win.frame))}
+            else:
+                source = ("gradient", item.name, None, None)
+                kernel, deltas = "gradient of whole", self.whole_delta(item)
+                args = {"mutants": self.shape[:2]}
+            reads = [deltas, self.input(source, None, None), *sofar]
+            sofar = [self.emit(kernel, reads, None, torch.float32, **args)]
+        return sofar[0]
 
     def whole_value(self, item: Whole) -> int:
         """A whole tensor as values, (E, ...)."""

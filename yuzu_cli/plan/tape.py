@@ -33,6 +33,7 @@ from yuzu_cli.operators.windows import (
     Window,
 )
 from yuzu_cli.plan.analyse import Analysis
+from yuzu_cli.plan.cuts import before
 from yuzu_cli.plan.plan import Plan
 
 
@@ -71,14 +72,20 @@ class Script:
     plan : Plan
     few_starts, rough : bool
         See `Sketch`.
+    cut : tuple of str
+        Tensors whose deltas are multiplied with gradients; the tape ends there, with (E, T).
     """
 
     def __init__(
-        self, found: Analysis, plan: Plan, few_starts: bool = False, rough: bool = False
-    ) -> None:
+        self, found: Analysis, plan: Plan, few_starts: bool = False, rough: bool = False,
+        cut: tuple[str, ...] = (),
+    ) -> None:  # fmt: skip
         self.found, self.program, self.ways = found, found.program, plan.ways
-        self.few_starts, self.rough = few_starts, rough
+        self.few_starts, self.rough, self.cut = few_starts, rough, cut
         self.nodes: list[Node] = [n for n in self.program.calls() if self.ways[n.name] != CONSTANT]
+        if cut:
+            head = before(self.program, cut)
+            self.nodes = [n for n in self.nodes if n.name in head]
         self.steps: dict[str, Step] = {
             n.name: found.operators[n.name].lower()
             for n in self.nodes
@@ -98,6 +105,9 @@ class Script:
             step = self.steps.get(node.name)
             items[node.name] = step(sketch, items) if step is not None else whole.compute(node)
         sketch.node = "output"
+        if self.cut:
+            output: Item = Other(sketch.times_gradients([items[name] for name in self.cut]))
+            return _tape(sketch, output, len(sketch.instructions))
         output = items[self.program.output.name]
         if isinstance(output, Window):
             output = sketch.delta(output)
