@@ -25,6 +25,7 @@ from yuzu_cli.config_keys import (
     ScoreConfig,
     Section,
     SensingConfig,
+    TaylorConfig,
 )
 from yuzu_cli.errors import UsageError
 from yuzu_cli.yaml12 import read_yaml, write_yaml
@@ -50,6 +51,7 @@ class RunConfig(Section):
     score: ScoreConfig = ScoreConfig()
     compute: ComputeConfig = ComputeConfig()
     sensing: SensingConfig = SensingConfig()
+    taylor: TaylorConfig = TaylorConfig()
     output: OutputConfig = OutputConfig()
     run: ProcessConfig = ProcessConfig()
 

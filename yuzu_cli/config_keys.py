@@ -282,6 +282,26 @@ class SensingConfig(Section):
     )
 
 
+class TaylorConfig(Section):
+    """The first-order estimate of the taylor backend."""
+
+    start: str = _key(
+        "input",
+        "where the estimate starts: input (TISM), frontier (where windows end), or a node that"
+        " `yuzu explain` lists; up to there effects are exact",
+        "--taylor-from",
+        min_length=1,
+    )
+    exact_top: float = _key(
+        0.0,
+        "share of the mutants, those of the largest estimated effects, that are computed exactly"
+        " after all, with a random sample that says how far the estimate is off; 0 for none",
+        "--exact-top",
+        ge=0,
+        le=1,
+    )
+
+
 class OutputConfig(Section):
     """Where the result goes."""
 

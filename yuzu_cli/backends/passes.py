@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import torch
-from torch.utils.flop_counter import TorchDispatchMode, flop_registry
+from torch.utils.flop_counter import TorchDispatchMode
 
 from yuzu_cli.backends.base import Settings
 from yuzu_cli.model import Model
+from yuzu_cli.operators.cost import call_macs
 
 logger = logging.getLogger(__name__)
 
@@ -42,13 +43,13 @@ T = TypeVar("T")
 class _Meter(TorchDispatchMode):
     """Adds up the bytes of every tensor that operations make (views aside), and their work.
 
-    torch's own counter, whose formulas these are, loads the whole of torch's compiler at its first
+    torch's own counter loads the whole of torch's compiler at its first
     operation: a second of processor time in every run.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.bytes = self.operations = 0
+        self.bytes, self.macs = 0, 0.0
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -59,8 +60,7 @@ class _Meter(TorchDispatchMode):
         inside = {_storage(tensor) for tensor in _tensors(args)}
         made = (tensor for tensor in _tensors(result) if _storage(tensor) not in inside)
         self.bytes += sum(tensor.numel() * tensor.element_size() for tensor in made)
-        if formula := flop_registry.get(func.overloadpacket):
-            self.operations += formula(*args, **(kwargs or {}), out_val=result)
+        self.macs += call_macs(func, args, kwargs or {}, result)
         return result
 
 
@@ -89,7 +89,7 @@ def row_cost(model: Model, settings: Settings) -> tuple[int, int]:
     with torch.no_grad(), _Meter() as meter:
         model(x)
     made = meter.bytes + x.numel() * x.element_size()
-    return max(1, made // rows), meter.operations // (2 * rows)
+    return max(1, made // rows), int(meter.macs) // rows
 
 
 def pass_rows(model: Model, settings: Settings, bytes_per_row: int) -> int:

@@ -102,8 +102,7 @@ class TaylorRunner:
                 return
         alone = self._gradients(x, y, 0, group, vectorised=False)
         self.vectorised = all(
-            torch.allclose(a, b, rtol=1e-3, atol=1e-6)
-            for a, b in zip(together, alone, strict=True)
+            torch.allclose(a, b, rtol=1e-3, atol=1e-6) for a, b in zip(together, alone, strict=True)
         )
 
     def _loop_probe(self, codes: torch.Tensor) -> None:
@@ -197,7 +196,9 @@ class CutRunner(TaylorRunner):
         assert self.kept is not None
         leaves, y = self.kept
         size = sum(leaf[0].numel() * 4 for leaf in leaves)
-        group = max(1, min(self.rows // len(codes), self.settings.memory // (4 * size * len(codes))))
+        group = max(
+            1, min(self.rows // len(codes), self.settings.memory // (4 * size * len(codes)))
+        )
         for first in range(0, y.shape[1], group):
             last = min(y.shape[1], first + group)
             grads = self._gradients(leaves, y, first, last, self.vectorised and last > first + 1)

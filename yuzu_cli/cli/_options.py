@@ -122,6 +122,8 @@ OPTIONS: dict[str, Option] = {
         _plain("-o --output", "output.path", metavar="OUT.h5"),
         _plain("-l --length", "input.length", metavar="LENGTH", **_NUMBER),
         _plain("--backend", "compute.backend", metavar="NAME"),
+        _plain("--taylor-from", "taylor.start", metavar="WHERE"),
+        _plain("--exact-top", "taylor.exact_top", metavar="SHARE", type=float),
         _plain("--device", "compute.device", metavar="NAME"),
         _plain("--precision", "compute.precision", metavar="NAME"),
         Option(

@@ -16,7 +16,7 @@ from yuzu_cli.ready import check_inputs
 @verbosity_options
 def command(**params: Any) -> None:
     """Every operation of a model: its shape, what an edit reaches in it, how that is computed
-    exactly.
+    exactly. Then where a first-order estimate can start, and, in sentences, what bounds the gain.
 
     Multiply-adds and bytes are for one mutant, as planned and the naive way. An operation shown as
     "whole tensor" is computed in full for every mutant; that costs time, never correctness.

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
+
 from yuzu_cli.alphabet import parse_alphabet
 from yuzu_cli.backends import BACKENDS, get_backend
 from yuzu_cli.backends.base import Settings
 from yuzu_cli.backends.windowed import WindowedRunner, understand
-from yuzu_cli.engine.device import DTYPES, computing, resolve_device
-from yuzu_cli.engine.limits import working_memory
-from yuzu_cli.engine.setup import load_models, mutated_positions
+from yuzu_cli.engine.device import computing, resolve_device
+from yuzu_cli.engine.setup import load_models, mutated_positions, settings_of
 from yuzu_cli.errors import UsageError
 from yuzu_cli.graph.program import CaptureError
 from yuzu_cli.model import Model
-from yuzu_cli.plan.describe import describe, short
+from yuzu_cli.operators.cost import rates_of
+from yuzu_cli.plan.describe import advice, describe, short, starts
 
 if TYPE_CHECKING:
     from yuzu_cli.config import RunConfig
@@ -35,13 +37,7 @@ def explain(config: RunConfig) -> str:
     alphabet = parse_alphabet(config.model.alphabet)
     device = resolve_device(config.compute.device)
     with computing(config.compute.precision, device):
-        settings = Settings(
-            length=config.input.length,
-            device=device,
-            dtype=DTYPES[config.compute.precision],
-            memory=working_memory(device),
-            seed=config.compute.seed,
-        )
+        settings = settings_of(config, alphabet, config.input.length, device)
         models = load_models(config, alphabet.size, settings)
         positions = len(mutated_positions(config.mutate, settings.length))
         return "\n\n".join(_one(model, settings, positions) for model in models)
@@ -64,7 +60,17 @@ def _one(model: Model, settings: Settings, positions: int) -> str:
     chunk = (
         f"windowed takes {count} positions at a time, {short(memory)}B of memory at the worst step"
     )
-    return f"{head}\n\n{table}\n{chunk}\n\n{_backends(model, settings, positions)}"
+    mutants = positions * (model.alphabet_size - 1)
+    about = (found.found, found.plan, rates_of(settings.device), model.n_targets, mutants)
+    backends = _backends(model, settings, positions)
+    last = f"{starts(*about)}\n\n{advice(*about, _weights(model))}"
+    return f"{head}\n\n{table}\n{chunk}\n\n{backends}\n\n{last}"
+
+
+def _weights(model: Model) -> dict[str, torch.Tensor]:
+    """The model's own weights by their names in its file."""
+    named = dict(model.module.named_parameters())
+    return named | dict(model.module.named_buffers())
 
 
 def _backends(model: Model, settings: Settings, positions: int) -> str:

@@ -27,6 +27,8 @@ from yuzu_cli.model import Model, load_model
 from yuzu_cli.scores import ACROSS
 
 if TYPE_CHECKING:
+    import torch
+
     from yuzu_cli.config import MutateConfig, RunConfig
     from yuzu_cli.inputs.stream import WindowStream
 
@@ -105,6 +107,7 @@ def prepared(config: RunConfig) -> Iterator[Setup]:
 
     config.require()
     _check_plan(config)
+    _check_taylor(config)
     alphabet = parse_alphabet(config.model.alphabet)
     if config.compute.reverse_complement and alphabet.complement is None:
         what = f"the letters {alphabet.letters} have no complement"
@@ -125,20 +128,28 @@ def prepared(config: RunConfig) -> Iterator[Setup]:
         flank=flank,
     )
     with stream, computing(config.compute.precision, device):
-        settings = Settings(
-            length=stream.length,
-            device=device,
-            dtype=DTYPES[config.compute.precision],
-            unknown=1.0 / alphabet.size if source.unknown == "uniform" else 0.0,
-            memory=working_memory(device),
-            seed=config.compute.seed,
-            matrix=config.sensing.matrix,
-            alpha=None if config.sensing.alpha == "auto" else config.sensing.alpha,
-            plan=config.run.plan,
-        )
+        settings = settings_of(config, alphabet, stream.length, device)
         positions = mutated_positions(config.mutate, stream.length)
         models = load_models(config, alphabet.size, settings)
         yield Setup(config, alphabet, stream, flank, models, settings, positions)
+
+
+def settings_of(
+    config: RunConfig, alphabet: Alphabet, length: int, device: torch.device
+) -> Settings:
+    """What runners are prepared for."""
+    return Settings(
+        length=length,
+        device=device,
+        dtype=DTYPES[config.compute.precision],
+        unknown=1.0 / alphabet.size if config.input.unknown == "uniform" else 0.0,
+        memory=working_memory(device),
+        seed=config.compute.seed,
+        matrix=config.sensing.matrix,
+        alpha=None if config.sensing.alpha == "auto" else config.sensing.alpha,
+        plan=config.run.plan,
+        start=config.taylor.start,
+    )
 
 
 def _check_plan(config: RunConfig) -> None:
@@ -150,6 +161,18 @@ def _check_plan(config: RunConfig) -> None:
         raise UsageError("run.plan", what, "use --backend yuzu, or leave the plan out")
     if len(config.model.path) > 1:
         raise UsageError("run.plan", "a plan is of one model, and there are several")
+
+
+def _check_taylor(config: RunConfig) -> None:
+    """What is about the estimate goes with the backend that estimates."""
+    if config.compute.backend == "taylor":
+        return
+    for key, given in (
+        ("start", config.taylor.start != "input"), ("exact_top", config.taylor.exact_top > 0),
+    ):  # fmt: skip
+        if given:
+            what = f"the {config.compute.backend} backend makes no estimate"
+            raise UsageError(f"taylor.{key}", what, "use --backend taylor, or leave it out")
 
 
 def mutated_positions(mutate: MutateConfig, length: int) -> np.ndarray:

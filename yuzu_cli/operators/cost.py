@@ -6,9 +6,13 @@ ones do.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from torch.utils.flop_counter import flop_registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,3 +48,60 @@ class Cost:
     def seconds(self, rates: Rates) -> float:
         """Time of one mutant, operators' start aside."""
         return self.macs / rates.macs + self.bytes / rates.bytes
+
+
+# --- the work of a call as it stands ------------------------------------------------------------
+
+
+def call_macs(target: Any, args: Sequence[Any], kwargs: dict[str, Any], out: Any) -> float:
+    """Multiply-adds of one call of ATen, by the shapes of its tensors; 0 of what is not known.
+
+    torch's own formulas, and ours for what it counts as nothing.
+    """
+    packet = getattr(target, "overloadpacket", None)
+    if packet in _FUSED:
+        return _FUSED[packet](*args)
+    formula = flop_registry.get(packet)
+    return 0.0 if formula is None else formula(*args, **kwargs, out_val=out) / 2
+
+
+def _rows(x: torch.Tensor) -> float:
+    return float(math.prod(x.shape[:-1]))
+
+
+def _weights(args: Sequence[Any]) -> float:
+    """Elements of the matrices among some arguments."""
+    listed = [t for a in args for t in (a if isinstance(a, (list, tuple)) else [a])]
+    return float(sum(t.numel() for t in listed if isinstance(t, torch.Tensor) and t.dim() == 2))
+
+
+def _recurrent(x: torch.Tensor, *args: Any) -> float:
+    """Every matrix meets every row of the input; states, of three axes, are no matrices."""
+    return _rows(x) * _weights(args)
+
+
+def _attended(x: torch.Tensor, *args: Any) -> float:
+    """Projections, a feed-forward part if any, scores of all pairs and the mean of the values."""
+    return _rows(x) * (_weights(args) + 2.0 * x.shape[1] * x.shape[2])
+
+
+def _scores(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *_: Any) -> float:
+    return _rows(query) * key.shape[-2] * (query.shape[-1] + value.shape[-1])
+
+
+def _fourier(x: torch.Tensor, axes: Sequence[int], *_: Any) -> float:
+    size = math.prod(x.shape[axis] for axis in axes)
+    return 2.5 * x.numel() * math.log2(max(2, size))
+
+
+_aten = torch.ops.aten
+_FUSED: dict[Any, Callable[..., float]] = {
+    **dict.fromkeys(
+        (_aten.mkldnn_rnn_layer, _aten.lstm, _aten.gru, _aten.rnn_tanh, _aten.rnn_relu), _recurrent
+    ),
+    _aten._cudnn_rnn: _recurrent,
+    _aten._native_multi_head_attention: lambda query, key, value, *rest: _attended(query, *rest),
+    _aten._transformer_encoder_layer_fwd: _attended,
+    _aten._scaled_dot_product_flash_attention_for_cpu: _scores,
+    **dict.fromkeys((_aten._fft_r2c, _aten._fft_c2c, _aten._fft_c2r), _fourier),
+}

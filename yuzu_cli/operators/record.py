@@ -19,8 +19,8 @@ import torch
 from torch.fx import Node
 
 from yuzu_cli.graph.ops import OpOverload
-from yuzu_cli.graph.program import Program, TensorSpec
-from yuzu_cli.operators.cost import Cost
+from yuzu_cli.graph.program import Program, TensorSpec, fill
+from yuzu_cli.operators.cost import Cost, call_macs
 from yuzu_cli.operators.reach import EVERYWHERE, UNTOUCHED, AnyReach, Reach
 
 if TYPE_CHECKING:
@@ -93,6 +93,19 @@ class Call:
         if not isinstance(value, torch.Tensor):
             raise Unfamiliar
         return value
+
+    def shapes(self) -> tuple[tuple[Any, ...], dict[str, Any], Any]:
+        """Arguments and value of the call as tensors without contents."""
+        specs, constants = self.program.specs, self.program.constants
+
+        def empty(node: Node) -> Any:
+            if node.name in constants:
+                return constants[node.name]
+            spec = specs.get(node.name)
+            return node if spec is None else torch.empty(spec.shape, device="meta")
+
+        args, kwargs = (fill(a, empty) for a in (self.node.args, self.node.kwargs))
+        return args, kwargs, empty(self.node)
 
     @property
     def touched(self) -> list[Node]:
@@ -212,7 +225,7 @@ class Operator:
 
     def macs(self) -> float:
         """Multiply-adds of the whole call for one sequence."""
-        return 0.0
+        return float(call_macs(self.call.node.target, *self.call.shapes()))
 
     def cost(self, letters: bool) -> Cost:
         """One mutant's cost on windows; `letters`: the source is the one-hot input, moved."""

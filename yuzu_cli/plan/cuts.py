@@ -29,17 +29,15 @@ def cut_at(found: Analysis, plan: Plan, start: str) -> tuple[str, ...]:
     """
     program, order = found.program, {n.name: i for i, n in enumerate(found.program.nodes)}
     if start == FRONTIER:
-        behind, ways = _given_up(found, plan), plan.ways
+        behind, ways = given_up(found, plan), plan.ways
         # What only moves a tensor comes to the same as the tensor.
         moved = {n.name for n in program.calls() if ways[n.name] == MOVE} - {program.output.name}
         return _crossed(found, lambda node: node.name in behind | moved)
-    if start not in order:
-        return ()
-    place = order[program.input.name if start == INPUT else start]
-    return _crossed(found, lambda node: order[node.name] > place)
+    place = order.get(program.input.name if start == INPUT else start)
+    return () if place is None else _crossed(found, lambda node: order[node.name] > place)
 
 
-def _given_up(found: Analysis, plan: Plan) -> set[str]:
+def given_up(found: Analysis, plan: Plan) -> set[str]:
     """Nodes whose value takes a whole pass for each mutant: windows ended before them."""
     program, ways = found.program, plan.ways
     windows, behind = {program.input.name}, set[str]()

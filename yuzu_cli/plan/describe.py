@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import torch
 from torch.fx import Node
 
 from yuzu_cli.operators import named
+from yuzu_cli.operators.cost import Rates
+from yuzu_cli.operators.moves import MOVE
 from yuzu_cli.operators.reach import EVERYWHERE, AnyReach, Reach
-from yuzu_cli.operators.record import CONSTANT
+from yuzu_cli.operators.record import CONSTANT, WHOLE
 from yuzu_cli.plan.analyse import Analysis
-from yuzu_cli.plan.plan import Plan, Step
+from yuzu_cli.plan.cuts import FRONTIER, INPUT, cut_at, given_up, seconds
+from yuzu_cli.plan.plan import ENDINGS, Plan, Step
 
 _HEAD = ("node", "operation", "shape", "reach", "way", "multiply-adds", "naive", "bytes")
 
@@ -80,3 +86,135 @@ def short(count: float) -> str:
             return f"{count:.3g}{unit}"
         count /= 1000
     raise AssertionError
+
+
+# --- what bounds it, and what would help --------------------------------------------------------
+
+LITTLE = 0.02
+"""A share of naive's work behind the end of the windows that is not worth a word."""
+MOST_ENDS, MOST_STARTS = 3, 10
+
+_HINTS = (
+    ("lstm gru rnn", "a recurrent layer carries every change to all that follows"),
+    ("attention softmax bmm baddbmm", "attention lets every position read every other"),
+    ("mean var norm sum", "a statistic over all positions changes them all a little"),
+    ("fft", "a Fourier transform mixes all positions; as a convolution its windows would go on"),
+    ("cum scan", "a running sum carries every change to all that follows"),
+)
+
+_MOVES = {"transpose", "permute", "reshape", "view", "unsqueeze", "squeeze", "clone"}
+"""What only moves values ends nothing itself: what follows it does."""
+
+
+def advice(
+    found: Analysis,
+    plan: Plan,
+    rates: Rates,
+    targets: int,
+    mutants: int,
+    weights: Mapping[str, torch.Tensor],
+) -> str:
+    """Sentences: what ends windows, what that bounds the gain to, and what would help.
+
+    Parameters
+    ----------
+    targets, mutants : int
+        T, and the mutants of one sequence.
+    weights : mapping of name -> Tensor
+        The model's own parameters, by which modules are named.
+    """
+    whole = {s.node: s.whole.seconds(rates) for s in plan.steps}
+    behind = given_up(found, plan)
+    share = sum(whole[n] for n in behind) / max(plan.naive_seconds, 1e-30)
+    if share < LITTLE:
+        return "windows go on to where little is left to compute: nothing bounds the gain but them"
+    lines = [_end(node, weights, found) for node in _ends(found, plan, behind)[:MOST_ENDS]]
+    bound = 1 / min(share, 1.0)
+    lines.append(
+        f"{share:.0%} of naive's work lies behind, so nothing exact is more than {bound:.3g} times "
+        "faster than naive; another spelling of these operators, or an output that needs less of "
+        "what follows (--targets, --reduce, model.output), moves that bound"
+    )
+    gain = _gain(found, plan, FRONTIER, rates, targets, mutants)
+    if gain:
+        lines.append(
+            f"an estimate is predicted {gain:.3g} times faster than naive: exact up to "
+            f"{' and '.join(cut_at(found, plan, FRONTIER)[:4])}, to first order behind "
+            "(--backend taylor --taylor-from frontier; --exact-top measures how far off it is)"
+        )
+    return "\n".join(lines)
+
+
+def starts(found: Analysis, plan: Plan, rates: Rates, targets: int, mutants: int) -> str:
+    """Where an estimate can start, a line each: predicted times faster than naive, and tensors."""
+    windows = [
+        s.node for s in plan.steps if s.way not in ENDINGS and s.way != MOVE
+        and cut_at(found, plan, s.node) == (s.node,)
+    ]  # fmt: skip
+    every = max(1, -(-len(windows) // MOST_STARTS))
+    names = [INPUT, *reversed(windows[::-1][::every]), FRONTIER]
+    rows = []
+    for name in names:
+        if gain := _gain(found, plan, name, rates, targets, mutants):
+            cut = cut_at(found, plan, name)
+            more = f" and {len(cut) - 4} more" if len(cut) > 4 else ""
+            tensors = "" if cut == (name,) else f"  ({', '.join(cut[:4])}{more})"
+            rows.append(f"  {name}: {gain:.3g} times faster than naive{tensors}")
+    head = "an estimate (--backend taylor) can start (--taylor-from) at, exact up to there:"
+    return "\n".join([head, *rows])
+
+
+def _gain(
+    found: Analysis, plan: Plan, start: str, rates: Rates, targets: int, mutants: int
+) -> float:
+    """Predicted times that an estimate is faster than naive; 0 where it cannot start."""
+    cut = cut_at(found, plan, start)
+    if not cut:
+        return 0.0
+    naive = (mutants + 1) * plan.naive_seconds
+    return naive / max(seconds(found, plan, cut, rates, targets, mutants), 1e-30)
+
+
+def _ends(found: Analysis, plan: Plan, behind: set[str]) -> list[Node]:
+    """The nodes that end windows: they read some, and none of their value can be had.
+
+    Where windows are given up before that, because whole tensors are cheaper by then: what follows.
+    """
+    has = {s.node for s in plan.steps if s.way not in ENDINGS} | {found.program.input.name}
+    nodes = [n for n in found.program.calls() if n.name in behind]
+    ends: list[Node] = []
+    for node in nodes:
+        reads = {r.name for r in node.all_input_nodes}
+        if reads & has and not reads & (behind - has):
+            if found.way(node) != WHOLE or named(node) in _MOVES:
+                has.add(node.name)
+            else:
+                ends.append(node)
+    return ends or nodes[:1]
+
+
+def _end(node: Node, weights: Mapping[str, torch.Tensor], found: Analysis) -> str:
+    name, module = named(node), _module(node, weights, found)
+    where = f" {module}" if module else ""
+    if found.way(node) != WHOLE:
+        return f"windows are given up at {node.name} ({name}{where}): whole tensors are cheaper"
+    why = next((text for words, text in _HINTS if any(w in name for w in words.split())), "")
+    return f"windows end at {node.name} ({name}{where})" + (f": {why}" if why else "")
+
+
+def _module(node: Node, weights: Mapping[str, torch.Tensor], found: Analysis) -> str:
+    """The module whose weights the node reads, or the first node after it that reads any."""
+    places = {w.data_ptr(): name for name, w in weights.items() if w.numel() > 1}
+    queue, seen = [node], {node}
+    while queue and len(seen) < 50:
+        here = queue.pop(0)
+        for read in here.all_input_nodes:
+            value = found.program.constants.get(read.name)
+            if isinstance(value, torch.Tensor) and value.data_ptr() in places:
+                path = places[value.data_ptr()].rpartition(".")[0]
+                return f"in {path}" if here is node else f"before {path}"
+        for user in here.users:
+            if user not in seen:
+                seen.add(user)
+                queue.append(user)
+    return ""

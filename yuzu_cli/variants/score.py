@@ -22,13 +22,12 @@ from yuzu_cli.backends.base import Runner, Settings
 from yuzu_cli.backends.naive import NaiveRunner
 from yuzu_cli.backends.passes import LEAST_ROWS, PassSize
 from yuzu_cli.engine.choose import Choice, choose, instead
-from yuzu_cli.engine.device import DTYPES, computing, resolve_device
+from yuzu_cli.engine.device import computing, resolve_device
 from yuzu_cli.engine.judge import Answers, Plain, Verdict, judge
-from yuzu_cli.engine.limits import working_memory
 from yuzu_cli.engine.members import Member, Views
 from yuzu_cli.engine.net import describe
 from yuzu_cli.engine.scoring import Scorer
-from yuzu_cli.engine.setup import load_models
+from yuzu_cli.engine.setup import load_models, settings_of
 from yuzu_cli.engine.verify import InDouble
 from yuzu_cli.model import Model
 from yuzu_cli.variants.alleles import EDIT, PASS, Judged
@@ -238,15 +237,7 @@ def opened(config: RunConfig, alphabet: Alphabet, length: int) -> Iterator[Effec
         Something in the config or a model is at fault.
     """
     device = resolve_device(config.compute.device)
-    unknown = 1.0 / alphabet.size if config.input.unknown == "uniform" else 0.0
     with computing(config.compute.precision, device):
-        settings = Settings(
-            length=length,
-            device=device,
-            dtype=DTYPES[config.compute.precision],
-            unknown=unknown,
-            memory=working_memory(device),
-            seed=config.compute.seed,
-        )
+        settings = replace(settings_of(config, alphabet, length, device), plan=None)
         models = load_models(config, alphabet.size, settings)
         yield Effects(config, alphabet, models, settings)
