@@ -48,6 +48,7 @@ from yuzu_cli.graph.rewrites.softmax import (
     softmax_pools,
     softmax_sums,
 )
+from yuzu_cli.graph.rewrites.spectra import products_of_spectra
 
 _aten = torch.ops.aten
 
@@ -100,6 +101,8 @@ def normalise(module: GraphModule, like: torch.Tensor) -> dict[str, TensorSpec]:
         if node.target in VIEWS:  # without the copies before them, views may need to copy
             node.target = _aten.reshape.default
     r = Rewriter(module, like)
+    while _one_round(r, products_of_spectra):  # while the kernels are what they were before
+        r.refresh()
     fold_constants(r)
     r.refresh()
     for rewrite in _PASSES:

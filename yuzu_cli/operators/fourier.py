@@ -18,12 +18,14 @@ import torch
 
 from yuzu_cli.operators.frames import overlap
 
-LONGEST = 64
+LONGEST = 1024
 """Longest transform: they are made by matrix products, which grow as the square of the length."""
+SHORT = 64
+"""Rows of a transform up to which its products run below peak."""
 GAIN = 0.6
 """Share of the direct products under which it pays: narrower products run farther below peak."""
 TRANSFORMS = 2.0
-"""What a multiply-add of the transforms costs, of one of the products."""
+"""What a multiply-add of short transforms costs, of one of the products; of long ones, as much."""
 
 
 def length_for(rows: int, kernel: int) -> int:
@@ -35,7 +37,8 @@ def fourier_macs(rows: int, kernel: int, n_in: int, n_out: int) -> float:
     """Multiply-adds for one window by transforms."""
     n = length_for(rows, kernel)
     products = (1.5 * n - 1) * n_in * n_out
-    return products + TRANSFORMS * n * (rows * n_in + (rows + kernel - 1) * n_out)
+    factor = TRANSFORMS if n <= SHORT else 1.0
+    return products + factor * n * (rows * n_in + (rows + kernel - 1) * n_out)
 
 
 def pays(rows: int, kernel: int, n_in: int, n_out: int, direct: float | None = None) -> bool:

@@ -64,6 +64,7 @@ _HARMLESS = """
     max_pool2d_with_indices native_batch_norm _native_batch_norm_legit
     _native_batch_norm_legit_no_training native_group_norm native_layer_norm repeat
     select_scatter slice_scatter split split_with_sizes stack unbind unfold unsafe_split
+    _fft_c2c _fft_c2r _fft_r2c view_as_complex view_as_real
     upsample_bilinear2d upsample_linear1d var_mean view
 """
 _RANKED = "topk sort kthvalue median max min cummax cummin"

@@ -151,3 +151,28 @@ def units(x, w, at, groups, hidden, bias) -> Tensor:
     weight = w(outputs, y.shape[1] // groups, 1, scale=0.4)
     y = F.conv1d(y, weight, w(outputs, scale=0.3) if bias else None, groups=groups)
     return F.conv1d(torch.tanh(y), w(2 * groups, hidden, 1), groups=groups)
+
+
+@family(
+    {"taps": 3, "room": "zeros", "first": 1, "own": False},
+    {"taps": 4, "room": "circle", "first": 0, "own": True},
+    {"taps": 3, "room": "zeros", "first": 0, "own": True, "suffix": "later"},
+    {"taps": 5, "room": "circle", "first": 3, "own": False, "prefix": "letters"},
+    {"taps": 20, "room": "zeros", "first": 0, "own": True},
+    layouts=("NCL",),
+    taps=st.integers(1, 20),
+    room=st.sampled_from(["zeros", "circle", "some"]),
+    first=st.integers(0, 6),
+    own=flag,
+)
+def spectra(x, w, at, taps, room, first, own) -> Tensor:
+    """A convolution as a product of spectra, on a circle or with room for what passes the end."""
+    _, c, length = x.shape
+    n = length + {"zeros": taps, "some": taps // 2, "circle": 0}[room]
+    spectrum = torch.fft.rfft(x, n=n)
+    if own:
+        y = torch.fft.irfft(spectrum * torch.fft.rfft(w(c, min(taps, n)), n=n), n=n)
+    else:
+        kernel = torch.fft.rfft(w(3, c, min(taps, n)), n=n)
+        y = torch.fft.irfft((spectrum.unsqueeze(1) * kernel).sum(2), n=n)
+    return y[:, :, first : first + length]

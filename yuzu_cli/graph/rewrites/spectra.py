@@ -1,0 +1,158 @@
+"""Convolutions that are spelled as products of spectra."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.fx import Node
+
+from yuzu_cli.graph import ops
+from yuzu_cli.graph.program import batch_size, evaluate
+from yuzu_cli.graph.rewrites.rewriter import DUMMIES, VIEWS, Rewriter
+
+_aten = torch.ops.aten
+
+_BETWEEN = VIEWS | DUMMIES | {
+    _aten.permute.default,
+    _aten.transpose.int,
+    _aten.sum.dim_IntList,
+    _aten.bmm.default,
+    _aten.mul.Tensor,
+    _aten.mul.Scalar,
+    _aten.expand.default,
+    _aten.clone.default,
+}  # fmt: skip
+"""What keeps a spectrum linear in the signal, where all else that it reads is constant."""
+MOST_WORK = 3e9
+"""Elements computed at most to find a kernel: one pass for each channel."""
+NOTHING = 1e-9
+"""Part of the largest tap below which the taps of a kernel are taken for rounding."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """Taps (O, I, n) of a circular convolution, and those that matter: ``low <= lag <= high``."""
+
+    taps: torch.Tensor
+    low: int
+    high: int
+
+
+def products_of_spectra(r: Rewriter, node: Node) -> bool:
+    """irfft(constant * rfft(x)) -> a convolution, if its kernel is short beside the sequence."""
+    if node.target is not _aten._fft_c2r.default or len(node.args[1]) != 1:  # type: ignore[arg-type]
+        return False
+    forward = _transform_behind(r, node)
+    if forward is None:
+        return False
+    x: Any = forward.args[0]
+    after, before = r.specs[node.name], r.specs[x.name]
+    plain = after.batch_axis == before.batch_axis == 0 and after.shape[0] == before.shape[0] == 1
+    axes = [n.args[1][0] % 3 for n in (node, forward)]  # type: ignore[index]
+    if not plain or len(after.shape) != 3 or len(before.shape) != 3 or axes != [2, 2]:
+        return False
+    n = after.shape[2]
+    if before.shape[2] != n or before.shape[1] * (after.numel + before.numel) > MOST_WORK:
+        return False
+    kernel = _kernel(r, node, x)
+    if kernel is None or 2 * (kernel.high - kernel.low + 1) >= n:
+        return False
+    begin, end = _read(r, node, n)
+    read = _around(r, node, x, begin - kernel.high, end - kernel.low)
+    lags = torch.arange(kernel.high, kernel.low - 1, -1) % n
+    weight, groups = kernel.taps[:, :, lags], 1
+    diagonal = torch.eye(*weight.shape[:2], dtype=torch.bool)
+    if len(weight) == weight.shape[1] > 1 and not bool(weight[~diagonal].any()):
+        weight, groups = weight[diagonal].unsqueeze(1), len(weight)
+    taps = r.add_constant(weight.to(r.like), node)
+    args = (read, taps, None, [1], [0], [1], False, [0], groups)
+    made = r.insert(node, _aten.convolution.default, args)
+    if (begin, end) != (0, n):  # nobody reads what else there would be
+        made = r.insert(node, _aten.constant_pad_nd.default, (made, [begin, n - end], 0.0))
+    return r.replace(node, made)
+
+
+def _transform_behind(r: Rewriter, node: Node) -> Node | None:
+    """The one transform of a signal that a spectrum is linear in; None where it is not so."""
+    spectrum = node
+    while True:
+        given: list[Node] = [n for n in spectrum.all_input_nodes if n.name in r.specs]
+        moving = [n for n in given if r.constant(n) is None]
+        if len(moving) != 1:
+            return None
+        (spectrum,) = moving
+        if spectrum.target is _aten._fft_r2c.default:
+            return spectrum if len(spectrum.args[1]) == 1 else None  # type: ignore[arg-type]
+        if spectrum.target not in _BETWEEN:
+            return None
+
+
+def _kernel(r: Rewriter, node: Node, x: Node) -> Kernel | None:
+    """What an impulse in each channel makes, if that is all that there is to know."""
+    _, channels, n = r.specs[x.name].shape
+    impulses = torch.zeros((channels, 1, channels, n), dtype=torch.float64)
+    impulses[range(channels), 0, range(channels), 0] = 1
+    taps = torch.cat([_value(r, node, {x: one}) for one in impulses]).transpose(0, 1)
+    probe = torch.randn((1, channels, n), generator=torch.Generator().manual_seed(0)).double()
+    found = torch.einsum("oif,if->of", torch.fft.rfft(taps), torch.fft.rfft(probe[0]))
+    told = _value(r, node, {x: probe})[0]
+    if not torch.allclose(torch.fft.irfft(found, n=n), told, rtol=0, atol=1e-6 * float(told.std())):
+        return None
+    size = taps.abs().amax((0, 1))
+    live = torch.nonzero(size > NOTHING * size.max())[:, 0].tolist()
+    if not live:
+        return None
+    # The shortest stretch of the circle that holds all of them.
+    gaps = [(b - a, b) for a, b in zip(live, [*live[1:], live[0] + n], strict=True)]
+    gap, low = max(gaps)
+    low = low % n if low % n <= n // 2 else low % n - n
+    taps = torch.where(size > NOTHING * size.max(), taps, 0.0)
+    return Kernel(taps, low, low + n - gap)
+
+
+def _value(r: Rewriter, node: Node, known: dict[Node, torch.Tensor]) -> Any:
+    """A node's value in double precision, from those of some nodes."""
+    if node in known:
+        return known[node]
+    if node.target is batch_size:
+        return len(next(iter(known.values())))
+    if node.op == "get_attr":
+        value = r.constants[node.name].cpu()
+        return value.to(torch.complex128 if value.is_complex() else torch.float64)
+    return evaluate(node, lambda n: _value(r, n, known))
+
+
+def _read(r: Rewriter, node: Node, n: int) -> tuple[int, int]:
+    """The positions that slices of a value read; all of them where something else reads it."""
+    found = []
+    for user in node.users:
+        if user.target is not _aten.slice.Tensor or user.kwargs:
+            return 0, n
+        given: Any = user.args
+        axis, begin, end, step = given[1:] + (0, None, None, 1)[len(given) - 1 :]
+        whole = r.specs.get(user.name) == r.specs[node.name]
+        if not whole and (axis != 2 or step != 1):
+            return 0, n
+        part = slice(begin, end).indices(n)
+        found.append(_read(r, user, n) if whole else part[:2])
+    return min(b for b, _ in found), max(e for _, e in found)
+
+
+def _around(r: Rewriter, node: Node, x: Node, first: int, last: int) -> Node:
+    """x from `first` to before `last`, where its ends are joined; zeros where it was padded."""
+    n = r.specs[x.name].shape[2]
+    given: Any = x.args
+    if x.target is _aten.constant_pad_nd.default and not any((given[2:] or [0])[:1]):
+        source, around = given[0], (*given[1], 0, 0)
+        size = r.specs[source.name].shape[2]
+        begin, end = around[0], around[0] + size
+        once = last <= begin + n and first >= end - n
+        if min(around[:2]) >= 0 and once and not any(around[2:]):
+            pad = [begin - first, last - end]
+            return r.insert(node, _aten.constant_pad_nd.default, (source, pad, 0.0))
+    if (first, last) == (0, n):
+        return x
+    index = r.add_constant(torch.arange(first, last).to(r.like.device) % n, node)
+    return r.insert(node, ops.pick, (x, 2, index))
