@@ -1,4 +1,4 @@
-"""The door for notebooks: attributions of some sequences as numpy arrays, without files.
+"""The door for notebooks: attributions of some sequences as arrays in memory, without files.
 
 `import yuzu_cli` offers what is here without loading it. For more sequences than fit into memory
 there is `yuzu run`, whose output `open_result` reads row by row.
@@ -7,82 +7,34 @@ there is `yuzu run`, whose output `open_result` reads row by row.
 from __future__ import annotations
 
 import os
-import re
-import reprlib
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from yuzu_cli.alphabet import Alphabet
+from yuzu_cli.alphabet import parse_alphabet
 from yuzu_cli.errors import InputError, UsageError
+from yuzu_cli.results.arrays import AttributionGroups, Attributions
 from yuzu_cli.results.reader import Result, open_result
 
 if TYPE_CHECKING:
     from yuzu_cli.config import RunConfig
     from yuzu_cli.engine.setup import Setup
 
-__all__ = ["Attributions", "Result", "attribute", "open_result"]
+__all__ = ["AttributionGroups", "Attributions", "Result", "attribute", "open_result"]
 
 BATCH = 64
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Attributions:
-    """Scores of some sequences, in memory.
-
-    Attributes
-    ----------
-    names : list of str
-        N names: those given, FASTA records, or BED names.
-    letters : str
-        Of the A axis.
-    targets : list of str
-    codes : ndarray, uint8, (N, L)
-        Index into `letters`; 255 is unknown.
-    mutated : tuple of (int, int)
-        Positions of the window that the M axis covers, 0-based, half-open.
-    reference : ndarray, float32, (N, T)
-        The model's outputs for the sequences themselves.
-    scores : dict of ndarray
-        By name: delta (N, T, A, M), l2 (N, A, M), contribution (N, T, M), centered (N, T, A, M),
-        prediction (N, T, A, M).
-    backend : str
-    max_abs_error : float
-        Largest difference from naive on some of the mutants; NaN when none was compared.
-    """
-
-    names: list[str]
-    letters: str
-    targets: list[str]
-    codes: np.ndarray
-    mutated: tuple[int, int]
-    reference: np.ndarray
-    scores: dict[str, np.ndarray] = field(default_factory=dict)
-    backend: str = ""
-    max_abs_error: float = float("nan")
-
-    def __getitem__(self, score: str) -> np.ndarray:
-        """One score by name."""
-        return self.scores[score]
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def text(self, index: int) -> str:
-        """Letters of one sequence."""
-        return Alphabet(self.letters).decode(self.codes[index])
-
-
 def attribute(
-    model: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
-    sequences: Sequence[str] | Mapping[str, str] | str | os.PathLike[str],
+    model: Any,
+    sequences: Any,
     *,
     scores: Sequence[str] = ("delta",),
-    targets: str | Sequence[int | str] = "all",
+    targets: str | int | Sequence[int | str] = "all",
     reduce: str = "none",
     transform: str = "none",
     mutate: tuple[int, int] | None = None,
@@ -90,31 +42,38 @@ def attribute(
     device: str = "auto",
     reverse_complement: bool = False,
     verify: int = 32,
+    progress: bool | None = None,
     settings: Mapping[str, Any] | None = None,
-) -> Attributions:
-    """Effects of every substitution in some sequences, as numpy arrays.
+) -> Any:
+    """Effects of every substitution in some sequences.
 
     Parameters
     ----------
-    model : path or sequence of paths
-        TorchScript (.pt) or torch.export (.pt2); several are averaged.
-    sequences : sequence of str, mapping of name to str, or path
-        Sequences of one length; or a FASTA; or a BED, with `input.genome` and `input.length` in
+    model : path, Module, ScriptModule, ExportedProgram, or several
+        What `yuzu run` takes, or the model itself, which is copied and left as it is. Several are
+        averaged.
+    sequences : sequence, mapping of name to sequence, array, tensor or path
+        Sequences are text, codes (L,) or one-hot (A, L); arrays hold codes (N, L) or one-hot
+        (N, A, L). Or the path of a FASTA; or of a BED, with `input.genome` and `input.length` in
         `settings`.
     scores : sequence of str
-        Among delta, l2, contribution, centered and prediction.
-    targets : str or sequence of int and str
+        What is kept, among delta, l2, jsd, contribution, centered and prediction; delta is enough
+        for all of them.
+    targets : str, int or sequence of int and str
         Such as ``"all"``, ``"0,3,7-9"``, ``"CTCF,GATA*"`` or ``[0, "CTCF"]``.
     reduce, transform, backend, device, reverse_complement, verify
         As in the config of a run.
     mutate : (int, int), optional
         Positions to mutate, 0-based, half-open; all of them by default.
+    progress : bool, optional
+        A bar of the sequences that are done; by default on a terminal.
     settings : mapping, optional
         Any other key of the config by its path, e.g. ``{"compute.shifts": [0, 1]}``.
 
     Returns
     -------
     Attributions
+        Or `AttributionGroups`, by length, where sequences in memory are of several lengths.
 
     Raises
     ------
@@ -123,17 +82,20 @@ def attribute(
 
     Examples
     --------
-    >>> found = attribute("model.pt", ["ACGT" * 125])         # doctest: +SKIP
+    >>> found = attribute(model, ["ACGT" * 125])              # doctest: +SKIP
     >>> found["delta"].shape                                   # doctest: +SKIP
     (1, 4, 4, 500)
     """
     from yuzu_cli.config import load_config
 
-    paths = [model] if isinstance(model, str | os.PathLike) else list(model)
+    settings = dict(settings or {})
+    paths, objects = _models(model)
     overrides: dict[str, Any] = {
-        "model.path": [os.fspath(path) for path in paths],
+        "model.path": paths,
         "score.save": list(scores),
-        "score.targets": targets if isinstance(targets, str) else list(targets),
+        "score.targets": list(targets)
+        if isinstance(targets, Sequence | np.ndarray) and not isinstance(targets, str)
+        else targets,
         "score.reduce": reduce,
         "score.transform": transform,
         "compute.backend": backend,
@@ -143,52 +105,84 @@ def attribute(
     }
     if mutate is not None:
         overrides |= {"mutate.start": int(mutate[0]), "mutate.end": int(mutate[1])}
-    with tempfile.TemporaryDirectory(prefix="yuzu-") as folder:
-        key, path, names = _input(sequences, settings or {}, Path(folder))
-        overrides |= {key: path} | dict(settings or {})
-        return _compute(load_config(None, overrides), names)
+    parts = {}
+    with _inputs(sequences, settings) as inputs, _bar(progress) as bar:
+        for key, path, names in inputs:
+            config = load_config(None, overrides | {key: path} | settings)
+            found = _compute(config, names, objects, bar)
+            parts[found.codes.shape[1]] = found
+    return AttributionGroups(parts) if len(parts) > 1 else found
 
 
-def _input(
-    sequences: Sequence[str] | Mapping[str, str] | str | os.PathLike[str],
-    settings: Mapping[str, Any],
-    folder: Path,
-) -> tuple[str, str, list[str] | None]:
-    """Key and value of the config's input, and the names of sequences that were given in memory.
+def _models(model: Any) -> tuple[list[str], list[Any]]:
+    """What `model.path` says, and the models themselves where they are not files."""
+    import torch
 
-    Those go into a FASTA in `folder` under their numbers, for any text may be a name.
+    kinds = (torch.nn.Module, torch.export.ExportedProgram)
+    several: Any = [model] if isinstance(model, (str, os.PathLike, *kinds)) else model
+    if not isinstance(several, Sequence) or not several:
+        hint = "give a path, a torch.nn.Module, a ScriptModule or an ExportedProgram"
+        raise UsageError("model", f"{type(model).__name__} is no model", hint)
+    if all(isinstance(one, str | os.PathLike) for one in several):
+        return [os.fspath(path) for path in several], []
+    if wrong := [type(one).__name__ for one in several if not isinstance(one, kinds)]:
+        raise UsageError("model", f"{wrong[0]} among models in memory", "give all as one kind")
+    return [type(one).__name__ for one in several], list(several)
+
+
+@contextmanager
+def _inputs(
+    sequences: Any, settings: Mapping[str, Any]
+) -> Iterator[list[tuple[str, str, list[str] | None]]]:
+    """Key and value of the config's input for each length, and the names of its sequences.
+
+    Those in memory go into a FASTA under their numbers, for any text may be a name.
     """
     if isinstance(sequences, str | os.PathLike):
         if not os.path.exists(sequences):
             hint = "give a list of sequences, or the path of a FASTA or BED"
             raise InputError(os.fspath(sequences), "no such file", hint)
         key = "input.bed" if settings.get("input.genome") else "input.fasta"
-        return key, os.fspath(sequences), None
-    if isinstance(sequences, Mapping):
-        items = list(sequences.items())
-    else:
-        items = [(f"sequence_{i}", text) for i, text in enumerate(sequences)]
-    if not items:
-        raise InputError("sequences", "there are none", "give at least one")
-    lines = [f">{i}\n{_letters(name, text)}\n" for i, (name, text) in enumerate(items)]
-    path = folder / "sequences.fa"
-    path.write_text("".join(lines), encoding="utf-8")
-    return "input.fasta", str(path), [str(name) for name, _ in items]
+        yield [(key, os.fspath(sequences), None)]
+        return
+    from yuzu_cli.inputs.memory import named_sequences
+
+    alphabet = parse_alphabet(settings.get("model.alphabet", "ACGT"))
+    groups: dict[int, dict[str, str]] = {}
+    for name, text in named_sequences(sequences, alphabet).items():
+        length = 0 if settings.get("input.length") else len(text)  # then they are cut or refused
+        groups.setdefault(length, {})[name] = text
+    with tempfile.TemporaryDirectory(prefix="yuzu-") as folder:
+        inputs: list[tuple[str, str, list[str] | None]] = []
+        for length, group in groups.items():
+            path = Path(folder, f"{length}.fa")
+            lines = (f">{i}\n{text}\n" for i, text in enumerate(group.values()))
+            path.write_text("".join(lines), encoding="utf-8")
+            inputs.append(("input.fasta", str(path), list(group)))
+        yield inputs
 
 
-def _letters(name: Any, text: Any) -> str:
-    """The letters of one sequence on one line, so that they cannot make a record of their own."""
-    where = f"sequences[{name}]"
-    if not isinstance(text, str) or not text.strip():
-        raise UsageError(where, f"{reprlib.repr(text)} is not text with letters")
-    letters = "".join(text.split())
-    if wrong := re.search(r"[^A-Za-z*.-]", letters):
-        hint = "give the letters alone, or the path of a FASTA"
-        raise UsageError(where, f"{wrong[0]!r} is not a letter", hint)
-    return letters
+@contextmanager
+def _bar(progress: bool | None) -> Iterator[Callable[[int, int], None]]:
+    """What is told of sequences that are done and of how many there are more."""
+    from tqdm import tqdm
+
+    hidden = None if progress is None else not progress  # None: hidden unless on a terminal
+    with tqdm(total=0, unit="sequence", disable=hidden) as bar:
+
+        def tell(done: int, more: int) -> None:
+            bar.total = (bar.total or 0) + more
+            bar.update(done)
+
+        yield tell
 
 
-def _compute(config: RunConfig, given: list[str] | None) -> Attributions:
+def _compute(
+    config: RunConfig,
+    given: list[str] | None,
+    objects: Sequence[Any],
+    tell: Callable[[int, int], None],
+) -> Attributions:
     """What a run computes, gathered instead of written."""
     import torch
 
@@ -197,7 +191,7 @@ def _compute(config: RunConfig, given: list[str] | None) -> Attributions:
     from yuzu_cli.engine.loop import warn_of_zeros
     from yuzu_cli.engine.trust import verify
 
-    with prepared(config) as setup:
+    with prepared(config, objects) as setup:
         choice = choose(config.compute.backend, setup.models, setup.settings, len(setup.positions))
         choice, checked = verify(setup, choice)
         scorer = Scorer(
@@ -210,7 +204,7 @@ def _compute(config: RunConfig, given: list[str] | None) -> Attributions:
             torch.float16 if config.score.dtype == "float16" else torch.float32,
             at_once=choice.at_once,
         )
-        names, codes, arrays = _gather(setup, scorer)
+        names, codes, arrays = _gather(setup, scorer, tell)
     if not names:
         raise InputError("sequences", "all were dropped")
     reference = arrays.pop("reference")
@@ -228,9 +222,12 @@ def _compute(config: RunConfig, given: list[str] | None) -> Attributions:
     )
 
 
-def _gather(setup: Setup, scorer: Any) -> tuple[list[str], np.ndarray, dict[str, np.ndarray]]:
+def _gather(
+    setup: Setup, scorer: Any, tell: Callable[[int, int], None]
+) -> tuple[list[str], np.ndarray, dict[str, np.ndarray]]:
     names: list[str] = []
     parts: list[dict[str, np.ndarray]] = []
+    tell(0, setup.stream.n_records)
     for start in range(0, setup.stream.n_records, BATCH):
         windows = list(setup.stream.iterate(start, start + BATCH))
         if windows:
@@ -238,6 +235,7 @@ def _gather(setup: Setup, scorer: Any) -> tuple[list[str], np.ndarray, dict[str,
             inside = wide[:, setup.flank : setup.flank + setup.stream.length]
             parts.append(scorer.score(wide) | {"codes": inside})
             names += [window.region.name for window in windows]
+        tell(min(BATCH, setup.stream.n_records - start), 0)
     every = (
         {key: np.concatenate([part[key] for part in parts]) for key in parts[0]} if parts else {}
     )

@@ -12,9 +12,10 @@ import torch
 
 import yuzu_cli
 from tests.support.results import make_result, random_sequences
-from yuzu_cli import attribute, engine, open_result
+from yuzu_cli import AttributionGroups, attribute, engine, open_result
 from yuzu_cli.config import load_config
 from yuzu_cli.errors import InputError, UsageError
+from yuzu_cli.scores import SCORES
 
 L = 30
 
@@ -110,7 +111,18 @@ def test_bed(model: Path, tmp_path: Path) -> None:
         ([";ACGT"], {}, UsageError, "';' is not a letter"),
         (["AC\u0100T"], {}, UsageError, "is not a letter"),
         ("ACGT", {}, InputError, "ACGT: no such file; give a list"),
-        (["ACGT" * 8, "ACG"], {}, InputError, "letters"),
+        (["ACGT" * 8, "ACG"], {"settings": {"input.length": 32}}, InputError, "letters"),
+        (np.zeros((2, 5, L)), {}, UsageError, r"one-hot of shape \(5, 30\), and the model has 4"),
+        (np.zeros((2, L, 4)), {}, UsageError, "letters come before positions"),
+        (
+            np.full((2, 4, L), 0.3) + np.eye(4, L),
+            {},
+            UsageError,
+            r"sequences\[sequence_0\]: is not",
+        ),
+        (np.full((2, L), 7), {}, UsageError, "code 7 is no letter; codes are 0 to 3"),
+        (np.zeros((1, 2, 3, 4)), {}, UsageError, r"an array of shape \(1, 2, 3, 4\)"),
+        ([None], {}, UsageError, "None is not text with letters; give text, codes"),
         (["A" * L], {"scores": ["dleta"]}, UsageError, "score.save"),
         (["A" * L], {"settings": {"compute.batchsize": 3}}, UsageError, "batchsize"),
         (["A" * 29 + "N"], {"settings": {"input.unknown": "drop"}}, InputError, "dropped"),
@@ -119,6 +131,128 @@ def test_bed(model: Path, tmp_path: Path) -> None:
 def test_faults(model: Path, sequences: list, more: dict, kind: type, words: str) -> None:
     with pytest.raises(kind, match=words):
         attribute(model, sequences, **more)
+
+
+def net() -> torch.nn.Module:
+    torch.manual_seed(1)
+    layers = (torch.nn.Conv1d(4, 5, 5), torch.nn.ReLU(), torch.nn.AdaptiveMaxPool1d(1))
+    return torch.nn.Sequential(*layers, torch.nn.Flatten(), torch.nn.Linear(5, 3))
+
+
+def test_models_in_memory_are_those_of_files_and_stay_as_they_are(tmp_path: Path) -> None:
+    module = net().train()
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    texts = random_sequences(2, L)
+    scripted = torch.jit.script(module)
+    shapes = ({0: torch.export.Dim("rows")},)
+    exported = torch.export.export(net().eval(), (torch.zeros(2, 4, L),), dynamic_shapes=shapes)
+    torch.export.save(exported, tmp_path / "m.pt2")
+    expected = attribute(tmp_path / "m.pt2", texts)
+    for model in (module, scripted, exported, [module, module]):
+        found = attribute(model, texts, settings={"compute.precision": "float32"})
+        np.testing.assert_allclose(found["delta"], expected["delta"], atol=1e-6)
+    assert module.training
+    assert next(module.parameters()).requires_grad
+    for name, value in module.state_dict().items():
+        assert torch.equal(value, before[name])
+    with pytest.raises(UsageError, match="model: int is no model; give a path"):
+        attribute(3, texts)
+    with pytest.raises(UsageError, match="str among models in memory"):
+        attribute([module, "m.pt2"], texts)
+
+
+def test_text_codes_and_one_hot_mean_the_same() -> None:
+    texts = random_sequences(3, L)
+    texts[1] = texts[1][:7] + "N" + texts[1][8:]
+    expected = attribute(net(), texts)
+    codes = np.array([["ACGT".find(c) for c in text] for text in texts])
+    one_hot = (codes[:, None] == np.arange(4)[:, None]).astype(np.float32)
+    given = [
+        codes,
+        torch.as_tensor(codes),
+        one_hot,
+        torch.as_tensor(one_hot, dtype=torch.float64).requires_grad_(),
+        one_hot.astype(bool),
+        [codes[0].astype(np.uint8), one_hot[1], texts[2]],
+        np.where(one_hot.sum(1, keepdims=True) == 0, 0.25, one_hot),
+    ]
+    for sequences in given:
+        np.testing.assert_array_equal(attribute(net(), sequences)["delta"], expected["delta"])
+    single = attribute(net(), one_hot[0])
+    np.testing.assert_allclose(single["delta"], expected["delta"][:1], atol=1e-6)
+
+
+def test_sequences_of_several_lengths() -> None:
+    short, long = random_sequences(2, L), random_sequences(1, L + 5)
+    found = attribute(net(), {"a": short[0], "b": long[0], "c": short[1]})
+    assert isinstance(found, AttributionGroups)
+    assert len(found) == 3
+    assert found[L].names == ["a", "c"]
+    alone = attribute(net(), long)
+    np.testing.assert_array_equal(found[L + 5]["delta"], alone["delta"])
+    table = found.to_dataframe()
+    assert len(table) == 3 * (2 * L + L + 5)
+    assert "b" in found._repr_html_()
+
+
+def test_axes_are_known() -> None:
+    texts = random_sequences(2, L)
+    texts[0] = texts[0][:9] + "N" + texts[0][10:]
+    names = ["x", "y", "z"]
+    found = attribute(
+        net(),
+        dict(zip(("one", "<two>"), texts, strict=True)),
+        scores=["delta", "l2", "contribution"],
+        mutate=(5, 25),
+        settings={"model.target_names": names},
+    )
+    labelled = found.to_xarray()
+    assert labelled["delta"].dims == ("region", "targets", "letter", "position")
+    assert labelled["contribution"].dims == ("region", "targets", "position")
+    assert labelled["l2"].dims == ("region", "letter", "position")
+    one = labelled["delta"].sel(region="one", targets="y", letter="G", position=12)
+    assert float(one) == found["delta"][0, 1, 2, 7]
+    assert str(labelled["sequence"].sel(region="one").item()) == texts[0]
+    table = found.to_dataframe()
+    assert list(table.columns) == ["name", "position", "ref", "alt", *names]
+    assert len(table) == 3 * (2 * 20 - 1)
+    line = table[(table.name == "<two>") & (table.position == 12)].iloc[0]
+    assert line.ref == texts[1][12]
+    assert line.y == found["delta"][1, 1, "ACGT".index(line.alt), 7]
+    assert list(found.to_dataframe("l2").columns)[4:] == ["l2"]
+    assert "&lt;two&gt;" in found._repr_html_()
+    with pytest.raises(UsageError, match="contribution has no mutations"):
+        found.to_dataframe("contribution")
+
+
+def test_scores_that_were_not_asked_for_are_made() -> None:
+    texts = random_sequences(2, L)
+    every = attribute(net(), texts, scores=SCORES)
+    one = attribute(net(), texts)
+    for name in SCORES:
+        np.testing.assert_allclose(one[name], every[name], atol=1e-6)
+    with pytest.raises(UsageError, match="no dleta; computed: delta"):
+        one["dleta"]
+    with pytest.raises(UsageError, match="no delta; computed: l2"):
+        attribute(net(), texts, scores=["l2"])["delta"]
+
+
+def test_pictures_in_a_notebook() -> None:
+    found = attribute(net(), {"peak": random_sequences(1, L)[0]})
+    for options in ({}, {"sequence": "peak", "target": [0, 2], "stretch": "3:20"}):
+        figure = found.plot(**options)
+        assert figure._repr_png_()[:4] == b"\x89PNG"
+    only_l2 = attribute(net(), random_sequences(1, L), scores=["l2"])
+    assert only_l2.plot().axes
+    with pytest.raises(UsageError, match="sequence: no sequence peek; did you mean peak"):
+        found.plot("peek")
+
+
+def test_progress_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    attribute(net(), random_sequences(3, L), progress=True)
+    assert "3/3" in capsys.readouterr().err
+    attribute(net(), random_sequences(3, L))
+    assert capsys.readouterr().err == ""
 
 
 def test_rows_are_read_when_asked_for(tmp_path: Path) -> None:

@@ -9,10 +9,10 @@ import contextlib
 import hashlib
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -95,8 +95,10 @@ class Setup:
 
 
 @contextlib.contextmanager
-def prepared(config: RunConfig) -> Iterator[Setup]:
+def prepared(config: RunConfig, given: Sequence[Any] = ()) -> Iterator[Setup]:
     """Open the input, load the models and set the flags of a run; all is put back at the end.
+
+    `given` are models in memory, for those that the paths of the config name.
 
     Raises
     ------
@@ -130,7 +132,7 @@ def prepared(config: RunConfig) -> Iterator[Setup]:
     with stream, computing(config.compute.precision, device):
         settings = settings_of(config, alphabet, stream.length, device)
         positions = mutated_positions(config.mutate, stream.length)
-        models = load_models(config, alphabet.size, settings)
+        models = load_models(config, alphabet.size, settings, given)
         yield Setup(config, alphabet, stream, flank, models, settings, positions)
 
 
@@ -195,8 +197,10 @@ def mutated_positions(mutate: MutateConfig, length: int) -> np.ndarray:
     return np.arange(start, end, dtype=np.int64)
 
 
-def load_models(config: RunConfig, size: int, settings: Settings) -> tuple[Model, ...]:
-    """Every model of the config.
+def load_models(
+    config: RunConfig, size: int, settings: Settings, given: Sequence[Any] = ()
+) -> tuple[Model, ...]:
+    """Every model of the config, or those `given` in memory.
 
     Raises
     ------
@@ -205,9 +209,9 @@ def load_models(config: RunConfig, size: int, settings: Settings) -> tuple[Model
     """
     score, options = config.score, config.model
     models: list[Model] = []
-    for path in options.path:
+    for path, source in zip(options.path, given or options.path, strict=True):
         model = load_model(
-            path,
+            source,
             length=settings.length,
             alphabet_size=size,
             layout=options.layout,

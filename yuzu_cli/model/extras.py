@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from yuzu_cli.errors import ModelError, UsageError
-from yuzu_cli.model.files import LoadedFile, sha256_of, short
+from yuzu_cli.model.files import Given, LoadedFile, sha256_of, short
 from yuzu_cli.model.probe import Probe
 from yuzu_cli.model.wrap import Extra
 
@@ -46,7 +46,7 @@ def match_inputs(
     return free[0], slots
 
 
-def sha256_with(path: str | os.PathLike[str], extra_inputs: Mapping[str | int, Any]) -> str:
+def sha256_with(path: str | os.PathLike[str] | Given, extra_inputs: Mapping[str | int, Any]) -> str:
     """Hash of a model's file; where inputs come from files, of its hash and of theirs by name."""
     files = {str(k): v for k, v in extra_inputs.items() if isinstance(v, (str, Path))}
     own = sha256_of(path)

@@ -8,7 +8,10 @@ refused. May not: run the model, or know about layouts, outputs and targets.
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
+import inspect
+import io
 import logging
 import os
 import pickle
@@ -17,7 +20,7 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 
@@ -53,7 +56,7 @@ class LoadedFile:
     module : torch.nn.Module
         Freshly loaded, in inference mode, no parameter requires a gradient.
     kind : str
-        "torchscript" or "exported".
+        "torchscript", "exported", or "module" for one of Python's.
     inputs : tuple of (name, is_tensor, has_default)
         The inputs of `forward`, in order.
     batch : tuple of (int, int or None) per input
@@ -66,9 +69,19 @@ class LoadedFile:
     batch: tuple[tuple[int, int | None], ...]
 
 
-def sha256_of(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal, read in pieces."""
+Given: TypeAlias = torch.nn.Module | torch.export.ExportedProgram
+"""A model in memory: a module of Python's, a ScriptModule, or an exported program."""
+
+
+def sha256_of(path: str | os.PathLike[str] | Given) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal, read in pieces; of a model, what it is of."""
     digest = hashlib.sha256()
+    if not isinstance(path, (str, os.PathLike)):
+        digest.update(repr(path).encode())
+        state = path.state_dict() if isinstance(path, torch.nn.Module) else path.state_dict
+        for name, value in state.items():
+            digest.update(name.encode() + value.detach().cpu().double().numpy().tobytes())
+        return digest.hexdigest()
     with open(path, "rb") as handle:
         while piece := handle.read(1 << 20):
             digest.update(piece)
@@ -155,15 +168,22 @@ def _describe_pickle(data: bytes) -> str:
 
 
 def open_model(
-    path: str | os.PathLike[str], device: torch.device, dtype: torch.dtype
+    path: str | os.PathLike[str] | Given, device: torch.device, dtype: torch.dtype
 ) -> LoadedFile:
-    """Load a model file onto `device`, computing in `dtype`.
+    """Load a model file, or copy a model in memory, onto `device`, computing in `dtype`.
 
     Raises
     ------
     ModelError
         The file is not a model, torch cannot load it, or it cannot be moved or cast.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        if isinstance(path, torch.nn.Module):
+            with torch.no_grad():  # else what is copied of a ScriptModule would remember from where
+                return _module(copy.deepcopy(path), device, dtype)
+        memory = io.BytesIO()
+        torch.export.save(path, memory)
+        return _open_exported(memory, device, dtype)
     kind = sniff(path)
     try:
         opener = _open_torchscript if kind == "torchscript" else _open_exported
@@ -180,20 +200,33 @@ def open_model(
 def _open_torchscript(
     path: str | os.PathLike[str], device: torch.device, dtype: torch.dtype
 ) -> LoadedFile:
-    module = torch.jit.load(str(path), map_location=device)
+    return _module(torch.jit.load(str(path), map_location=device), device, dtype)
+
+
+def _module(module: torch.nn.Module, device: torch.device, dtype: torch.dtype) -> LoadedFile:
+    """A module that is ours to change."""
     module.eval()
-    module.to(dtype)
+    module.to(device, dtype)
     _freeze(module)
-    arguments = module.forward.schema.arguments[1:]
+    if not isinstance(module, torch.jit.ScriptModule):
+        given = inspect.signature(module.forward).parameters.values()
+        inputs = tuple(
+            (p.name, True, p.default is not p.empty)
+            for p in given
+            if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL)
+        )
+        return LoadedFile(module, "module", inputs, ((1, None),) * len(inputs))
+    forward: Any = module.forward
+    arguments = forward.schema.arguments[1:]
     inputs = tuple((a.name, str(a.type) == "Tensor", a.has_default_value()) for a in arguments)
     return LoadedFile(module, "torchscript", inputs, ((1, None),) * len(inputs))
 
 
 def _open_exported(
-    path: str | os.PathLike[str], device: torch.device, dtype: torch.dtype
+    path: str | os.PathLike[str] | io.BytesIO, device: torch.device, dtype: torch.dtype
 ) -> LoadedFile:
     with _weights_only(), _quiet("torch.export", "torch._export"):
-        program = torch.export.load(str(path))
+        program = torch.export.load(path if isinstance(path, io.BytesIO) else str(path))
     if device.type != "cpu":
         from torch.export.passes import move_to_device_pass
 

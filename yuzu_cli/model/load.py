@@ -19,7 +19,7 @@ from yuzu_cli.errors import ModelError, UsageError
 from yuzu_cli.model.calls import find_call
 from yuzu_cli.model.checks import check_finite, check_rows
 from yuzu_cli.model.extras import sha256_with
-from yuzu_cli.model.files import open_model
+from yuzu_cli.model.files import Given, open_model
 from yuzu_cli.model.heads import REDUCTIONS, TRANSFORMS, Head, listed, named, outputs_of
 from yuzu_cli.model.layouts import CHANNELS_LAST, LAYOUTS
 from yuzu_cli.model.probe import PROBE_ROWS, RUN_ERRORS, Probe
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 
 def load_model(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | Given,
     *,
     length: int,
     alphabet_size: int = 4,
@@ -49,8 +49,9 @@ def load_model(
 
     Parameters
     ----------
-    path : path
-        TorchScript (.pt: scripted, traced or frozen) or torch.export (.pt2).
+    path : path, Module, ScriptModule or ExportedProgram
+        TorchScript (.pt: scripted, traced or frozen) or torch.export (.pt2); or the model itself,
+        which is copied.
     length, alphabet_size : int
         L and A.
     layout : str
@@ -79,11 +80,12 @@ def load_model(
     """
     _check_names(layout, reduce, transform)
     device = torch.device(device)
+    where = str(path) if isinstance(path, (str, os.PathLike)) else type(path).__name__
     file = open_model(path, device, dtype)
-    maker = Probe(str(path), alphabet_size, length, device, dtype)
+    maker = Probe(where, alphabet_size, length, device, dtype)
     with torch.no_grad():
         model = find_call(file, maker, layout, extra_inputs or {}, output)
-        model.path, model.sha256 = str(path), sha256_with(path, extra_inputs or {})
+        model.path, model.sha256 = where, sha256_with(path, extra_inputs or {})
         model.length, model.alphabet_size = length, alphabet_size
         model.device, model.dtype = device, dtype
         check_rows(model, maker)
