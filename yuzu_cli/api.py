@@ -217,6 +217,7 @@ def _compute(
         mutated=(int(setup.positions[0]), int(setup.positions[-1]) + 1),
         reference=reference,
         scores=arrays,
+        transform=config.score.transform,
         backend=choice.name,
         max_abs_error=checked.max_abs_error,
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import html
 import io
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,7 +44,7 @@ class Attributions:
     scores : dict of ndarray
         Those that were asked for: delta (N, T, A, M), l2 and jsd (N, A, M), contribution (N, T, M),
         centered (N, T, A, M), prediction (N, T, A, M). Indexing makes others of them.
-    backend : str
+    transform, backend : str
     max_abs_error : float
         Largest difference from naive on some of the mutants; NaN when none was compared.
     """
@@ -55,6 +56,7 @@ class Attributions:
     mutated: tuple[int, int]
     reference: np.ndarray
     scores: dict[str, np.ndarray] = field(default_factory=dict)
+    transform: str = "none"
     backend: str = ""
     max_abs_error: float = float("nan")
 
@@ -148,7 +150,7 @@ class Attributions:
         target : int, str or several, optional
             Numbers, names or patterns; the strongest when none is given.
         stretch : str, optional
-            ``"100:200"`` or ``"all"``; where most happens when none is given.
+            ``"100:200"`` (0-based, half-open) or ``"all"``; where most happens when none is given.
 
         Raises
         ------
@@ -162,8 +164,7 @@ class Attributions:
         drawing_needed()
         index = choose([sequence], self.names, "sequence", "sequence")[0]
         chosen = None if target is None else choose(_several(target), self.targets, "target")
-        source: Any = _AsSource(self)
-        figure = draw(view(source, index, chosen, stretch))
+        figure = draw(view(_as_source(self), index, chosen, stretch))
         figure._repr_png_ = lambda: _png(figure)  # type: ignore[attr-defined]  # for notebooks
         return figure
 
@@ -208,32 +209,33 @@ class AttributionGroups:
         return "".join(part._repr_html_() for part in self.parts.values())
 
 
-class _AsSource:
-    """Attributions as the pictures read a result: by row, score and targets."""
+def _as_source(found: Attributions) -> Any:
+    """Attributions as pictures read a result: by row, score and targets."""
+    from yuzu_cli.results.reader import Row
+    from yuzu_cli.results.streaming import Regions, Source
 
-    def __init__(self, found: Attributions) -> None:
-        self.found, self.result = found, self
-        self.letters, self.targets, self.saved = found.letters, found.targets, tuple(found.scores)
-        self.mutate_start, self.mutate_end = found.mutated
+    class InMemory(Source):
+        def __init__(self) -> None:
+            result: Any = self
+            self.path, self.result = Path("sequences"), result
+            self.letters, self.targets, self.saved = found.letters, found.targets, (*found.scores,)
+            self.mutate_start, self.mutate_end = found.mutated
+            self.n, self.length = found.codes.shape
+            self.config = {"score": {"transform": found.transform}}
+            names, zeros = np.array(found.names, object), np.zeros(self.n, np.int64)
+            one_strand = (np.full(self.n, "."), zeros.astype(bool), zeros, zeros)
+            self.regions = Regions(names, names, zeros, zeros + self.length, *one_strand)
 
-    def row(self, index: int) -> Any:
-        """One sequence as a row of a result."""
-        from yuzu_cli.results.reader import Row
+        def row(self, index: int) -> Row:
+            name, codes = found.names[index], found.codes[index]
+            place = (name, 0, len(codes), name, ".", index, 0)
+            return Row(index, *place, codes, found.reference[index])
 
-        found = self.found
-        name, codes = found.names[index], found.codes[index]
-        place = (name, 0, len(codes), name, ".", index, 0)
-        return Row(index, *place, codes, found.reference[index])
+        def scores(self, statistic: str, rows: slice, targets: Any) -> np.ndarray:
+            values = found[statistic][rows]
+            return values if statistic in ACROSS else values[:, list(targets)]
 
-    def need(self, score: str) -> str:
-        """What a score is made of."""
-        self.found[score]
-        return str(source_of(score, self.saved))
-
-    def scores(self, score: str, rows: slice, targets: Any) -> np.ndarray:
-        """One score of some rows and targets."""
-        values = self.found[score][rows]
-        return values if score in ACROSS else values[:, list(targets)]
+    return InMemory()
 
 
 def _several(target: Any) -> Any:
