@@ -42,6 +42,7 @@ from yuzu_cli.graph.rewrites.pools import (
     pools_of_everything,
 )
 from yuzu_cli.graph.rewrites.rewriter import VIEWS, NotYetKnownError, Rewriter
+from yuzu_cli.graph.rewrites.rows import merged_rows, streams
 from yuzu_cli.graph.rewrites.softmax import (
     shared_shift,
     softmax_of_log,
@@ -68,6 +69,7 @@ _PASSES: tuple[Callable[[Rewriter, Node], bool], ...] = (
     plain_pools,
     linear,
     view_of_view,  # those that linear layers leave behind
+    merged_rows,
     permutations,
     view_of_view,
     drop_no_ops,
@@ -80,6 +82,7 @@ _PASSES: tuple[Callable[[Rewriter, Node], bool], ...] = (
     maximum_first,
     pools_of_everything,
     fold_affine,
+    streams,
     picked_channels,
     of_one_place,
     view_of_view,

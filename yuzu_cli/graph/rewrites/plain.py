@@ -98,6 +98,10 @@ def splits(r: Rewriter, node: Node) -> bool:
     axis = source.args[2] if len(source.args) > 2 else source.kwargs.get("dim", 0)
     if not isinstance(axis, int):
         return False
+    if source.target is _aten.split.Tensor and isinstance(source.args[1], Node):
+        rows = source.args[1]  # a number of sequences
+        ends = (r.insert(node, operator.mul, (rows, i)) for i in (index, index + 1))
+        return r.replace(node, r.insert(node, _aten.slice.Tensor, (x, axis, *ends)))
     size = r.specs[x.name].shape[axis]
     if source.target is _aten.split_with_sizes.default:
         sizes = source.args[1]

@@ -1,0 +1,107 @@
+"""Layers in other spellings: after the rewrites nothing of the spelling is left."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tests.graph.test_graph import program_of, targets
+from tests.support.convolutional import AITAC, BothAtOnce, Enformer, ExplaiNN, Puffin
+from yuzu_cli.graph import ops
+from yuzu_cli.plan.analyse import analyse
+from yuzu_cli.plan.plan import make_plan
+
+aten = torch.ops.aten
+
+
+class Rows(nn.Module):
+    """Positions as rows of the batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm, self.second = nn.Linear(4, 5), nn.LayerNorm(5), nn.Linear(5, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, length = x.shape
+        y = torch.relu(self.norm(self.first(x.transpose(1, 2).reshape(n * length, c))))
+        return self.second(y).reshape(n, length, 2)
+
+
+class Chunks(nn.Module):
+    """Both strands as one batch, parted by `chunk`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv1d(4, 5, 5), nn.Linear(5, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.relu(self.first(torch.cat([x, x.flip([1, 2])]))).mean(2)
+        plus, minus = self.last(y).chunk(2)
+        return torch.maximum(plus, minus)
+
+
+SPELLINGS = {
+    "units": (lambda: ExplaiNN(79), 79, {aten.repeat.default}, ops.grouped),
+    "two-of-a-softmax": (lambda: Enformer(75), 75, {ops.softmax_sum}, ops.softmax_pool),
+    "einsum-and-softmax": (lambda: AITAC(90), 90, {aten.bmm.default}, ops.softmax_pool),
+    "spectra": (lambda: Puffin(70), 70, {aten._fft_r2c.default}, aten.convolution.default),
+    "strands": (lambda: BothAtOnce(61), 61, {aten.cat.default}, aten.flip.default),
+    "strands-chunked": (Chunks, 40, {aten.cat.default, aten.split.Tensor}, aten.flip.default),
+    "rows": (Rows, 30, {aten.addmm.default}, ops.layer_norm),
+}
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize("trace", [False, True], ids=["scripted", "traced"])
+@pytest.mark.parametrize("name", SPELLINGS)
+def test_a_spelling_is_rewritten(name, trace):
+    make, length, gone, made = SPELLINGS[name]
+    torch.manual_seed(2)
+    program = program_of(make(), length, trace)
+    found = targets(program)
+    assert made in found
+    assert not gone & set(found)
+
+
+@pytest.mark.parametrize("name", [n for n in SPELLINGS if n != "two-of-a-softmax"])
+def test_windows_last_to_a_layer_without_positions(name):
+    make, length, *_ = SPELLINGS[name]
+    program = program_of(make(), length)
+    plan = make_plan(analyse(program))
+    whole = {s.node for s in plan.steps if s.way == "whole tensor"}
+    assert not [n for n in whole if length // 4 in program.specs[n].shape[1:]]
+    assert plan.naive_macs > 3 * plan.macs
+
+
+class Shared(nn.Module):
+    """One batch of strands that see each other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv1d(4, 5, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n = x.shape[0]
+        y = self.first(torch.cat([x, x.flip([1, 2])]))
+        y = y - y.view(2, n, 5, -1).mean(0).repeat(2, 1, 1)
+        return y[:n].amax(2)
+
+
+class Gated(nn.Module):
+    """A spectrum times another one of the sequence."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv1d(4, 3, 5, padding=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.fft.rfft(self.first(x))
+        return torch.fft.irfft(y * torch.fft.rfft(F.softplus(x[:, :3])), n=x.shape[2])
+
+
+@pytest.mark.parametrize("make", [Shared, Gated])
+def test_what_only_looks_alike_is_left(make):
+    kept = {Shared: aten.cat.default, Gated: aten._fft_c2r.default}[make]
+    assert kept in targets(program_of(make(), 40))
