@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.results import MOTIF, Made, make_result, planted_result, random_sequences
 from yuzu_cli.errors import OutputError, UsageError
+from yuzu_cli.results.derived import ACROSS, derive
 from yuzu_cli.results.plot import plot, strongest
 from yuzu_cli.results.plot.figure import draw
 from yuzu_cli.results.plot.region import ZOOM, busiest, logo_heights, view
@@ -229,6 +230,7 @@ def test_motif_sites_are_marked(small: Made) -> None:
     [
         (("contribution",), "contribution", False),
         (("l2",), "mean l2", True),
+        (("jsd",), "mean jsd", True),
         (("centered",), "contribution", True),
         (("prediction",), "contribution", True),
     ],
@@ -244,9 +246,9 @@ def test_every_saved_score_gives_a_picture(
     figure = draw(seen)
     assert logo in {ax.get_ylabel() for ax in figure.axes}
     assert any(ax.images for ax in figure.axes) == heat
-    if save == ("l2",):
-        l2 = np.sqrt((made.delta[0] ** 2).sum(axis=0))
-        np.testing.assert_allclose(seen.contribution[0], l2.sum(axis=0) / 3, rtol=1e-5)
+    if save[0] in ACROSS:
+        score = derive(save[0], "delta", made.delta, made.codes, made.reference)[0]
+        np.testing.assert_allclose(seen.contribution[0], score.sum(axis=0) / 3, rtol=1e-5)
     else:
         np.testing.assert_allclose(seen.contribution, made.contribution[0], atol=1e-6)
 

@@ -250,7 +250,7 @@ def test_motifs_of_another_result_are_refused(mixed: Made, tmp_path: Path) -> No
         report(mixed.path, tmp_path / "r.html", motifs=mixed.path)
 
 
-@pytest.mark.parametrize("save", ["l2", "contribution", "centered"])
+@pytest.mark.parametrize("save", ["l2", "jsd", "contribution", "centered"])
 def test_a_page_for_every_saved_score(tmp_path: Path, save: str) -> None:
     rows = [("c", 0, 12, "x", "+")]
     made = make_result(tmp_path / "in.h5", rows, random_sequences(1, 12), save=(save,))

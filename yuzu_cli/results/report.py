@@ -135,7 +135,7 @@ def _verification(source: Source) -> str:
 
 
 def _what(summary: Summary) -> str:
-    return {"delta": "effect", "l2": "l2 effect", "contribution": "contribution"}[summary.kind]
+    return {"delta": "effect", "contribution": "contribution"}.get(summary.kind, summary.kind)
 
 
 def _overview(source: Source, summary: Summary) -> str:
@@ -149,15 +149,17 @@ def _overview(source: Source, summary: Summary) -> str:
         name = text(label(summary.targets[t]))
         name = f'<a href="#target-{t}">{name}</a>' if rank < MOST_TARGETS else name
         means = (summary.reference_mean[t], summary.reference_sd[t])
-        reference = [float(value) for value in means] if summary.kind != "l2" else []
+        reference = [float(value) for value in means] if summary.signed else []
         ends = (summary.lowest[t], summary.highest[t])
         middle = (summary.quantile(t, 0.5), summary.quantile(t, 0.99))
         rows.append([name, *reference, *map(float, (*ends, *middle))])
-    means_head = ("mean prediction", "its spread (sd)") if summary.kind != "l2" else ()
+    means_head = ("mean prediction", "its spread (sd)") if summary.signed else ()
     columns = ("largest loss", "largest gain", "median size", "99 % are below")
-    return (
-        f"<h2>Effects</h2>\n<p class='note'>Differences of the {text(source.unit)}.</p>\n"
-        + table("effects", ("target", *means_head, *columns), rows)
+    unit = (
+        f"Differences of the {source.unit}." if summary.signed else f"{summary.kind} over targets."
+    )
+    return f'<h2>Effects</h2>\n<p class="note">{text(unit)}</p>\n' + table(
+        "effects", ("target", *means_head, *columns), rows
     )
 
 
@@ -188,7 +190,7 @@ def _target(
         change = _change(source, row, found)
         link = text(head(row))
         if rank <= top:
-            seen = view(source, found.row, None if summary.kind == "l2" else [t], width=_ZOOM)
+            seen = view(source, found.row, [t] if summary.signed else None, width=_ZOOM)
             hits = _hits(source, seen, motifs) if motifs else []
             identity = f"{key}-region-{rank}"
             picture = draw(seen, inches=_INCHES, hits=hits)

@@ -149,6 +149,11 @@ class Source:
             )
         return chosen
 
+    @property
+    def across(self) -> str:
+        """The score over all targets that was saved, for results that hold nothing else."""
+        return next((name for name in ACROSS if name in self.saved), None) or self.need("l2")
+
     def need(self, statistic: str) -> str:
         """Name of the saved score that `statistic` is made from.
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from yuzu_cli.alphabet import UNKNOWN
-from yuzu_cli.results.derived import source_of
+from yuzu_cli.results.derived import ACROSS, source_of
 from yuzu_cli.results.streaming import Source
 
 #: Edges of the bins of |effect|, eight to a factor of ten; smaller ones count into the first.
@@ -47,7 +47,7 @@ class Summary:
     Attributes
     ----------
     kind : str
-        What was counted: `delta`, `l2` or `contribution`.
+        What was counted: `delta`, `contribution`, `l2` or `jsd`.
     targets : list of str
     loss, gain : ndarray, int64, (T, bins of EDGES)
         How many substitutions lower or raise the output by how much.
@@ -77,6 +77,11 @@ class Summary:
     top: list[list[Strongest]] = field(default_factory=list)
     status: dict[str, int] = field(default_factory=dict)
 
+    @property
+    def signed(self) -> bool:
+        """Whether effects have a direction, and are those of one target."""
+        return self.kind not in ACROSS
+
     def quantile(self, target: int, q: float) -> float:
         """Size of effect that a share `q` of substitutions does not exceed, to a few per cent."""
         bins = self.loss[target] + self.gain[target]
@@ -105,7 +110,7 @@ def summarise(source: Source, top: int = 5) -> Summary:
         When the result cannot be read, or holds no scores.
     """
     kind = _kind(source)
-    names = source.targets if kind != "l2" else ["l2"]
+    names = [kind] if kind in ACROSS else source.targets
     counts = np.zeros((len(names), len(EDGES) - 1), np.int64)
     width = source.mutate_end - source.mutate_start
     out = Summary(
@@ -146,13 +151,13 @@ def summarise(source: Source, top: int = 5) -> Summary:
 def _kind(source: Source) -> str:
     if source_of("delta", source.saved):
         return "delta"
-    return "contribution" if "contribution" in source.saved else source.need("l2")
+    return "contribution" if "contribution" in source.saved else source.across
 
 
 def _values(source: Source, kind: str, part: slice, block: list[int]) -> np.ndarray:
     """(B, T, A, M), or (B, T, 1, M) for contributions; a copy, NaN where the letter is unknown."""
     values = source.scores(kind, part, block)
-    if kind == "l2":
+    if kind in ACROSS:
         return values[:, None]
     return values[:, :, None] if kind == "contribution" else values
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from yuzu_cli.errors import UsageError
 from yuzu_cli.files import replacing
+from yuzu_cli.results.derived import ACROSS
 from yuzu_cli.results.plot.region import View, head, view
 from yuzu_cli.results.streaming import Source
 
@@ -110,7 +111,7 @@ def strongest(source: Source, count: int) -> list[int]:
         raise UsageError(str(source.path), "holds no regions", "")
     strength = np.zeros(source.n)
     every = list(range(len(source.targets)))
-    name = next((s for s in ("contribution", "l2", "delta") if s in source.saved), "delta")
+    name = next((s for s in ("contribution", *ACROSS, "delta") if s in source.saved), "delta")
     for part in source.batches(len(every)):
         values = np.nan_to_num(np.abs(source.scores(name, part, every)))
         strength[part] = values.reshape(len(values), -1).max(axis=1)

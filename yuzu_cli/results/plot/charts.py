@@ -28,7 +28,7 @@ def sizes_figure(summary: Summary, target: int, unit: str) -> Figure:
         figure = Figure(figsize=_SIZE, layout="constrained")
         ax = figure.subplots()
         middle = np.sqrt(EDGES[1:] * EDGES[:-1])
-        signed = summary.kind != "l2"
+        signed = summary.signed
         sides = [("lower", summary.loss, _LOWER, "-"), ("raise", summary.gain, _RAISE, "--")]
         for name, table, color, dash in sides if signed else sides[1:]:
             ax.fill_between(middle, table[target], step="mid", color=color, alpha=0.2, lw=0)
@@ -42,7 +42,7 @@ def sizes_figure(summary: Summary, target: int, unit: str) -> Figure:
         ax.set_ylim(bottom=0)
         if signed:
             ax.legend(frameon=False, loc="upper left")
-        ax.set_xlabel(f"size of the effect (Δ {unit})" if signed else f"l2 of Δ {unit}")
+        ax.set_xlabel(f"size of the effect (Δ {unit})" if signed else summary.kind)
         ax.set_ylabel("substitutions")
         ax.spines[["top", "right"]].set_visible(False)
     return figure

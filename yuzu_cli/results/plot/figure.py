@@ -203,7 +203,7 @@ def _draw_logo(ax: Axes, seen: View, target: int, same_scale: bool) -> None:
     else:
         _letters(ax, heights, seen.letters)
     ax.axhline(0, color=GREY, lw=0.5, zorder=-1)
-    ax.set_ylabel("contribution" if seen.signed else "mean l2")
+    ax.set_ylabel("contribution" if seen.signed else f"mean {seen.targets[0]}")
     ax.yaxis.set_major_locator(_few_ticks())
     ax.yaxis.set_major_formatter(_short)
     ax.tick_params(axis="y", labelsize=7)
@@ -272,7 +272,7 @@ def _draw_map(ax: Axes, seen: View, target: int, same_scale: bool) -> None:
     scale.locator = _few_ticks()
     scale.update_ticks()
     scale.ax.yaxis.set_major_formatter(_short)
-    words = f"Δ {seen.unit}\nblue lowers" if seen.signed else f"l2 of Δ {seen.unit}"
+    words = f"Δ {seen.unit}\nblue lowers" if seen.signed else seen.targets[0]
     scale.set_label(words, fontsize=6.5)
 
 

@@ -34,11 +34,12 @@ class View:
     letters : str
         Of the A axis.
     targets : tuple of str
-        Names of the T targets shown; `l2` when only that was saved.
+        Names of the T targets shown; `l2` or `jsd` where only that was saved.
     reference : ndarray or None, float32, (T,)
         Outputs for the sequence itself.
     contribution : ndarray, float32, (T, M)
-        Height of each letter, over the whole mutated range; of l2 its mean over the other letters.
+        Height of each letter, over the whole mutated range; of scores over all targets the mean
+        over the other letters.
     effect : ndarray or None, float32, (T, A, M)
         What each substitution does; None when it was not saved.
     codes : ndarray, uint8, (M,)
@@ -50,7 +51,7 @@ class View:
     unit : str
         What an effect is a difference of: `output`, `logit`, `log output`.
     signed : bool
-        Whether effects have a direction; those of l2 have none.
+        Whether effects have a direction; those of `l2` and `jsd` have none.
     """
 
     row: Row
@@ -112,14 +113,14 @@ def view(
     """
     row, rows = source.result.row(index), slice(index, index + 1)
     every = list(range(len(source.targets)))
-    only_l2 = source_of("contribution", source.saved) is None
+    across = source_of("contribution", source.saved) is None
     effect: np.ndarray | None
     names: tuple[str, ...]
-    if only_l2:
-        source.need("l2")
-        effect = source.forward(source.scores("l2", rows, every), rows, letters=1)
+    if across:
+        name = source.across
+        effect = source.forward(source.scores(name, rows, every), rows, letters=1)
         contribution = effect.sum(axis=1) / (effect.shape[1] - 1)
-        names, reference = ("l2",), None
+        names, reference = (name,), None
     else:
         contribution = source.forward(source.scores("contribution", rows, targets or every), rows)
         contribution = contribution[0]
@@ -149,7 +150,7 @@ def view(
         start=start,
         stop=stop,
         unit=source.unit,
-        signed=not only_l2,
+        signed=not across,
     )
 
 
