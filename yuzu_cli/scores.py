@@ -36,6 +36,8 @@ class Accumulator:
         A.
     members : int
         Over how many streams of blocks (models, strands, shifts) the deltas are averaged.
+    keep : bool
+        Deltas are wanted whatever is asked for.
     """
 
     def __init__(
@@ -45,13 +47,14 @@ class Accumulator:
         targets: int,
         size: int,
         members: int = 1,
+        keep: bool = False,
     ) -> None:
         self.names, self.codes = tuple(names), codes
         self.targets, self.size, self.members = targets, size, members
         rows = codes.numel() * size
         self.delta: torch.Tensor | None = None
         self.squares: torch.Tensor | None = None
-        if only_l2(names) and members == 1:
+        if only_l2(names) and members == 1 and not keep:
             self.squares = torch.zeros(rows, device=codes.device)
         else:
             self.delta = torch.zeros(rows, targets, device=codes.device)

@@ -112,6 +112,7 @@ bytes | whole number | its size
 length | whole number | letters per window
 targets | list of text | their names
 scores | list of text | what was saved
+estimate | object or null | `correlation`, `correlation_worst` and `max_error` of `taylor.exact_top`
 dropped | whole number | input records without a row
 status | object | rows that `has_unknown` letters, were `padded`, were `resized`
 datasets | object | path to axes, shape, type, compression, chunk, stored bytes, and whether linked

@@ -66,6 +66,10 @@ def describe(facts: dict[str, Any]) -> str:
     if facts.get("shard_count"):
         lines += [("shard", f"{facts['shard_index']} of {facts['shard_count']}")]
     lines += [("verified", _verified(facts))]
+    if facts.get("estimate"):
+        from yuzu_cli.results.estimate import sentence
+
+        lines += [("estimate", sentence(facts["estimate"]))]
     for name, data in facts.get("datasets", {}).items():
         shape = " x ".join(str(length) for length in data["shape"])
         axes = data["axes"].replace(" ", " x ")

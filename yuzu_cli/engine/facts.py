@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 
 def make_info(setup: Setup, choice: Choice, verified: Check) -> RunInfo:
     """The facts of a run, as its output records them."""
+    from yuzu_cli.results.schema import EXACT
     from yuzu_cli.runs.writer import RunInfo
 
     config, stream = setup.config, setup.stream
@@ -61,7 +62,7 @@ def make_info(setup: Setup, choice: Choice, verified: Check) -> RunInfo:
         mutate_start=int(setup.positions[0]),
         mutate_end=int(setup.positions[-1]) + 1,
         targets=setup.targets,
-        save=tuple(config.score.save),
+        save=(*config.score.save, *([EXACT] if config.taylor.exact_top else [])),
         batch_size=size,
         n_records=stream.n_records,
         record_start=start,

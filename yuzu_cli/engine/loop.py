@@ -18,6 +18,7 @@ import torch
 
 from yuzu_cli.engine.choose import Choice, choose
 from yuzu_cli.engine.estimate import estimate
+from yuzu_cli.engine.exact_top import ExactTop, exactly
 from yuzu_cli.engine.facts import begun_with, in_a_job, make_info, warn_of_disk
 from yuzu_cli.engine.feed import Feed, region_rows
 from yuzu_cli.engine.scoring import Scorer, Stopped
@@ -122,6 +123,7 @@ def _write_all(
         torch.float16 if config.score.dtype == "float16" else torch.float32,
         at_once=choice.at_once,
         should_stop=stop,
+        exact_top=_exact_top(setup),
     )
     opened = OutputRun.open(
         config.output.path,
@@ -164,6 +166,15 @@ def _write_all(
             errors=verified.describe(),
             mended=clock.mended,
         )
+
+
+def _exact_top(setup: Setup) -> ExactTop | None:
+    """What makes a share of the estimates exact, if that is asked for."""
+    config = setup.config
+    if not config.taylor.exact_top:
+        return None
+    members = setup.members(exactly(setup))
+    return ExactTop(config.taylor.exact_top, config.compute.seed, members, setup.views)
 
 
 def _tell_batch_size(config: RunConfig, info: RunInfo) -> None:
@@ -216,7 +227,10 @@ def _batches(
                 _warn_of_nan(windows, rows["reference"])
                 if regions == 0:
                     warn_of_zeros(config, scores, rows["reference"])
-                rows |= {f"scores/{name}": values for name, values in scores.items()}
+                rows |= {
+                    name if "/" in name else f"scores/{name}": values
+                    for name, values in scores.items()
+                }
             clock.backend += time.monotonic() - mark
             mark = time.monotonic()
             output.write(batch, rows)

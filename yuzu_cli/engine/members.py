@@ -65,6 +65,18 @@ class View:
         sequence = block.index // (size * len(self.positions))
         return Block((sequence * self.count + place) * size + letter, block.delta, block.targets)
 
+    def asked(self, index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """What `restore` would put at flat indices (E,) into (M, A) of one sequence: the member's
+        own indices, and which of the E there are.
+        """
+        size = len(self.letters)
+        seen = torch.full((self.count,), -1, device=index.device)
+        seen[self.place] = torch.arange(len(self.place), device=index.device)
+        place = seen[index // size]
+        there = (place >= 0).nonzero().squeeze(1)
+        letter = torch.argsort(self.letters)[index[there] % size]
+        return place[there] * size + letter, there
+
 
 class Views:
     """Makes the views of a batch.

@@ -7,11 +7,13 @@ that is not linear. May not: read windows or write results.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
 from yuzu_cli.backends.passes import PassSize
+from yuzu_cli.engine.exact_top import ExactTop, agreement
 from yuzu_cli.engine.limits import RESULT_BYTES, chunks
 from yuzu_cli.engine.members import Member, Views
 from yuzu_cli.engine.net import Net
@@ -45,6 +47,8 @@ class Scorer:
         Sequences that runners are given at one time, at most.
     should_stop : function
         Asked before every block.
+    exact_top : ExactTop, optional
+        What makes the largest of some estimates exact.
 
     Attributes
     ----------
@@ -64,11 +68,12 @@ class Scorer:
         budget: int = RESULT_BYTES,
         at_once: int = 4096,
         should_stop: Callable[[], bool] = lambda: False,
+        exact_top: ExactTop | None = None,
     ) -> None:
         self.members, self.views, self.positions = tuple(members), views, positions
         self.targets, self.save, self.device, self.dtype = targets, tuple(save), device, dtype
-        self.should_stop = should_stop
-        plain = only_l2(save) and len(self.members) == 1
+        self.should_stop, self.exact_top = should_stop, exact_top
+        plain = only_l2(save) and len(self.members) == 1 and exact_top is None
         width = len(positions) * views.size * 4
         sequences, self.step = chunks(
             sequence_bytes=width * (1 if plain else targets),
@@ -91,7 +96,8 @@ class Scorer:
         Returns
         -------
         dict of array
-            "reference" float32 (B, T), and the scores by name.
+            "reference" float32 (B, T), and the scores by name; where some of them are made exact,
+            "exact" bool (B, T, A, M) and how far off the others are, by path.
 
         Raises
         ------
@@ -113,6 +119,10 @@ class Scorer:
             slices.append(self._slice(wide, positions, start == 0, mended))
         self.mended = np.concatenate([self.mended, mended.cpu().numpy()])
         result = {"reference": slices[0].pop("reference")}
+        if self.exact_top is not None:
+            result |= agreement([part.pop("recomputed") for part in slices])
+            masks = [part.pop("exact") for part in slices]
+            result["exact"] = np.concatenate(masks, axis=-1)
         for name in self.save:
             arrays = [part[name] for part in slices]
             result[name] = arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=-1)
@@ -120,10 +130,11 @@ class Scorer:
 
     def _slice(
         self, wide: torch.Tensor, positions: np.ndarray, first: bool, mended: torch.Tensor
-    ) -> dict[str, np.ndarray]:
+    ) -> dict[str, Any]:
         where = torch.as_tensor(positions + self.views.flank, device=self.device)
         count = len(self.members)
-        scores = Accumulator(self.save, wide[:, where], self.targets, self.views.size, count)
+        size, keep = self.views.size, self.exact_top is not None
+        scores = Accumulator(self.save, wide[:, where], self.targets, size, count, keep)
         if first or count > 1:
             self._reference = torch.zeros(len(wide), self.targets, device=self.device)
         for number, member in enumerate(self.members):
@@ -134,9 +145,14 @@ class Scorer:
             self._stream(member, self._seen[number], positions, scores)
             if isinstance(member.runner, Net):
                 mended |= member.runner.mended
-        result = scores.finish(self._reference, self.dtype)
-        result["reference"] = self._reference.cpu().numpy()
-        return result
+        more: dict[str, Any] = {"reference": self._reference.cpu().numpy()}
+        if self.exact_top is not None:
+            assert scores.delta is not None
+            found = more["recomputed"] = self.exact_top(scores.delta, wide, positions)
+            mended |= found.mended
+            mask = found.exact.view(len(wide), 1, len(positions), size).transpose(2, 3)
+            more["exact"] = mask.expand(-1, self.targets, -1, -1).cpu().numpy()
+        return scores.finish(self._reference, self.dtype) | more
 
     def _stream(
         self, member: Member, codes: torch.Tensor, positions: np.ndarray, scores: Accumulator

@@ -17,6 +17,7 @@ import numpy as np
 from yuzu_cli.errors import OutputError
 from yuzu_cli.results.schema import (
     ATTRIBUTES,
+    EXACT,
     FORMAT,
     FORMAT_VERSION,
     MANIFEST,
@@ -99,6 +100,11 @@ def missing_sources(path: Path, data: h5py.Dataset) -> list[str]:
 def saved_scores(file: h5py.File) -> tuple[str, ...]:
     """Names of the scores in a file."""
     return tuple(name for name in SAVE_NAMES if f"scores/{name}" in file)
+
+
+def asked_of(file: h5py.File) -> tuple[str, ...]:
+    """What was asked for: the scores, and whether a share of them was made exact."""
+    return (*saved_scores(file), *([EXACT] if f"scores/{EXACT}" in file else []))
 
 
 def attributes_of(file: h5py.File) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import numpy as np
 
 from yuzu_cli.errors import OutputError
 from yuzu_cli.results.hdf5 import (
+    asked_of,
     attributes_of,
     check_format,
     damage,
@@ -262,7 +263,7 @@ def _check_content(result: Result) -> None:
         needed = not attribute.optional and not attribute.added
         if needed and attribute.name not in file.attrs:
             raise OutputError(shown, f"lacks the attribute {attribute.name}")
-    there = [d for d in datasets_for(result.saved) if d.path in file or not d.label]
+    there = [d for d in datasets_for(asked_of(file)) if d.path in file or not d.label]
     for dataset in there:
         if dataset.path not in file:
             raise OutputError(shown, f"lacks /{dataset.path}")

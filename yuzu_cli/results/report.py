@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from yuzu_cli.files import replacing
+from yuzu_cli.results.estimate import agreement, sentence
 from yuzu_cli.results.motifs import Motifs
 from yuzu_cli.results.page import image, page, plural, table, text
 from yuzu_cli.results.plot import drawing_needed
@@ -130,6 +131,10 @@ def _verification(source: Source) -> str:
             "<p>Mutants of these sequences were also computed one forward pass each. Largest "
             f'difference: <b class="good">{absolute:.2g}</b>, or {relative:.2g} of the largest '
             "effect among them.</p>"
+        )
+    if found := agreement(source.result):
+        words += (
+            f'<p id="estimate">Effects are estimates, but for the largest: {sentence(found)}.</p>'
         )
     return f'<h2>Verification</h2>\n<div id="verification">{words}</div>'
 

@@ -26,6 +26,9 @@ UNFINISHED, MANIFEST = ".part", "manifest.json"
 #: Bit of `regions/status`: naive computed some of the row's mutants.
 MENDED = 8
 
+#: What `taylor.exact_top` adds to a file.
+EXACT = "exact"
+
 TEXT = "text"
 SCORE = "score"
 
@@ -47,6 +50,8 @@ class Dataset:
         For the docs.
     label : bool
         It only labels an axis (an HDF5 dimension scale); files of yuzu 0.1 lack it.
+    part_of : str, optional
+        What asks for it, where it is no score itself.
     """
 
     path: str
@@ -54,11 +59,14 @@ class Dataset:
     dtype: str
     meaning: str
     label: bool = False
+    part_of: str | None = None
 
     @property
     def saved_name(self) -> str | None:
-        """Name in `score.save` that asks for this dataset; None when it is always there."""
-        return self.path.removeprefix("scores/") if self.path.startswith("scores/") else None
+        """Name in `score.save`, or `EXACT`, that asks for this; None when it is always there."""
+        return (
+            self.path.removeprefix("scores/") if self.path.startswith("scores/") else self.part_of
+        )
 
     @property
     def per_row(self) -> bool:
@@ -158,6 +166,27 @@ DATASETS: tuple[Dataset, ...] = (
         "the mutant's own output; the reference's at the letter that is there, NaN where the "
         "letter is unknown",
     ),
+    Dataset(
+        "scores/exact",
+        "N T A M",
+        "bool",
+        "with `taylor.exact_top`: the effects that were computed exactly; the others are estimates",
+    ),
+    Dataset(
+        "estimate/correlation",
+        "N T",
+        "float32",
+        "with `taylor.exact_top`: of estimated and exact effects, over a random sample of the "
+        "region's mutants; NaN where either does not vary",
+        part_of=EXACT,
+    ),
+    Dataset(
+        "estimate/max_error",
+        "N T",
+        "float32",
+        "the same: the largest difference of an estimated effect from the exact one",
+        part_of=EXACT,
+    ),
 )
 
 ATTRIBUTES: tuple[Attribute, ...] = (
@@ -226,7 +255,9 @@ ATTRIBUTES: tuple[Attribute, ...] = (
 #: The dataset that labels each axis.
 LABELS = {"N": "region", "T": "targets", "A": "letter", "L": "window", "M": "position"}
 
-SAVE_NAMES: tuple[str, ...] = tuple(d.saved_name for d in DATASETS if d.saved_name)
+SAVE_NAMES: tuple[str, ...] = tuple(
+    d.saved_name for d in DATASETS if d.saved_name and d.saved_name != EXACT
+)
 
 
 def datasets_for(save: Sequence[str]) -> tuple[Dataset, ...]:

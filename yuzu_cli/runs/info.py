@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from yuzu_cli.results.hdf5 import attributes_of, open_hdf5
+from yuzu_cli.results.estimate import agreement
+from yuzu_cli.results.hdf5 import asked_of, attributes_of, open_hdf5
 from yuzu_cli.results.reader import Result, open_result
 from yuzu_cli.results.schema import FORMAT, MANIFEST, TEXT, UNFINISHED, datasets_for
 from yuzu_cli.runs.folder import PartFolder
@@ -61,7 +62,7 @@ def _info_output(result: Result) -> dict[str, Any]:
         for bit, name in enumerate(names):
             counts[name] += int(np.count_nonzero(status & (1 << bit)))
     datasets = {}
-    for dataset in datasets_for(result.saved):
+    for dataset in datasets_for(asked_of(result.file)):
         if dataset.path not in result.file:
             continue  # labels, which yuzu 0.1 did not write
         data = result.file[dataset.path]
@@ -85,6 +86,7 @@ def _info_output(result: Result) -> dict[str, Any]:
         "length": result.length,
         "targets": result.targets,
         "scores": list(result.saved),
+        "estimate": agreement(result),
         "dropped": answered - result.n_regions,
         "status": counts,
         "datasets": datasets,

@@ -8,9 +8,11 @@ from datetime import datetime, timezone
 from typing import Any
 
 from yuzu_cli import __version__
+from yuzu_cli.results.hdf5 import asked_of
 from yuzu_cli.results.reader import Result
 from yuzu_cli.results.schema import (
     ATTRIBUTES,
+    EXACT,
     FORMAT,
     FORMAT_VERSION,
     SAVE_NAMES,
@@ -111,9 +113,9 @@ class RunInfo:
         put("torch_version", str(self.torch_version))
         put("command", _utf8(self.command))
         put("config", _utf8(self.config))
-        if unknown := set(self.save) - set(SAVE_NAMES):
+        if unknown := set(self.save) - {*SAVE_NAMES, EXACT}:
             raise ValueError(f"unknown scores {sorted(unknown)}")
-        put("save", tuple(name for name in SAVE_NAMES if name in self.save))
+        put("save", tuple(name for name in (*SAVE_NAMES, EXACT) if name in self.save))
         if self.dtype not in ("float32", "float16"):
             raise ValueError(f"scores cannot be stored as {self.dtype}")
         if self.batch_size < 0 or not 0 <= self.mutate_start < self.mutate_end <= self.length:
@@ -175,7 +177,11 @@ class RunInfo:
         if (data := result.file["sequences"]).chunks and not data.is_virtual:
             found = data.compression or "none"
             compression = compression if compression.startswith(found) else found
-        known |= {"length": result.length, "targets": tuple(result.targets), "save": result.saved}
+        known |= {
+            "length": result.length,
+            "targets": tuple(result.targets),
+            "save": asked_of(result.file),
+        }
         return cls(**known, dtype=str(scores.dtype), compression=compression)
 
 

@@ -94,7 +94,7 @@ def _declare(
         return file.create_dataset(dataset.path, data=_labels(dataset, info))
     dtype = numpy_dtype(dataset, info.dtype)
     if dataset.path in linked:
-        fill = np.nan if dtype.kind == "f" else 255
+        fill = {"f": np.nan, "b": False}.get(dtype.kind, 255)
         return file.create_virtual_dataset(dataset.path, linked[dataset.path], fillvalue=fill)
     kind = h5py.string_dtype() if dataset.dtype == TEXT else dtype
     shape = shape_of(dataset, info, n)
