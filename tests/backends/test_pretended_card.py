@@ -160,26 +160,23 @@ def test_an_upload_per_batch_is_caught(folder):
 
 
 def test_a_fused_kernel_is_one():
-    draw = torch.Generator().manual_seed(0)
-    shapes = {"rows": (5, 4, 3, 2, 16), "taps": (3, 16, 16), "reference": (30, 2, 16)}
-    held = {name: torch.randn(shape, generator=draw) for name, shape in shapes.items()}
-    start = torch.tensor([0, 4, 9, 25])
-    how = between.Dilated(30, 2, 2, products="tf32x3")
-    expected, out = torch.empty(9, 4, 3, 2, 16), torch.empty(9, 4, 3, 2, 16)
-    between.dilated(expected, *held.values(), start, start - 2, how)
+    x, taps = torch.randn(5, 4, 3, 2, 16), torch.randn(3, 16, 16)
+    program = (("taps", (), (0, 0, 0, 1, 2, 2)), ("relu", (0,), ()))
+    tables = torch.arange(20, dtype=torch.int32)[None]
+    options = {"program": program, "tables": tables, "constants": [taps], "multiplied": 44}
+    expected, out = torch.empty_like(x), torch.empty_like(x)
+    between.compute(expected, x, **options)
     with computing_on_card() as card:
-        calls = fused.between(CUDA)
-        there = card.put([out, *held.values(), start, start - 2])
-        assert calls.fused
-        calls.dilated(*there, how)
+        compute = fused.compute_on(CUDA)
+        there = card.put([out, x])
+        compute(*there, **card.put(options))
         counted = card.counts.plain()
         assert torch.equal(there[0].cpu(), expected)
         with pytest.raises(RuntimeError, match="two devices"):
-            calls.dilated(there[0], held["rows"], *there[2:], how)
-    assert (counted["kernels"], counted["multiply_adds"]) == (1, out.numel() * 3 * 16)
-    tensors = [out, *held.values(), start, start]
-    assert counted["bytes"] == sum(x.numel() * x.element_size() for x in tensors)
-    assert fused.between(torch.device("cpu")).fused is False
+            compute(there[0], x, **card.put(options))
+    assert (counted["kernels"], counted["multiply_adds"]) == (1, 44 * 6 * 16 * 16)
+    tensors = [out, x, taps, tables]
+    assert counted["bytes"] == sum(y.numel() * y.element_size() for y in tensors)
 
 
 def test_downloads_that_do_not_block_are_no_waits():

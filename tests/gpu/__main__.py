@@ -76,7 +76,7 @@ def _parts(options: argparse.Namespace) -> dict[str, Callable[[], Iterator[Resul
             yield from command.check(Path(folder), device, width)
 
     def fused() -> Iterator[Result]:
-        yield from kernels.check(device, 1 if device != "cpu" else 1000)
+        yield from kernels.check(device, 1 if device != "cpu" else 1000, width)
 
     parts = {"kernels": fused, "conformance": conforming, "memory": promises, "oom": without}
     return parts | {"together": beside, "command": whole}

@@ -18,47 +18,51 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from yuzu_cli.kernels.between import ACTIVATIONS
+from tests.support.passages import Passage, passages
 
-POINTERS = {
-    **dict.fromkeys(("out", "rows", "reference", "scale", "taps"), "*fp32"),
-    **dict.fromkeys(("start", "out_start", "pairs"), "*i64"),
-}
-SIXTEENS = ("inner", "channels", "total")
-"""Numbers that are multiples of 16 for most models."""
-
-
-def variants() -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Module, kernel and constants of what is compiled."""
-    pool = {"scaled": False, "paired": False, "block_k": 4, "block_i": 256}
-    for name in ACTIVATIONS:
-        yield "pooling", "_pool", {**pool, "kernel": 1, "unrolled": True, "name": name}
-    more = {**pool, "scaled": True, "paired": True, "name": "relu"}
-    yield "pooling", "_pool", {**more, "kernel": 4, "unrolled": True}
-    yield "pooling", "_pool", {**more, "kernel": 12, "unrolled": False}
-    dilation = importlib.import_module("yuzu_cli.kernels.fused.dilation")
-    for channels in (48, 64, 256):
-        blocks = dilation.blocks(channels)
-        own = {"channels": channels, "kernel": 3, "name": "relu", "residual": True, **blocks}
-        for products in ("ieee", "tf32x3", "tf32"):
-            yield "dilation", "_dilated", {**own, "precision": products}
+MODELS = (
+    ("basset", 131), ("deepsea", 173), ("bpnet4", 121), ("aitac-residual", 251),
+    ("factorized-basset", 131), ("bpnet9", 121),
+)  # fmt: skip
+"""Models of the zoo with their own channels, and lengths at which all pools leave something."""
+SIXTEENS = ("tables", "mutants")
+"""Arguments that are multiples of 16 for most runs, pointers aside."""
 
 
-def compiled(module: str, kernel: str, constants: dict[str, Any], capability: int) -> Any:
+def variants(some: bool) -> Iterator[Passage]:
+    """What is compiled: every program of another kind."""
+    seen = set()
+    for name, length in MODELS[:3] if some else MODELS:
+        for passage in passages(name, length, batch=16, positions=32):
+            key = (passage.options["program"], passage.out[-1], passage.taps)
+            if key not in seen:
+                yield passage
+            seen.add(key)
+
+
+def compiled(passage: Passage, capability: int) -> Any:
     """One kernel's code for a card of that capability."""
-    function = getattr(importlib.import_module(f"yuzu_cli.kernels.fused.{module}"), kernel)
-    names = function.arg_names
-    types = {n: "constexpr" if n in constants else POINTERS.get(n, "i32") for n in names}
-    even = [i for i, n in enumerate(names) if types[n][0] == "*" or n in SIXTEENS]
-    marks = {(i,): [["tt.divisibility", 16]] for i in even if types[names[i]] != "constexpr"}
+    writing = importlib.import_module("yuzu_cli.kernels.fused.writing")
+    function, constants, options = writing.prepared(
+        passage.out, [shape for shape, _ in passage.reads], passage.options["program"],
+        [tuple(x.shape) for x in passage.options["constants"]],
+    )  # fmt: skip
+    types = {}
+    for name in function.arg_names:
+        kind = "*fp32" if name == "out" or (name[0] in "rk" and name[1:].isdigit()) else "i32"
+        if name[0] == "r" and name[1:].isdigit():
+            wide = passage.reads[int(name[1:])][1] == torch.int64
+            kind = "*i64" if wide else kind
+        types[name] = "constexpr" if name in constants else "*i32" if name == "tables" else kind
+    even = [i for i, n in enumerate(function.arg_names) if types[n][0] == "*" or n in SIXTEENS]
+    marks = {(i,): [["tt.divisibility", 16]] for i in even}
     source = ASTSource(function, types, constexprs=constants, attrs=marks)
     target = GPUTarget("cuda", capability, 32)
-    warps = importlib.import_module("yuzu_cli.kernels.fused.dilation").WARPS
-    options = {"enable_fp_fusion": False, "num_warps": 4 if kernel == "_pool" else warps}
     return triton.compile(source, target=target, options=options)
 
 
@@ -83,16 +87,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--capability", type=int, default=90, help="90: H100; 80: A100")
     parser.add_argument("--some", action="store_true", help="a few of them")
     options = parser.parse_args(arguments)
-    chosen = list(variants())[:: 4 if options.some else 1]
     spilled = 0
     with tempfile.TemporaryDirectory() as folder:
         os.environ["TRITON_CACHE_DIR"] = folder
-        for module, kernel, constants in chosen:
-            code = compiled(module, kernel, constants, options.capability)
-            registers, stack = taken(code)
+        for passage in variants(options.some):
+            registers, stack = taken(compiled(passage, options.capability))
             spilled += stack > 0
-            what = {k: v for k, v in constants.items() if not k.startswith("block")}
-            print(f"{registers:4d} registers {stack:5d} stack  {kernel} {what}", flush=True)
+            what = f"{passage.name}, {passage.out[-1]} channels, taps {passage.taps}"
+            print(f"{registers:4d} registers {stack:5d} stack  {what}", flush=True)
     return 1 if spilled else 0
 
 

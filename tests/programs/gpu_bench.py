@@ -309,7 +309,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found["kernels"] = []
         shrink = 1000 if options.device == "cpu" else 1
         compiled = options.compiled != "none"
-        for row in kernels.rates(options.device, options.seconds, shrink, compiled):
+        for row in kernels.rates(options.device, options.seconds, shrink, compiled, options.width):
             found["kernels"].append(row)
             card.say(str(row))
         card.write(options.output, found)

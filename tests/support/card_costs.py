@@ -19,9 +19,6 @@ BANDWIDTH = 3.0e12
 FLOAT32 = 5.0e13
 """Operations a second in float32, two for a multiply-add, without tensor cores."""
 
-PRODUCTS = {"ieee": FLOAT32, "tf32x3": 1.3e14, "tf32": 4.0e14}
-"""The same by what a fused kernel's products may be rounded to; tensor cores for the latter two."""
-
 VIEWS = frozenset(
     [
         "view",
@@ -113,13 +110,13 @@ class Counts:
         seconds = max(START, moved / BANDWIDTH, 2 * products / FLOAT32)
         self.seconds[key] += seconds  # type: ignore[assignment]
 
-    def fused(self, name: str, tensors: list[Any], products: int, rate: float) -> None:
+    def fused(self, name: str, tensors: list[Any], products: int) -> None:
         """One kernel that reads and writes each of its tensors once."""
         key, moved = f"{name}  {place()}", sum(map(bytes_of, tensors))
         self.kernels[key] += 1
         self.bytes[key] += moved
         self.multiply_adds += products
-        seconds = max(START, moved / BANDWIDTH, 2 * products / rate)
+        seconds = max(START, moved / BANDWIDTH, 2 * products / FLOAT32)
         self.seconds[key] += seconds  # type: ignore[assignment]
 
     def wait(self, reason: str) -> None:

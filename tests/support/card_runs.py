@@ -19,14 +19,13 @@ import torch
 from torch.fx import GraphModule
 from torch.utils import _pytree as pytree
 
-from tests.support.card_costs import FLOAT32, PRODUCTS, Counts
+from tests.support.card_costs import Counts
 from tests.support.pretended_card import CUDA, Card, CardTensor
 from yuzu_cli.backends.base import Runner
 from yuzu_cli.graph.build import capture
 from yuzu_cli.graph.program import Program
-from yuzu_cli.kernels import between as plain
-from yuzu_cli.kernels import fused
-from yuzu_cli.kernels.fused import between
+from yuzu_cli.kernels.between import compute
+from yuzu_cli.kernels.fused import can_fuse, compute_on
 from yuzu_cli.model import Model
 from yuzu_cli.model.files import open_model
 
@@ -114,31 +113,28 @@ def _moved_graph(module: GraphModule, card: Card) -> GraphModule:
     return module
 
 
-def fused_between(device: torch.device) -> fused.Between:
-    """The fused functions of a card: their definition beneath, counted as one kernel each."""
-    if device.type == "cpu":
-        return between(device)
-    return fused.Between(_as_one("pool"), _as_one("dilated"), fused=True)
+def compute_as_one(device: torch.device) -> Callable[..., None]:
+    """What computes programs: on a card the definition beneath, counted as one kernel."""
+    return _as_one if device.type == "cuda" else compute_on(device)
 
 
-def _as_one(name: str) -> Callable[..., None]:
-    definition = getattr(plain, name)
+def _as_one(out: torch.Tensor, *reads: torch.Tensor, **options: Any) -> None:
+    card, tables, constants = Card.current(), options["tables"], options["constants"]
+    program = options["program"]
+    tensors = [out, *reads, tables, *constants]
+    if not all(isinstance(x, CardTensor) for x in tensors):
+        raise RuntimeError(f"two devices: a fused kernel on {CUDA} gets a tensor of the CPU")
+    taps = [constants[s[2][2]] for s in program if s[0] == "taps"]
+    if card.values:
+        compute(*beneath((out, *reads)), **beneath(options))
+    # Blocks of output channels are as wide as they are, whatever is wanted of them.
+    each = sum(x.shape[1] * max(16, x.shape[2]) for x in taps)
+    count = options["multiplied"] * each * out.shape[2] * out.shape[3]
+    card.counts.fused("between", tensors, count)
 
-    def call(out: torch.Tensor, rows: torch.Tensor, *rest: Any, **options: Any) -> None:
-        card = Card.current()
-        flat = pytree.tree_leaves((out, rows, rest, options))
-        tensors = [x for x in flat if isinstance(x, torch.Tensor)]
-        if not all(isinstance(x, CardTensor) for x in tensors):
-            raise RuntimeError(f"two devices: {name} on {CUDA} gets a tensor of the CPU")
-        products, rate = 0, FLOAT32
-        for how in rest:
-            if isinstance(how, plain.Dilated):
-                products, rate = out.numel() * rest[0][:, :, 0].numel(), PRODUCTS[how.products]
-        if card.values:
-            definition(*beneath((out, rows, *rest)), **beneath(options))
-        card.counts.fused(name, tensors, products, rate)
 
-    return call
+def _on_card(device: torch.device) -> bool:
+    return device.type == "cuda"
 
 
 def _opened(path: Any, device: torch.device, dtype: torch.dtype) -> Any:
@@ -159,8 +155,10 @@ def computing_on_card(values: bool = True) -> Iterator[Card]:
                 stack.enter_context(mock.patch.object(module, "capture", captured))
             if getattr(module, "open_model", None) is open_model:
                 stack.enter_context(mock.patch.object(module, "open_model", _opened))
-            if getattr(module, "between", None) is between:
-                stack.enter_context(mock.patch.object(module, "between", fused_between))
+            if getattr(module, "compute_on", None) is compute_on:
+                stack.enter_context(mock.patch.object(module, "compute_on", compute_as_one))
+            if getattr(module, "can_fuse", None) is can_fuse:
+                stack.enter_context(mock.patch.object(module, "can_fuse", _on_card))
         yield stack.enter_context(Card(values))
 
 

@@ -21,6 +21,7 @@ from yuzu_cli.backends.base import Block, Settings
 from yuzu_cli.backends.passes import one_hot, row_cost
 from yuzu_cli.graph.build import capture
 from yuzu_cli.graph.program import CaptureError, Program, run_program
+from yuzu_cli.kernels.fused import can_fuse
 from yuzu_cli.kernels.runner import Machine, References
 from yuzu_cli.model import Model
 from yuzu_cli.operators.reach import AnyReach, Reach
@@ -116,7 +117,8 @@ class WindowedRunner:
         self.program, self.plan = self.understood.program, self.understood.plan
         gpu = settings.device.type != "cpu"
         rough = gpu and torch.backends.cuda.matmul.allow_tf32
-        self.script = Script(self.understood.found, self.plan, few_starts=gpu, rough=rough, cut=cut)
+        fused = gpu and can_fuse(settings.device)
+        self.script = Script(self.understood.found, self.plan, gpu, rough, fused, cut)
         self.references = References(self.program, self._compute)
         self.machine = Machine(
             self.references, settings.device, model.alphabet_size, self.script.tape

@@ -1,22 +1,37 @@
-"""What lies between two matrix products, as one call: the definition, in plain torch.
+"""What lies between two matrix products as one call: the definition, in plain torch.
 
-Every function writes all of `out`, takes tensors that are on the device already, and says what a
-kernel of `yuzu_cli.kernels.fused` must give. Windows are position first, ``(w, P, K, B, C)``: rows
-of P positions, K other letters, B sequences and C channels; the window of position p holds rows
-``start[p]`` to ``start[p] + w`` of the tensor, and may extend outside it.
+Where every row of the result follows from a few rows of what is read (gathers, masks, references,
+functions of one element, pools), instructions of a tape are put together into one program, a list
+of statements over single elements. `compute` says what a program means; `yuzu_cli.kernels.fused`
+has it as one kernel of a GPU. Rows are those of windows, ``(w * P)`` of them, each (K, B, C).
+
+A statement is ``(name, operands, numbers)``: operands are earlier statements, the last statement is
+the result. A channel of what is read is ``c * times + plus`` for channel c of the result; a row is
+what the table says, and a row below 0 is none.
+
+- ``rows`` (read, table, times, plus): a window's row, 0 where there is none;
+- ``letters`` (read, pairs, table, times, plus): the same of a window of pairs of letters;
+- ``reference`` (read, table, times, plus): a row of the sequences themselves;
+- ``constant`` (constant, times, plus), ``number`` (value,);
+- ``where`` (table,): the first operand where the table has a row, the second elsewhere;
+- ``taps`` (read, table, constant, stride, shift, gap): row o of a convolution, o being what the
+  table says, from the rows ``o * stride - shift + k * gap`` of a window;
+- a name of `FUNCTIONS`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "identity": lambda x: x,
+from yuzu_cli.kernels.table import kernel
+from yuzu_cli.plan.programs import Program
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {
     "relu": torch.relu,
     "gelu": F.gelu,
     "exp": torch.exp,
@@ -25,154 +40,116 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "elu": F.elu,
     "silu": F.silu,
     "tanh": torch.tanh,
+    "add": torch.add,
+    "subtract": torch.sub,
+    "multiply": torch.mul,
+    "divide": torch.div,
+    "maximum": torch.maximum,
+    "minimum": torch.minimum,
 }
-"""Functions of one element, by name, each with torch's own defaults."""
+"""Functions of one element, or of two, each with torch's own defaults."""
+AT_ONCE = 1 << 24
+"""Elements that the definition works out at a time: it keeps every statement's."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pool:
-    """From the rows of one tensor to those of the next: a function of one element, then a maximum.
-
-    Attributes
-    ----------
-    size, out_size : int
-        Lengths of the two tensors' position axes.
-    activation : str
-        One of `ACTIVATIONS`.
-    kernel, stride, padding, gap : int
-        Of the max pool; as they are, there is none. `gap` is its dilation.
-    """
-
-    size: int
-    out_size: int
-    activation: str = "relu"
-    kernel: int = 1
-    stride: int = 1
-    padding: int = 0
-    gap: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Dilated:
-    """A convolution that keeps the length, a function of one element, and what it is added to.
-
-    Attributes
-    ----------
-    size : int
-        Length of the position axis.
-    gap, padding : int
-        Dilation, and rows of padding before the tensor: row q reads rows ``q - padding + t * gap``.
-    activation : str
-        One of `ACTIVATIONS`.
-    residual : bool
-        What was read is added to the result.
-    products : str
-        How a GPU may multiply: `ieee` (float32), `tf32x3` (three tf32 products for one, as exact)
-        or `tf32`. The definition has torch's own products.
-    """
-
-    size: int
-    gap: int
-    padding: int
-    activation: str = "relu"
-    residual: bool = True
-    products: str = "ieee"
-
-
-def pool(
-    out: Tensor,
-    rows: Tensor,
-    reference: Tensor,
-    start: Tensor,
-    out_start: Tensor,
-    how: Pool,
-    scale: Tensor | None = None,
-    pairs: Tensor | None = None,
-) -> None:
-    """Deltas after a function and a max pool, from deltas before them.
+def compute(
+    out: Tensor, *reads: Tensor, program: Program, tables: Tensor, constants: list[Tensor],
+    multiplied: int = 0,
+) -> None:  # fmt: skip
+    """A program's result for all rows, into `out` (w, P, K, B, C).
 
     Parameters
     ----------
-    out : Tensor (v, P, K, B, C)
-        Gets the deltas, zero outside the tensor.
-    rows : Tensor (w, P, K, B, C), or (w, A*A, C) with `pairs`
-        Deltas before the function.
-    reference : Tensor (size, B, C)
-        Values of the sequences before the function, bias included.
-    start, out_start : int64 Tensor (P,)
-        First rows of the windows read and written.
-    how : Pool
-    scale : Tensor (C,), optional
-        Factors on the function's values, as of a batch norm behind it: a negative one makes the
-        largest the least. (What such a norm adds makes no difference.)
-    pairs : int64 Tensor (P, K, B), optional
-        Which row of the table of pairs of letters is each mutant's.
+    reads : Tensor
+        Windows (w, P, K, B, C), windows of pairs (w, 1, A*A, 1, C), pairs of letters int64
+        (P * K * B,), references (n, B, C) or (w, P, 1, B, C).
+    program : Program
+    tables : int32 Tensor (T, w * P)
+        Rows of what is read; for pairs of letters ``row * P + position``.
+    constants : list of Tensor
+        Channels (C,), or taps (kernel, I, O).
+    multiplied : int
+        Rows that taps meet: for who counts products.
     """
-    function = ACTIVATIONS[how.activation]
-    p = torch.arange(len(start), device=rows.device)
-    q = out_start + torch.arange(len(out), device=rows.device)[:, None]  # (v, P)
-    best = below = None
-    for tap in range(how.kernel):
-        at = q * how.stride - how.padding + tap * how.gap
-        beneath = reference[at.clamp(0, how.size - 1)][:, :, None]
-        values = beneath + _held(rows, at - start, p, pairs)
-        values, beneath = function(values), function(beneath)
-        if scale is not None:
-            values, beneath = values * scale, beneath * scale
-        outside = _wide((at < 0) | (at >= how.size))
-        values = values.masked_fill(outside, -torch.inf)
-        beneath = beneath.masked_fill(outside, -torch.inf)
-        best = values if best is None else torch.maximum(best, values)
-        below = beneath if below is None else torch.maximum(below, beneath)
-    assert best is not None
-    assert below is not None
-    out.copy_(torch.where(_wide((q < 0) | (q >= how.out_size)), 0.0, best - below))
+    w, p, k, b, c = out.shape
+    into, step = out.view(w * p, k, b, c), max(1, AT_ONCE // max(1, k * b * c))
+    for begin in range(0, w * p, step):
+        part = _Part(out, reads, tables[:, begin : begin + step].long(), constants)
+        values: list[Any] = []
+        for name, operands, numbers in program:
+            given = [values[o] for o in operands]
+            values.append(FUNCTIONS[name](*given) if given and name != "where" else
+                          getattr(part, name)(*given, *numbers))  # fmt: skip
+        into[begin : begin + step].copy_(values[-1])
 
 
-def dilated(
-    out: Tensor,
-    rows: Tensor,
-    taps: Tensor,
-    reference: Tensor,
-    start: Tensor,
-    out_start: Tensor,
-    how: Dilated,
-) -> None:
-    """Deltas after a dilated convolution, a function, and maybe the sum with what was read.
+class _Part:
+    """Some rows of a result: what statements without operands, and ``where``, give for them."""
 
-    Parameters
-    ----------
-    out : Tensor (v, P, K, B, C)
-        Gets the deltas, zero outside the tensor.
-    rows : Tensor (w, P, K, B, C)
-        Deltas of what the convolution reads, zero outside the tensor.
-    taps : Tensor (kernel, C, C)
-        Weights, input channel before output channel.
-    reference : Tensor (size, B, C)
-        Values of the sequences between convolution and function, bias included.
-    start, out_start : int64 Tensor (P,)
-    how : Dilated
-    """
-    function = ACTIVATIONS[how.activation]
-    p = torch.arange(len(start), device=rows.device)
-    q = out_start + torch.arange(len(out), device=rows.device)[:, None]
-    total = torch.zeros_like(out)
-    for number, tap in enumerate(taps):
-        total += _held(rows, q - how.padding + number * how.gap - start, p) @ tap
-    beneath = reference[q.clamp(0, how.size - 1)][:, :, None]
-    deltas = function(beneath + total) - function(beneath)
-    if how.residual:
-        deltas = deltas + _held(rows, q - start, p)
-    out.copy_(deltas.masked_fill(_wide((q < 0) | (q >= how.size)), 0.0))
+    def __init__(
+        self, out: Tensor, reads: tuple[Tensor, ...], tables: Tensor, constants: list[Tensor]
+    ) -> None:
+        self.reads, self.tables, self.constants = reads, tables, constants
+        _, self.positions, *self.mutants, self.channels = out.shape
+
+    def rows(self, read: int, table: int, times: int, plus: int) -> Tensor:
+        x = self.reads[read]
+        return self._picked(x.view(-1, *x.shape[2:]), table, times, plus)
+
+    def reference(self, read: int, table: int, times: int, plus: int) -> Tensor:
+        x = self.reads[read]
+        return self._picked(x.view(-1, 1, *x.shape[-2:]), table, times, plus)
+
+    def letters_of(self, at: Tensor, pairs: Tensor) -> Tensor:
+        """Of every mutant at some rows its pair of letters, (n, K, B)."""
+        return pairs.view(self.positions, *self.mutants)[at % self.positions]
+
+    def letters(self, read: int, pairs: int, table: int, times: int, plus: int) -> Tensor:
+        x, at = self.reads[read], self.tables[table]
+        row = at.clamp(min=0)
+        both = self.letters_of(row, self.reads[pairs])
+        picked = x.view(x.shape[0], -1, x.shape[-1])[(row // self.positions)[:, None, None], both]
+        return self._there(self._channels(picked, times, plus), at)
+
+    def _picked(self, rows: Tensor, table: int, times: int, plus: int) -> Tensor:
+        at = self.tables[table]
+        return self._there(self._channels(rows[at.clamp(min=0)], times, plus), at)
+
+    def _channels(self, x: Tensor, times: int, plus: int) -> Tensor:
+        return x[..., plus : plus + times * (self.channels - 1) + 1 : times]
+
+    @staticmethod
+    def _there(x: Tensor, at: Tensor) -> Tensor:
+        return torch.where((at >= 0)[:, None, None, None], x, 0.0)
+
+    def constant(self, which: int, times: int, plus: int) -> Tensor:
+        return self._channels(self.constants[which], times, plus)
+
+    def number(self, value: float) -> Tensor:
+        return self.tables.new_full((), value, dtype=torch.float32)
+
+    def where(self, x: Tensor, other: Tensor, table: int) -> Tensor:
+        return torch.where((self.tables[table] >= 0)[:, None, None, None], x, other)
+
+    def taps(
+        self, read: int, table: int, which: int, stride: int, shift: int, gap: int
+    ) -> Tensor:  # fmt: skip
+        x, taps, row = self.reads[read], self.constants[which], self.tables[table]
+        w, p = x.shape[:2]
+        total = None
+        for k, tap in enumerate(taps):
+            at = torch.div(row, p, rounding_mode="floor") * stride - shift + k * gap
+            here = torch.where((at >= 0) & (at < w) & (row >= 0), at * p + row % p, -1)
+            held = self._there(x.view(-1, *x.shape[2:])[here.clamp(min=0)], here)
+            product = (held.reshape(-1, tap.shape[0]) @ tap).view(*held.shape[:-1], -1)
+            total = product if total is None else total + product
+        assert total is not None
+        return total
 
 
-def _held(rows: Tensor, at: Tensor, p: Tensor, pairs: Tensor | None = None) -> Tensor:
-    """Rows `at` (v, P) of each position's window, zero where it has none: (v, P, K, B, C)."""
-    inside = (at >= 0) & (at < len(rows))
-    at = at.clamp(0, len(rows) - 1)
-    picked = rows[at, p] if pairs is None else rows[at[..., None, None], pairs]
-    return torch.where(_wide(inside), picked, 0.0)
+@kernel("between")
+def between(out: Tensor, *reads: Tensor, **options: Any) -> None:
+    """A program, by one kernel where the device has a compiler."""
+    from yuzu_cli.kernels import fused
 
-
-def _wide(flags: Tensor) -> Tensor:
-    return flags[..., None, None, None]
+    fused.compute_on(out.device)(out, *reads, **options)

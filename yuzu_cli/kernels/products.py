@@ -75,7 +75,7 @@ def convolve_to_few(
         product = (weight[begin * n_out : end * n_out] @ columns).view(-1, n_out, w, per_row)
         for k in range(begin, end):
             into, out_of = overlap(shift - k * gap, w, width)
-            summed[:, into] += product[k - begin][:, out_of]
+            summed[:, into].add_(product[k - begin][:, out_of])
     out.view(width, per_row, n_out).copy_(summed.permute(1, 2, 0))
 
 
@@ -85,12 +85,13 @@ def convolve_from_few(
     """`convolve` for few inputs: taps side by side as one longer product."""
     kernel, n_in, n_out = taps.shape
     width = out.shape[0]
-    # Output row o reads input rows o - shift + k * gap, k < kernel.
-    columns = rows.new_zeros((width, *rows.shape[1:-1], kernel * n_in))
-    for k in range(kernel):
-        into, out_of = overlap(shift - k * gap, rows.shape[0], width)
-        columns[into, ..., k * n_in : (k + 1) * n_in] = rows[out_of]
-    product = columns.view(-1, kernel * n_in)
+    # Output row o reads input rows o - shift + k * gap, k < kernel: all of them as one view.
+    padded = rows.new_zeros((width + (kernel - 1) * gap, *rows.shape[1:]))
+    into, out_of = overlap(shift, rows.shape[0], len(padded))
+    padded[into] = rows[out_of]
+    row = padded[0].numel()
+    columns = padded.as_strided((width, row // n_in, kernel, n_in), (row, n_in, gap * row, 1))
+    product = columns.reshape(-1, kernel * n_in)
     torch.mm(product, taps.reshape(kernel * n_in, n_out), out=out.view(-1, n_out))
 
 
@@ -173,8 +174,10 @@ def frequencies(out: torch.Tensor, rows: torch.Tensor, spectrum: Any) -> None:
 @kernel("mix rows")
 def mix_rows(out: torch.Tensor, rows: torch.Tensor, matrix: torch.Tensor, into: slice) -> None:
     """A matrix over the rows of windows, into some of the result's; zero in the others."""
-    out[: into.start].zero_()
-    out[into.stop :].zero_()
+    if into.start:
+        out[: into.start].zero_()
+    if into.stop < len(out):
+        out[into.stop :].zero_()
     count = into.stop - into.start
     torch.mm(matrix, rows.view(rows.shape[0], -1), out=out[into].view(count, -1))
 
@@ -214,6 +217,28 @@ def dense_on_slices(
         into = summed[first:last].view(-1, n_out)
         into.addmm_(sorted_rows[begin:end].view(-1, c), weight[at])
     out.view(p, k * b, n_out).index_copy_(0, order, summed)
+
+
+@kernel("dense by start")
+def dense_by_start(
+    out: torch.Tensor,
+    windows: torch.Tensor,
+    weight: torch.Tensor,
+    rows: torch.Tensor,
+    which: torch.Tensor,
+    back: torch.Tensor,
+) -> None:
+    """A linear layer over flattened windows: a product for all starts of each of their rows.
+
+    `rows`, `which` and `back` as `yuzu_cli.operators.dense.by_start` gives them; weight
+    (size, C, O).
+    """
+    w, p, k, b, c = windows.shape
+    x = windows.view(w * p, -1).index_select(0, rows).view(w, which.shape[1], -1, c)
+    total = torch.bmm(x[0], weight.index_select(0, which[0]))
+    for row in range(1, w):
+        total.baddbmm_(x[row], weight.index_select(0, which[row]))
+    torch.index_select(total.view(-1, k * b, total.shape[-1]), 0, back, out=out.view(p, k * b, -1))
 
 
 @kernel("across one slice")

@@ -23,12 +23,12 @@ import numpy as np
 import torch
 
 from yuzu_cli.graph.program import Program
-from yuzu_cli.kernels import gradients, plain, products, slots
+from yuzu_cli.kernels import between, gradients, plain, products, slots
 from yuzu_cli.kernels.table import KERNELS
 from yuzu_cli.operators.windows import Instruction, Register
 from yuzu_cli.plan.tape import Storage, Tape, register_bytes, storage
 
-PLAIN = (plain, products, slots, gradients)
+PLAIN = (plain, products, slots, gradients, between)
 """The files whose kernels stand in the table."""
 KEPT_BYTES = 64 << 20
 """Index arrays of tapes that are kept for the next batch."""
@@ -61,6 +61,7 @@ class References:
         self.made: dict[Any, Any] = {}
         self._rows: dict[tuple[Any, ...], torch.Tensor] = {}
         self._filled: set[tuple[Any, ...]] = set()
+        self._indices: dict[tuple[int, int], torch.Tensor] = {}
         self.batch = 0
         self.epoch = 0
         """Changes when rows lie elsewhere: places of tapes made before are void then."""
@@ -100,12 +101,24 @@ class References:
         rows, value = self._rows[source], self.whole(name)
         if flat is not None:
             value = value.reshape(value.shape[0], *flat)
-        size = rows.shape[0] - 2 * halo
         moved = value.movedim(axis, 0)
+        if rows.device.type != "cpu":  # one kernel rather than three
+            into = rows.view(len(rows), *moved.shape[1:])
+            torch.index_select(moved, 0, self._inward(len(rows), halo), out=into)
+            return
+        size = len(rows) - 2 * halo
         rows[halo : halo + size].view(moved.shape).copy_(moved)
         if halo:
             rows[:halo] = rows[halo]
             rows[halo + size :] = rows[halo + size - 1]
+
+    def _inward(self, count: int, halo: int) -> torch.Tensor:
+        """Rows of the tensor for those with a halo: the first and the last one repeated."""
+        if (count, halo) not in self._indices:
+            device = next(iter(self._rows.values())).device
+            index = (torch.arange(count) - halo).clamp(0, count - 2 * halo - 1)
+            self._indices[count, halo] = index.to(device)
+        return self._indices[count, halo]
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ import numpy as np
 
 from yuzu_cli.graph import ops
 from yuzu_cli.operators.cost import Cost
-from yuzu_cli.operators.frames import overlap, runs
+from yuzu_cli.operators.frames import Frame, overlap, runs
 from yuzu_cli.operators.pointwise import SamePositions, here, windows
 from yuzu_cli.operators.reach import EVERYWHERE, AnyReach, Reach
 from yuzu_cli.operators.record import (
@@ -116,10 +116,10 @@ class Linear(SamePositions):
                     weight=laid_out[begin : begin + win.frame.width],
                 )  # fmt: skip
             else:
-                at = sketch.emit(
-                    "dense on slices", (win.at,), shape, dtype, weight=laid_out,
-                    **slices(win.frame.start, win.frame.width, reach.size),
-                )  # fmt: skip
+                alike = sketch.few_starts and by_start(win.frame)
+                met = alike or slices(win.frame.start, win.frame.width, reach.size)
+                kernel = "dense by start" if alike else "dense on slices"
+                at = sketch.emit(kernel, (win.at,), shape, dtype, weight=laid_out, **met)
             return Whole(call.name, at, True)
 
         return step
@@ -188,6 +188,32 @@ class Grouped(Operator):
             return Whole(call.name, at, True)
 
         return step
+
+
+def by_start(frame: Frame) -> dict[str, Any] | None:
+    """Positions whose windows start alike, as many of each start; None if that takes many more.
+
+    Returns
+    -------
+    dict
+        rows : int64, rows of the windows (w * P) as (w, starts, positions of each);
+        which : int64 (w, starts), rows of the weight that these meet;
+        back : int64 (P,), places of the chunk's positions among them.
+    """
+    starts, group, sizes = np.unique(frame.start, return_inverse=True, return_counts=True)
+    most, count = int(sizes.max()), len(frame.start)
+    if most * len(starts) > 2 * count:
+        return None
+    order = np.argsort(group, kind="stable")
+    rank = np.arange(count) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    back = np.empty(count, np.int64)
+    back[order] = group[order] * most + rank
+    member = np.zeros(len(starts) * most, np.int64)  # places that are too many hold any position
+    member[back] = np.arange(count)
+    lines = np.arange(frame.width)[:, None]
+    # A row outside the tensor is zero, whatever it meets.
+    which = (starts[None, :] + lines).clip(0, frame.size - 1)
+    return {"rows": (lines * count + member).reshape(-1), "which": which, "back": back}
 
 
 def slices(start: np.ndarray, width: int, size: int) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,8 @@ MAX_POOL = "max pool"
 AVG_POOL = "average pool"
 VALUES = "convolution of values"
 SOFTMAX_POOL = "softmax pool"
+BLOCK = 16
+"""Columns that a card multiplies by at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,10 +304,48 @@ class Convolver:
             kernel, shift = "taps", first + along.padding - above
             if self.layer.by_transform(win.frame.width, shift, frame.width) and not sketch.rough:
                 return self.transformed(sketch, win, frame, shift)
+            if sketch.few_starts and self.blocked is not None and win.form is Form.DELTA:
+                return self.in_blocks(sketch, win, frame)
             args |= {"shift": shift}
         shape = (frame.width, *sketch.rows_of(win)[1:4], math.prod(call.rest()))
         at = sketch.emit(kernel, (win.at,), shape, sketch.dtype(win.at), **args)
         return here(call, sketch, frame, at, win.form)
+
+    @cached_property
+    def blocked(self) -> torch.Tensor | None:
+        """The taps of several rows of few outputs side by side; None where outputs are many.
+
+        A card multiplies by `BLOCK` columns, however few are wanted.
+        """
+        taps = self.layer.taps
+        if taps.dim() != 3 or taps.shape[2] > BLOCK // 2 or self.along.dilation > 1:
+            return None
+        kernel, inputs, outputs = taps.shape
+        count = BLOCK // outputs
+        blocked = taps.new_zeros((kernel + count - 1, inputs, count * outputs))
+        for j in range(count):
+            blocked[j : j + kernel, :, j * outputs : (j + 1) * outputs] = taps
+        return blocked
+
+    def in_blocks(self, sketch: Sketch, win: Window, frame: Frame) -> Window:
+        """The same with several rows of the result in one product."""
+        assert self.blocked is not None
+        kernel, _, columns = self.blocked.shape
+        outputs, between = math.prod(self.call.rest()), sketch.rows_of(win)[1:4]
+        repeats, dtype = columns // outputs, sketch.dtype(win.at)
+        count = -(-frame.width // repeats)
+        start, width = frame.start - self.along.padding, (count - 1) * repeats + kernel
+        win = sketch.reframe(win, Frame(start, width, win.frame.size))
+        at = sketch.emit(
+            "strided taps", (win.at,), (count, *between, columns), dtype, taps=self.blocked,
+            stride=repeats, gap=1,
+        )  # fmt: skip
+        shape = (count * repeats, *between, outputs)
+        at = sketch.emit("join", (at,), shape, dtype, repeats=repeats, ahead=1)
+        if shape[0] > frame.width:
+            index = np.arange(frame.width * between[0])
+            at = sketch.emit("gather", (at,), (frame.width, *shape[1:]), dtype, index=index)
+        return here(self.call, sketch, frame, at, win.form)
 
     def transformed(self, sketch: Sketch, win: Window, frame: Frame, shift: int) -> Window:
         """The same by Fourier transforms along the rows."""

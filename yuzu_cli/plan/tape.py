@@ -34,6 +34,7 @@ from yuzu_cli.operators.windows import (
 )
 from yuzu_cli.plan.analyse import Analysis
 from yuzu_cli.plan.cuts import before
+from yuzu_cli.plan.fuse import fuse
 from yuzu_cli.plan.plan import Plan
 
 
@@ -74,14 +75,16 @@ class Script:
         See `Sketch`.
     cut : tuple of str
         Tensors whose deltas are multiplied with gradients; the tape ends there, with (E, T).
+    fused : bool
+        What lies between two products is one instruction.
     """
 
     def __init__(
         self, found: Analysis, plan: Plan, few_starts: bool = False, rough: bool = False,
-        cut: tuple[str, ...] = (),
+        fused: bool = False, cut: tuple[str, ...] = (),
     ) -> None:  # fmt: skip
         self.found, self.program, self.ways = found, found.program, plan.ways
-        self.few_starts, self.rough, self.cut = few_starts, rough, cut
+        self.few_starts, self.rough, self.fused, self.cut = few_starts, rough, fused, cut
         self.nodes: list[Node] = [n for n in self.program.calls() if self.ways[n.name] != CONSTANT]
         if cut:
             head = before(self.program, cut)
@@ -107,7 +110,7 @@ class Script:
         sketch.node = "output"
         if self.cut:
             output: Item = Other(sketch.times_gradients([items[name] for name in self.cut]))
-            return _tape(sketch, output, len(sketch.instructions))
+            return _tape(sketch, output, len(sketch.instructions), self.fused)
         output = items[self.program.output.name]
         if isinstance(output, Window):
             output = sketch.delta(output)
@@ -116,7 +119,7 @@ class Script:
         count = len(sketch.instructions)
         if isinstance(output, Window):
             sketch.lay_whole(output, deltas=True)
-        return _tape(sketch, output, count)
+        return _tape(sketch, output, count, self.fused)
 
     def _letters(self, sketch: Sketch) -> Window:
         """Deltas of the one-hot input for every pair of letters: (1, 1, A*A, 1, A)."""
@@ -127,25 +130,21 @@ class Script:
         return Window(self.program.input.name, frame, at, Form.PAIRS, 2, (size,))
 
 
-def _tape(sketch: Sketch, output: Item, count: int) -> Tape:
+def _tape(sketch: Sketch, output: Item, count: int, fused: bool) -> Tape:
+    steps, tail = sketch.instructions[:count], sketch.instructions[count:]
+    if fused:
+        steps = fuse(sketch.registers, steps, output.at, sketch.shape)
     last: dict[int, int] = {}
-    for i, instruction in enumerate(sketch.instructions[:count]):
+    for i, instruction in enumerate(steps):
         for register in instruction.reads:
             last[register] = i
-    last[output.at] = count
-    for step in reversed(sketch.instructions[:count]):
+    last[output.at] = len(steps)
+    for step in reversed(steps):
         if step.kernel == "call" and _may_be_view(step.args["function"].target):
             for read in step.reads:  # whose memory lives on in the result
                 last[read] = max(last[read], last.get(step.write, 0))
-    return Tape(
-        sketch.positions,
-        tuple(sketch.registers),
-        tuple(sketch.prelude),
-        tuple(sketch.instructions[:count]),
-        output,
-        tuple(sketch.instructions[count:]),
-        last,
-    )
+    prelude, registers = tuple(sketch.prelude), tuple(sketch.registers)
+    return Tape(sketch.positions, registers, prelude, tuple(steps), output, tuple(tail), last)
 
 
 def _may_be_view(target: Any) -> bool:

@@ -25,7 +25,7 @@ def apply(x, name: tl.constexpr):
     if name == "softplus":
         return tl.where(x > 20.0, x, tl.maximum(x, 0.0) + log1p(tl.exp(-tl.abs(x))))
     if name == "elu":
-        return tl.where(x > 0.0, x, expm1(tl.minimum(x, 0.0)))
+        return tl.where(x > 0.0, x, expm1(tl.minimum(x, 0.0, propagate_nan=tl.PropagateNan.ALL)))
     if name == "silu":
         return x / (1.0 + tl.exp(-x))
     if name == "tanh":
@@ -56,3 +56,13 @@ def log1p(x):
     """log(1 + x) for 0 <= x <= 1."""
     u = 1.0 + x
     return tl.log(u) - ((u - 1.0) - x) / u
+
+
+@triton.jit
+def smaller(x, y):
+    return tl.minimum(x, y)
+
+
+@triton.jit
+def larger(x, y):
+    return tl.maximum(x, y)
