@@ -48,7 +48,7 @@ RANKS = {
 LIGHT = {"torch", "numpy", "yuzu_cli"}
 
 #: Kernels of a compiler that comes with torch's builds for GPUs; their modules are imported on use.
-COMPILED = ("kernels/fused/pooling.py", "kernels/fused/dilation.py", "kernels/fused/functions.py")
+COMPILED = ("kernels/fused/writing.py", "kernels/fused/functions.py")
 CORE = {
     "backends/base",
     "alphabet",
