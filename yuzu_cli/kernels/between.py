@@ -6,13 +6,12 @@ of statements over single elements. `compute` says what a program means; `yuzu_c
 has it as one kernel of a GPU. Rows are those of windows, ``(w * P)`` of them, each (K, B, C).
 
 A statement is ``(name, operands, numbers)``: operands are earlier statements, the last statement is
-the result. A channel of what is read is ``c * times + plus`` for channel c of the result; a row is
-what the table says, and a row below 0 is none.
+the result. A row is what the table says, and a row below 0 is none.
 
-- ``rows`` (read, table, times, plus): a window's row, 0 where there is none;
-- ``letters`` (read, pairs, table, times, plus): the same of a window of pairs of letters;
-- ``reference`` (read, table, times, plus): a row of the sequences themselves;
-- ``constant`` (constant, times, plus), ``number`` (value,);
+- ``rows`` (read, table): a window's row, 0 where there is none;
+- ``letters`` (read, pairs, table): the same of a window of pairs of letters;
+- ``reference`` (read, table): a row of the sequences themselves;
+- ``constant`` (constant,), ``number`` (value,);
 - ``where`` (table,): the first operand where the table has a row, the second elsewhere;
 - ``taps`` (read, table, constant, stride, shift, gap): row o of a convolution, o being what the
   table says, from the rows ``o * stride - shift + k * gap`` of a window;
@@ -90,40 +89,37 @@ class _Part:
         self, out: Tensor, reads: tuple[Tensor, ...], tables: Tensor, constants: list[Tensor]
     ) -> None:
         self.reads, self.tables, self.constants = reads, tables, constants
-        _, self.positions, *self.mutants, self.channels = out.shape
+        _, self.positions, *self.mutants, _ = out.shape
 
-    def rows(self, read: int, table: int, times: int, plus: int) -> Tensor:
+    def rows(self, read: int, table: int) -> Tensor:
         x = self.reads[read]
-        return self._picked(x.view(-1, *x.shape[2:]), table, times, plus)
+        return self._picked(x.view(-1, *x.shape[2:]), table)
 
-    def reference(self, read: int, table: int, times: int, plus: int) -> Tensor:
+    def reference(self, read: int, table: int) -> Tensor:
         x = self.reads[read]
-        return self._picked(x.view(-1, 1, *x.shape[-2:]), table, times, plus)
+        return self._picked(x.view(-1, 1, *x.shape[-2:]), table)
 
     def letters_of(self, at: Tensor, pairs: Tensor) -> Tensor:
         """Of every mutant at some rows its pair of letters, (n, K, B)."""
         return pairs.view(self.positions, *self.mutants)[at % self.positions]
 
-    def letters(self, read: int, pairs: int, table: int, times: int, plus: int) -> Tensor:
+    def letters(self, read: int, pairs: int, table: int) -> Tensor:
         x, at = self.reads[read], self.tables[table]
         row = at.clamp(min=0)
         both = self.letters_of(row, self.reads[pairs])
         picked = x.view(x.shape[0], -1, x.shape[-1])[(row // self.positions)[:, None, None], both]
-        return self._there(self._channels(picked, times, plus), at)
+        return self._there(picked, at)
 
-    def _picked(self, rows: Tensor, table: int, times: int, plus: int) -> Tensor:
+    def _picked(self, rows: Tensor, table: int) -> Tensor:
         at = self.tables[table]
-        return self._there(self._channels(rows[at.clamp(min=0)], times, plus), at)
-
-    def _channels(self, x: Tensor, times: int, plus: int) -> Tensor:
-        return x[..., plus : plus + times * (self.channels - 1) + 1 : times]
+        return self._there(rows[at.clamp(min=0)], at)
 
     @staticmethod
     def _there(x: Tensor, at: Tensor) -> Tensor:
         return torch.where((at >= 0)[:, None, None, None], x, 0.0)
 
-    def constant(self, which: int, times: int, plus: int) -> Tensor:
-        return self._channels(self.constants[which], times, plus)
+    def constant(self, which: int) -> Tensor:
+        return self.constants[which]
 
     def number(self, value: float) -> Tensor:
         return self.tables.new_full((), value, dtype=torch.float32)

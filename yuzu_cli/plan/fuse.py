@@ -14,8 +14,6 @@ from typing import Any
 
 import torch
 
-from yuzu_cli.graph import ops
-from yuzu_cli.operators.pointwise import Bound
 from yuzu_cli.operators.windows import Instruction, Register, Shape
 from yuzu_cli.plan.programs import NAMES, Points
 
@@ -25,6 +23,7 @@ NARROW = 34
 """A product of i by o channels waits for memory below this many i * o / (i + 2 * o)."""
 PRODUCTS = {"taps", "strided taps"}
 """Narrow convolutions: one of a program at most, one row of it for each that the program makes."""
+POOLS = ("max pool", "average pool", "softmax pool")
 LOADS = {"rows", "expand"}
 """What only says where something is read: worked out again wherever it is wanted."""
 
@@ -79,7 +78,6 @@ def groups(
     roots: set[int] = set()
     inside: dict[int, set[int]] = {}
     taps: dict[int, int] = {}  # rows worked out for each row of the root
-    times: dict[int, int] = {}  # channels that lie between two of the root's
     multiplied: set[int] = set()
     for step in reversed(instructions):
         at, mine = step.write, readers[step.write]
@@ -87,13 +85,9 @@ def groups(
             readers[read].append(step)
         if not fits(step, registers, shape):
             continue
-        within = [r for r in mine if r.write in roots or r.write in inside]
-        channels = {times.get(r.write, 1) * _channels_of(r) for r in within}
-        if step.kernel == "cut" and any(n % step.args["blocks"] for n in channels or {1}):
-            continue  # of channels that lie side by side, rows would be picked one by one
         homes = set().union(*(_homes(r, roots, inside) for r in mine))
-        count = max((taps.get(r.write, 1) * _taps_of(r) for r in within), default=1)
-        joins = len(channels) == 1 and at != output and None not in homes and count <= MOST_TAPS
+        count = max((taps.get(r.write, 1) * _taps_of(r) for r in mine), default=1)
+        joins = bool(mine) and at != output and None not in homes and count <= MOST_TAPS
         if step.kernel in PRODUCTS:
             joins = joins and len(homes) == count == 1 and len(mine) == 1 and not homes & multiplied
             multiplied |= homes if joins else {at}
@@ -101,7 +95,6 @@ def groups(
             joins = joins and len(homes) == 1
         if joins:
             inside[at], taps[at] = homes, count
-            times[at] = max(channels) // (step.args["blocks"] if step.kernel == "cut" else 1)
         else:
             roots.add(at)
     return roots, inside
@@ -114,13 +107,10 @@ def _homes(step: Instruction, roots: set[int], inside: dict[int, set[int]]) -> s
     return {step.write} & roots or inside.get(step.write) or {None}
 
 
-def _channels_of(step: Instruction) -> int:
-    return int(step.args["layouts"][0][1][-1]) if step.kernel == "apply" else 1
-
-
 def _taps_of(step: Instruction) -> int:
     """How many rows of what it reads an instruction takes for each of its own."""
-    return int(step.args.get("kernel_size", 1)) * _channels_of(step)
+    return int(step.args["size" if step.kernel == "softmax pool" else "kernel_size"]
+               if step.kernel in POOLS else 1)  # fmt: skip
 
 
 # --- what can be worked out row by row ----------------------------------------------------------
@@ -147,7 +137,7 @@ def _always(step: Instruction, registers: list[Register]) -> bool:
 
 def _pool_fits(step: Instruction, registers: list[Register]) -> bool:
     number = isinstance(step.args.get("divisor", 1.0), (int, float))
-    return number and step.args["kernel_size"] <= MOST_TAPS
+    return number and _taps_of(step) <= MOST_TAPS
 
 
 def _taps_fit(step: Instruction, registers: list[Register]) -> bool:
@@ -174,25 +164,6 @@ def _pointwise_fits(step: Instruction, registers: list[Register]) -> bool:
     return tails is None or all(tuple(tails[i]) == tuple(step.args["rest"]) for i in moving)
 
 
-def _softmax_fits(step: Instruction, registers: list[Register]) -> bool:
-    """A softmax over the last of the other axes, as of pools by attention."""
-    function, layouts = step.args["function"], step.args["layouts"]
-    if not isinstance(function, Bound) or function.target is not ops.softmax_sum:
-        return False
-    if len(step.reads) != 2 or function.slots is None or len(function.args) > 4:
-        return False
-    if [i for i, _ in function.slots] != [0, 1] or layouts[0] != layouts[1]:
-        return False
-    along, rest = layouts[0]
-    axes = len(rest) + 2
-    last = function.args[2] % axes == axes - 1 and along != axes - 1
-    return last and rest[-1] <= MOST_TAPS
-
-
-def _cut_fits(step: Instruction, registers: list[Register]) -> bool:
-    return bool(registers[step.reads[0]].shape[-1] == step.args["ahead"])  # type: ignore[index]
-
-
 def _constants_fit(step: Instruction, registers: list[Register]) -> bool:
     sources = [registers[r].source for r in step.reads[1:]]
     return all(s is not None and s[0] == "constant" for s in sources)
@@ -207,10 +178,8 @@ _FITS: dict[str, Callable[[Instruction, list[Register]], bool]] = {
     **dict.fromkeys(("scale", "add bias", "repeat", "lay"), _always),
     **dict.fromkeys(("lay on reference", "lay beside reference"), _always),
     **dict.fromkeys(("multiply", "affine"), _constants_fit),
-    **dict.fromkeys(("max pool", "average pool"), _pool_fits),
+    **dict.fromkeys(POOLS, _pool_fits),
     **dict.fromkeys(("taps", "strided taps"), _taps_fit),
     "accumulate": _moves_fit,
     "pointwise": _pointwise_fits,
-    "apply": _softmax_fits,
-    "cut": _cut_fits,
 }

@@ -59,7 +59,7 @@ class Points:
     def program(self, root: Instruction) -> Instruction:
         """The instruction that does all of it."""
         count = self._rows(root)
-        self.value(root.write, np.arange(count), 1, 0)
+        self.value(root.write, np.arange(count))
         statements, tables = self._used()
         stacked = np.stack(tables) if tables else np.zeros((0, count), np.int32)
         args: dict[str, Any] = {
@@ -127,22 +127,22 @@ class Points:
 
     # --- values -----------------------------------------------------------------------------------
 
-    def value(self, at: int, index: Ints, times: int, plus: int) -> int:
-        """What rows of a register hold, at channels ``c * times + plus``."""
-        key = ("value", at, self.table(index), times, plus)
+    def value(self, at: int, index: Ints) -> int:
+        """What rows of a register hold."""
+        key = ("value", at, self.table(index))
         if key not in self._numbers:
-            self._numbers[key] = self._value(at, index, times, plus)
+            self._numbers[key] = self._value(at, index)
         return self._numbers[key]
 
-    def _value(self, at: int, index: Ints, times: int, plus: int) -> int:
+    def _value(self, at: int, index: Ints) -> int:
         step = self.writer.get(at)
         if at not in self.own or step is None:
-            return self.say("rows", numbers=(self.read(at), self.table(index), times, plus))
+            return self.say("rows", numbers=(self.read(at), self.table(index)))
         method = getattr(self, f"_{step.kernel.replace(' ', '_')}")
-        found: int = method(step, index, times, plus)
+        found: int = method(step, index)
         return found
 
-    def beneath(self, at: int, index: Ints, times: int, plus: int) -> int:
+    def beneath(self, at: int, index: Ints) -> int:
         """The same of a register of references, (n, B, C) or (w, P or 1, 1, B, C)."""
         register, step = self.registers[at], self.writer.get(at)
         if step is not None and step.kernel == "rows":
@@ -154,7 +154,7 @@ class Points:
             at, index = source, first + row + move * position
         else:
             index = self._narrow(at, index)
-        return self.say("reference", numbers=(self.read(at), self.table(index), times, plus))
+        return self.say("reference", numbers=(self.read(at), self.table(index)))
 
     def _narrow(self, at: int, index: Ints) -> Ints:
         """Rows of a register that may hold one position for all."""
@@ -176,32 +176,32 @@ class Points:
 
     # --- instructions -----------------------------------------------------------------------------
 
-    def _mask(self, step: Instruction, index: Ints, times: int, plus: int) -> int:
+    def _mask(self, step: Instruction, index: Ints) -> int:
         gone = np.zeros(self._rows(step), dtype=bool)
         gone[step.args["index"]] = True
         gone = gone[index]
-        return self.absent(self.value(step.reads[0], index, times, plus), gone, step.args["fill"])
+        return self.absent(self.value(step.reads[0], index), gone, step.args["fill"])
 
-    def _gather(self, step: Instruction, index: Ints, times: int, plus: int) -> int:
-        return self.value(step.reads[0], step.args["index"][index], times, plus)
+    def _gather(self, step: Instruction, index: Ints) -> int:
+        return self.value(step.reads[0], step.args["index"][index])
 
-    def _flank(self, step: Instruction, index: Ints, times: int, plus: int) -> int:
+    def _flank(self, step: Instruction, index: Ints) -> int:
         rows = np.full(self._rows(step), -1)
         rows[step.args["index"]] = step.args["beneath"]
         rows = rows[index]
         table = self.table(np.where(rows < 0, 0, -1))
-        reads = (self.read(step.reads[1]), self.table(rows), times, plus)
-        x = self.value(step.reads[0], index, times, plus)
+        reads = (self.read(step.reads[1]), self.table(rows))
+        x = self.value(step.reads[0], index)
         return self.say("where", x, self.say("reference", numbers=reads), numbers=(table,))
 
-    def _expand(self, step: Instruction, index: Ints, times: int, plus: int) -> int:
-        reads = (self.read(step.reads[0]), self.read(step.reads[1]), self.table(index), times, plus)
+    def _expand(self, step: Instruction, index: Ints) -> int:
+        reads = (self.read(step.reads[0]), self.read(step.reads[1]), self.table(index))
         return self.say("letters", numbers=reads)
 
-    def _repeat(self, step: Instruction, index: Ints, times: int, plus: int) -> int:
+    def _repeat(self, step: Instruction, index: Ints) -> int:
         row, position = divmod(index, self.p)
         rows = row // step.args["count"] * self.p + position
-        return self.value(step.reads[0], rows, times, plus)
+        return self.value(step.reads[0], rows)
 
     def _moved(self, step: Instruction, index: Ints) -> tuple[Ints, np.ndarray]:
         """Rows that were laid into others, and where there is none."""
@@ -213,86 +213,81 @@ class Points:
         rows = rows.reshape(-1)[index]
         return np.where(rows < 0, 0, rows), rows < 0
 
-    def _laid(self, step: Instruction, at: int, index: Ints, times: int, plus: int) -> int:
+    def _laid(self, step: Instruction, at: int, index: Ints) -> int:
         rows, gone = self._moved(step, index)
-        return self.absent(self.value(at, rows, times, plus), gone, 0.0)
+        return self.absent(self.value(at, rows), gone, 0.0)
 
-    def _lay(self, step: Instruction, index: Ints, times: int, plus: int) -> int:
-        return self._laid(step, step.reads[0], index, times, plus)
+    def _lay(self, step: Instruction, index: Ints) -> int:
+        return self._laid(step, step.reads[0], index)
 
-    def _lay_on_reference(self, step: Instruction, index: Ints, times: int, plus: int) -> int:
-        x = self._laid(step, step.reads[0], index, times, plus)
-        return self.say("add", x, self.beneath(step.reads[1], index, times, plus))
+    def _lay_on_reference(self, step: Instruction, index: Ints) -> int:
+        x = self._laid(step, step.reads[0], index)
+        return self.say("add", x, self.beneath(step.reads[1], index))
 
-    def _lay_beside_reference(self, step: Instruction, index: Ints, times: int, plus: int) -> int:
+    def _lay_beside_reference(self, step: Instruction, index: Ints) -> int:
         rows, gone = self._moved(step, index)
-        x = self.value(step.reads[0], rows, times, plus)
-        other = self.beneath(step.reads[1], index, times, plus)
+        x = self.value(step.reads[0], rows)
+        other = self.beneath(step.reads[1], index)
         return self.say("where", x, other, numbers=(self.table(np.where(gone, -1, 0)),))
 
-    def _accumulate(self, step: Instruction, index: Ints, times: int, plus: int) -> int:
-        base = self.value(step.reads[0], index, times, plus)
-        x, factor = self._laid(step, step.reads[1], index, times, plus), step.args["factor"]
+    def _accumulate(self, step: Instruction, index: Ints) -> int:
+        base = self.value(step.reads[0], index)
+        x, factor = self._laid(step, step.reads[1], index), step.args["factor"]
         if factor == 1:
             return self.say("add", base, x)
         return self.say("add", base, self._scaled(x, factor))
 
-    def _add(self, step: Instruction, index: Ints, times: int, plus: int) -> int:
-        x = self.value(step.reads[0], index, times, plus)
-        return self.say(step.kernel, x, self.beneath(step.reads[1], index, times, plus))
+    def _add(self, step: Instruction, index: Ints) -> int:
+        x = self.value(step.reads[0], index)
+        return self.say(step.kernel, x, self.beneath(step.reads[1], index))
 
     _subtract = _add
 
     def _scaled(self, x: int, factor: float) -> int:
         return self.say("multiply", x, self.say("number", numbers=(float(factor),)))
 
-    def _scale(self, step: Instruction, index: Ints, times: int, plus: int) -> int:
-        return self._scaled(self.value(step.reads[0], index, times, plus), step.args["factor"])
+    def _scale(self, step: Instruction, index: Ints) -> int:
+        return self._scaled(self.value(step.reads[0], index), step.args["factor"])
 
-    def _channels(self, step: Instruction, value: torch.Tensor, times: int, plus: int) -> int:
+    def _channels(self, step: Instruction, value: torch.Tensor) -> int:
         """A constant along the other axes."""
         rest = tuple(step.args["rest"])
         whole = value.reshape(value.shape[max(0, value.dim() - len(rest)) :])
         which = self.constant(whole.expand(rest).reshape(-1).contiguous(), (id(value), rest))
-        return self.say("constant", numbers=(which, times, plus))
+        return self.say("constant", numbers=(which,))
 
-    def _by_channel(self, step: Instruction, index: Ints, times: int, plus: int) -> int:
+    def _by_channel(self, step: Instruction, index: Ints) -> int:
         """Times a factor, and plus a term where there is one."""
-        x = self.value(step.reads[0], index, times, plus)
+        x = self.value(step.reads[0], index)
         for name, at in zip(("multiply", "add"), step.reads[1:], strict=False):
             source = self.registers[at].source
             assert source is not None
-            x = self.say(name, x, self._channels(step, source[-1].value, times, plus))
+            x = self.say(name, x, self._channels(step, source[-1].value))
         return x
 
     _multiply = _affine = _by_channel
 
-    def _add_bias(self, step: Instruction, index: Ints, times: int, plus: int) -> int:
-        x = self.value(step.reads[0], index, times, plus)
-        return self.say("add", x, self._channels(step, step.args["bias"], times, plus))
+    def _add_bias(self, step: Instruction, index: Ints) -> int:
+        x = self.value(step.reads[0], index)
+        return self.say("add", x, self._channels(step, step.args["bias"]))
 
-    def _pointwise(self, step: Instruction, index: Ints, times: int, plus: int) -> int:
+    def _pointwise(self, step: Instruction, index: Ints) -> int:
         function, operands = step.args["function"], []
         for at in step.reads:
             source = self.registers[at].source
             operands.append(
-                self._channels(step, source[-1].value, times, plus) if source is not None
-                else self.value(at, index, times, plus)
+                self._channels(step, source[-1].value) if source is not None
+                else self.value(at, index)
             )  # fmt: skip
         order = [operands[j] for _, j in function.slots]
         return self.say(NAMES[function.target], *order)
 
-    def _window(self, step: Instruction, index: Ints, times: int, plus: int) -> list[int]:
+    def _window(self, step: Instruction, at: int, index: Ints) -> list[int]:
+        """The rows that a pool takes together."""
         args, (row, position) = step.args, divmod(index, self.p)
-        return [
-            self.value(
-                step.reads[0],
-                (row * args["stride"] + k * args.get("gap", 1)) * self.p + position,
-                times,
-                plus,
-            )
-            for k in range(args["kernel_size"])
-        ]
+        count = args["size"] if "size" in args else args["kernel_size"]
+        first, gap = row * args.get("stride", count), args.get("gap", 1)
+        return [self.value(at, (first + k * gap) * self.p + position) for k in range(count)]
 
     def _folded(self, name: str, values: list[int]) -> int:
         found = values[0]
@@ -300,32 +295,26 @@ class Points:
             found = self.say(name, found, value)
         return found
 
-    def _max_pool(self, step: Instruction, index: Ints, times: int, plus: int) -> int:
-        return self._folded("maximum", self._window(step, index, times, plus))
+    def _max_pool(self, step: Instruction, index: Ints) -> int:
+        return self._folded("maximum", self._window(step, step.reads[0], index))
 
-    def _average_pool(self, step: Instruction, index: Ints, times: int, plus: int) -> int:
-        total = self._folded("add", self._window(step, index, times, plus))
+    def _average_pool(self, step: Instruction, index: Ints) -> int:
+        total = self._folded("add", self._window(step, step.reads[0], index))
         return self.say("divide", total, self.say("number", numbers=(float(step.args["divisor"]),)))
 
-    def _cut(self, step: Instruction, index: Ints, times: int, plus: int) -> int:
-        blocks, (row, position) = step.args["blocks"], divmod(index, self.p)
-        ahead, which = divmod(plus, blocks)
-        rows = (row * blocks + which) * self.p + position
-        return self.value(step.reads[0], rows, times // blocks, ahead)
-
-    def _apply(self, step: Instruction, index: Ints, times: int, plus: int) -> int:
-        """A softmax along the last of the other axes, and the sum that it weighs."""
-        size = step.args["layouts"][0][1][-1]
-        logits, values = (
-            [self.value(at, index, times * size, plus * size + j) for j in range(size)]
-            for at in (step.reads[j] for _, j in step.args["function"].slots)
-        )
+    def _softmax_pool(self, step: Instruction, index: Ints) -> int:
+        logits = self._window(step, step.reads[0], index)
+        values = self._window(step, step.reads[1], index)
+        if len(logits) == 2:
+            share = self.say("sigmoid", self.say("subtract", *logits))
+            apart = self.say("subtract", values[0], values[1])
+            return self.say("add", values[1], self.say("multiply", share, apart))
         top = self._folded("maximum", logits)
         shares = [self.say("exp", self.say("subtract", x, top)) for x in logits]
-        weighed = [self.say("multiply", s, v) for s, v in zip(shares, values, strict=True)]
+        weighed = [self.say("multiply", x, y) for x, y in zip(shares, values, strict=True)]
         return self.say("divide", self._folded("add", weighed), self._folded("add", shares))
 
-    def _taps(self, step: Instruction, index: Ints, times: int, plus: int) -> int:
+    def _taps(self, step: Instruction, index: Ints) -> int:
         args = step.args
         which = self.constant(args["taps"], (id(args["taps"]),))
         reads = (self.read(step.reads[0]), self.table(index), which)

@@ -152,8 +152,7 @@ def line(
     if name == "where":
         return [f"v{i} = tl.where(t{numbers[0]} >= 0, {given[0]}, {given[1]})"]
     if name == "constant":
-        which, times, plus = numbers
-        return [f"v{i} = tl.load(k{which} + c * {times} + {plus}, mask=good, other=0.0)"]
+        return [f"v{i} = tl.load(k{numbers[0]} + c, mask=good, other=0.0)"]
     if name in BINARY:
         return [f"v{i} = {given[0]} {BINARY[name]} {given[1]}"]
     if name in LARGEST:
@@ -163,8 +162,8 @@ def line(
         return multiplied(i, numbers, taps)
     if given:
         return [f'v{i} = apply({given[0]}, "{name}")']
-    read, *_, table, times, plus = numbers
-    size, channel = sizes[read], f"c * {times} + {plus}"
+    read, *_, table = numbers
+    size = sizes[read]
     if name == "rows":
         place = f"(t{table} * mutants + m) * {size}"
     elif name == "reference":
@@ -174,7 +173,7 @@ def line(
         held = f"tl.load({pair}, mask=good & (t{table} >= 0), other=0)"
         place = f"(t{table} // positions * {alphabet[read]} + {held}) * {size}"
     where = f"mask=good & (t{table} >= 0), other=0.0"
-    return [f"v{i} = tl.load(r{read} + {place} + {channel}, {where})"]
+    return [f"v{i} = tl.load(r{read} + {place} + c, {where})"]
 
 
 def multiplied(i: int, numbers: tuple[Any, ...], taps: tuple[int, ...]) -> list[str]:
