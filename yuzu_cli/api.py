@@ -106,7 +106,8 @@ def attribute(
     if mutate is not None:
         overrides |= {"mutate.start": int(mutate[0]), "mutate.end": int(mutate[1])}
     parts = {}
-    with _inputs(sequences, settings) as inputs, _bar(progress) as bar:
+    known = load_config(None, overrides | {k: v for k, v in settings.items() if "input" not in k})
+    with _inputs(sequences, settings, known) as inputs, _bar(progress) as bar:
         for key, path, names in inputs:
             config = load_config(None, overrides | {key: path} | settings)
             found = _compute(config, names, objects, bar)
@@ -132,7 +133,7 @@ def _models(model: Any) -> tuple[list[str], list[Any]]:
 
 @contextmanager
 def _inputs(
-    sequences: Any, settings: Mapping[str, Any]
+    sequences: Any, settings: Mapping[str, Any], config: RunConfig
 ) -> Iterator[list[tuple[str, str, list[str] | None]]]:
     """Key and value of the config's input for each length, and the names of its sequences.
 
@@ -147,10 +148,11 @@ def _inputs(
         return
     from yuzu_cli.inputs.memory import named_sequences
 
-    alphabet = parse_alphabet(settings.get("model.alphabet", "ACGT"))
+    alphabet = parse_alphabet(config.model.alphabet)
     groups: dict[int, dict[str, str]] = {}
     for name, text in named_sequences(sequences, alphabet).items():
-        length = 0 if settings.get("input.length") else len(text)  # then they are cut or refused
+        fixed = settings.get("input.length") or config.input.length  # others are cut or refused
+        length = 0 if fixed else len(text)
         groups.setdefault(length, {})[name] = text
     with tempfile.TemporaryDirectory(prefix="yuzu-") as folder:
         inputs: list[tuple[str, str, list[str] | None]] = []

@@ -91,6 +91,15 @@ KEYS: dict[str, list[str]] = {
     for section, field in RunConfig.model_fields.items()
 }
 
+#: Key of the file beside a model, `MODEL.json`, to the key of the config it gives.
+BESIDE = {
+    "length": "input.length",
+    "alphabet": "model.alphabet",
+    "layout": "model.layout",
+    "output": "model.output",
+    "target_names": "model.target_names",
+}
+
 
 # --- reading ------------------------------------------------------------------------------------
 
@@ -119,13 +128,40 @@ def _read(path: str) -> dict[str, Any]:
     return {section: {} if keys is None else keys for section, keys in tree.items()}
 
 
+def _beside(tree: dict[str, Any]) -> dict[str, tuple[Any, str]]:
+    """What the files beside the models say of keys that are not given: value and place by key."""
+    model, found = tree.get("model"), dict[str, tuple[Any, str]]()
+    paths = model.get("path") if isinstance(model, dict) else None
+    for path in [paths] if isinstance(paths, str) else paths or []:
+        file = Path(f"{path}.json")
+        if not isinstance(path, str) or not file.is_file():
+            continue
+        for name, value in _read(str(file)).items():
+            where = f"{file}: {name}"
+            if name not in BESIDE:
+                raise UsageError(where, "unknown key", f"known here: {', '.join(BESIDE)}")
+            dotted = BESIDE[name]
+            section, _, key = dotted.partition(".")
+            given = {*(tree.get(section) or {}), *(tree.get("score") or {})}
+            if key in given or (name == "target_names" and {"output", "reduce"} & given):
+                continue  # names are those of the targets without these
+            if dotted in found and found[dotted][0] != value:
+                what = f"{value!r}, and {found[dotted][1]} says {found[dotted][0]!r}"
+                raise UsageError(where, what, f"models of one run agree; or give {dotted}")
+            found[dotted] = value, where
+    return found
+
+
 def load_config(
     path: str | Path | None = None,
     overrides: Mapping[str, Any] | None = None,
     *,
     options: Mapping[str, str] | None = None,
+    beside: bool = True,
 ) -> RunConfig:
-    """Defaults, then the file, then the overrides.
+    """Defaults, then what stands beside the model, then the file, then the overrides.
+
+    Beside `model.pt` that is `model.pt.json`, as `yuzu init-model` writes it (`BESIDE`).
 
     Parameters
     ----------
@@ -135,25 +171,32 @@ def load_config(
         Dotted key to value, e.g. ``{"compute.backend": "naive"}``. None is a value: null.
     options : mapping, optional
         Dotted key to the name of the option that set it, for messages about overrides.
+    beside : bool
+        Read what stands beside the model.
 
     Raises
     ------
     UsageError
         The file cannot be read; or `ConfigError`, one line per unknown key and wrong value.
     """
-    overrides, options = overrides or {}, options or {}
+    overrides, options = overrides or {}, dict(options or {})
     tree = _read(str(path)) if path is not None else {}
     for dotted, value in overrides.items():
         section, _, key = dotted.partition(".")
         keys = tree.setdefault(section, {})
         if isinstance(keys, dict):
             keys[key] = value
+    found_beside = _beside(tree) if beside else {}
+    for dotted, (value, where) in found_beside.items():
+        section, _, key = dotted.partition(".")
+        tree.setdefault(section, {})[key] = value
+        options[dotted] = where
     try:
         return RunConfig.model_validate(tree)
     except ValidationError as error:
         found = []
         for detail in error.errors():
             dotted = ".".join(config_text.location(detail)[:2])
-            option = options.get(dotted) if dotted in overrides else None
+            option = options.get(dotted) if dotted in {*overrides, *found_beside} else None
             found.append(config_text.translate(detail, option, KEYS))
     raise ConfigError(found)

@@ -110,6 +110,7 @@ class ModelConfig(Section):
         [],
         "what the targets are called, one name for each that the model has after reduce: a list,"
         " or a text file with one name a line; without any, targets are numbered",
+        "--target-names",
     )
 
 

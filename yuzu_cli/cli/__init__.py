@@ -26,6 +26,7 @@ COMMANDS = {
     "example": "yuzu_cli.cli.example",
     "bench": "yuzu_cli.cli.bench",
     "precompute": "yuzu_cli.cli.precompute",
+    "init-model": "yuzu_cli.cli.init_model",
     "explain": "yuzu_cli.cli.explain",
     "merge": "yuzu_cli.cli.merge",
     "info": "yuzu_cli.cli.info",

@@ -136,6 +136,7 @@ OPTIONS: dict[str, Option] = {
             ("--model-output",), "model.output", _counted("model.output"), {"metavar": "OUTPUT"}
         ),
         _plain("--layout", "model.layout", metavar="AXES"),
+        _plain("--target-names", "model.target_names", metavar="FILE"),
         _plain("--alphabet", "model.alphabet", metavar="LETTERS"),
         _plain("--center", "input.center", metavar="WHERE"),
         _plain("--edge", "input.edge", metavar="HOW"),
@@ -248,4 +249,5 @@ def read_config(params: Mapping[str, Any]) -> RunConfig:
         overrides["run.verbosity"] = -1 if params.get("quiet") else min(params["verbose"], 2)
     if params.get("debug"):
         overrides["run.debug"] = True
-    return load_config(params.get("config"), overrides, options=options)
+    beside = params.get("beside", True)
+    return load_config(params.get("config"), overrides, options=options, beside=beside)

@@ -12,7 +12,10 @@ from yuzu_cli.ready import check_inputs
 
 
 @click.command("explain", short_help="How a model would be computed, and what that costs.")
-@config_options("model", "length", "device", "precision", "targets", "reduce", "mutate")
+@config_options(
+    *("model", "fasta", "length", "device", "precision", "targets", "reduce", "mutate"),
+    *("mutate_center", "model_output", "layout", "alphabet"),
+)
 @verbosity_options
 def command(**params: Any) -> None:
     """Every operation of a model: its shape, what an edit reaches in it, how that is computed
@@ -24,6 +27,7 @@ def command(**params: Any) -> None:
     \b
     Example:
       yuzu explain -m model.pt -l 1000
+      yuzu explain -m bpnet.pt2 -f sequences.fa --model-output all --reduce profile
     """
     config = read_config(params)
     check_inputs(config)

@@ -14,6 +14,7 @@ from yuzu_cli.engine.device import computing, resolve_device
 from yuzu_cli.engine.setup import load_models, mutated_positions, settings_of
 from yuzu_cli.errors import UsageError
 from yuzu_cli.graph.program import CaptureError
+from yuzu_cli.inputs.windows import open_windows
 from yuzu_cli.model import Model
 from yuzu_cli.operators.cost import rates_of
 from yuzu_cli.plan.describe import advice, describe, short, starts
@@ -32,12 +33,16 @@ def explain(config: RunConfig) -> str:
     ModelError
         A model cannot be used.
     """
-    if config.input.length is None:
-        raise UsageError("input.length", "is needed to explain a model", "give --length")
     alphabet = parse_alphabet(config.model.alphabet)
+    length = config.input.length
+    if length is None and config.input.fasta is not None:
+        with open_windows(alphabet=alphabet, fasta=config.input.fasta) as stream:
+            length = stream.length
+    if length is None:
+        raise UsageError("input.length", "is needed to explain a model", "give --length or a FASTA")
     device = resolve_device(config.compute.device)
     with computing(config.compute.precision, device):
-        settings = settings_of(config, alphabet, config.input.length, device)
+        settings = settings_of(config, alphabet, length, device)
         models = load_models(config, alphabet.size, settings)
         positions = len(mutated_positions(config.mutate, settings.length))
         return "\n\n".join(_one(model, settings, positions) for model in models)

@@ -197,6 +197,12 @@ def mutated_positions(mutate: MutateConfig, length: int) -> np.ndarray:
     return np.arange(start, end, dtype=np.int64)
 
 
+def model_options(config: RunConfig) -> dict[str, Any]:
+    """What `load_model` is told of a model by the config."""
+    options = config.model.model_dump(exclude={"path", "alphabet"})
+    return options | config.score.model_dump(include={"targets", "reduce", "index", "transform"})
+
+
 def load_models(
     config: RunConfig, size: int, settings: Settings, given: Sequence[Any] = ()
 ) -> tuple[Model, ...]:
@@ -207,21 +213,13 @@ def load_models(
     ModelError
         One cannot be used, or they have different numbers of targets.
     """
-    score, options = config.score, config.model
     models: list[Model] = []
-    for path, source in zip(options.path, given or options.path, strict=True):
+    for path, source in zip(config.model.path, given or config.model.path, strict=True):
         model = load_model(
             source,
             length=settings.length,
             alphabet_size=size,
-            layout=options.layout,
-            output=options.output,
-            extra_inputs=options.extra_inputs,
-            targets=score.targets,
-            reduce=score.reduce,
-            index=score.index,
-            transform=score.transform,
-            target_names=options.target_names,
+            **model_options(config),
             device=settings.device,
             dtype=settings.dtype,
         )
@@ -229,7 +227,7 @@ def load_models(
         if model.n_targets != models[0].n_targets:
             what = f"has {model.n_targets} targets, {models[0].path} has {models[0].n_targets}"
             raise ModelError(path, what, "only models of the same targets can be averaged")
-    if set(score.save) - set(ACROSS):
+    if set(config.score.save) - set(ACROSS):
         _warn_of_profiles(models[0], settings.length)
     return tuple(models)
 

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 
 from yuzu_cli.errors import ModelError, YuzuError
 from yuzu_cli.model.extras import forms, match_inputs
-from yuzu_cli.model.files import LoadedFile, short
+from yuzu_cli.model.files import LoadedFile, open_model, short
 from yuzu_cli.model.heads import choose, outputs_of
 from yuzu_cli.model.layouts import LAYOUTS
 from yuzu_cli.model.lengths import lengths_that_work
@@ -38,7 +38,7 @@ def find_call(
     ways = [forms(extra_inputs[key], number, file, probe) for key, number in slots.items()]
     failures: dict[str, str] = {}
     low, high = file.batch[slot]
-    counts = [low] if low == high else [max(PROBE_ROWS, low), 1]
+    counts = _counts(low, high)
     for rows in counts:
         for name in LAYOUTS if layout == "auto" else (layout,):
             if rows == 1 and NO_BATCH in failures.get(name, ""):
@@ -65,10 +65,36 @@ def find_call(
     raise _no_call(probe, failures, takes)
 
 
+def _counts(low: int, high: int | None) -> list[int]:
+    """Rows of the batches that are tried, by what the file allows."""
+    return [low] if low == high else [max(PROBE_ROWS, low), 1]
+
+
+def lengths_taken(path: str, probe: Probe, layouts: Sequence[str], output: int | str) -> list[int]:
+    """Lengths that a model without further inputs takes, in the first layout that has any."""
+    file = open_model(path, probe.device, probe.dtype)
+    slot, _ = match_inputs(file, path, {})
+    rows = _counts(*file.batch[slot])[0]
+
+    def takes(layout: str, length: int) -> bool:
+        return _runs(Model(file, layout, slot, ()), probe, rows, length, output)
+
+    with torch.no_grad():
+        for layout in layouts:
+            said = _try_call(_named(Model(file, layout, slot, ()), path), probe.rows(rows), output)
+            if found := lengths_that_work(probe.length, {layout: said or ""}, takes)[1]:
+                return found
+    return []
+
+
+def _named(model: Model, path: str) -> Model:
+    model.path = path
+    return model
+
+
 def _runs(model: Model, probe: Probe, rows: int, length: int, output: int | str) -> bool:
-    model.path = probe.where
     try:
-        return _try_call(model, probe.rows(rows, length), output) is None
+        return _try_call(_named(model, probe.where), probe.rows(rows, length), output) is None
     except (torch.OutOfMemoryError, YuzuError):
         return False
 
