@@ -118,7 +118,7 @@ def test_make_targets_of_the_readme_exist() -> None:
 def test_ci_runs_the_command_of_the_readme() -> None:
     script = (ROOT / ".ci/run").read_text()
     assert "make test" in (ROOT / "README.md").read_text().splitlines()
-    assert script.endswith("make lint types\nmake test\n")
+    assert script.splitlines()[-1].startswith("make test")
 
 
 def shell_lines(page: Path) -> list[str]:
