@@ -42,7 +42,25 @@ class Chunks(nn.Module):
         return torch.maximum(plus, minus)
 
 
+class Encoder(nn.Module):
+    """Layers of a transformer, as torch makes them: fused in evaluation mode."""
+
+    def __init__(self, norm_first: bool) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(
+            8, 2, 12, batch_first=True, norm_first=norm_first, activation="gelu"
+        )
+        self.first, self.last = nn.Conv1d(4, 8, 5), nn.Linear(8, 2)
+        self.layers = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.layers(torch.relu(self.first(x)).transpose(1, 2)).mean(1))
+
+
+_LAYER = aten._transformer_encoder_layer_fwd.default
 SPELLINGS = {
+    "encoder": (lambda: Encoder(False), 30, {_LAYER}, ops.layer_norm),
+    "encoder-norms-first": (lambda: Encoder(True), 30, {_LAYER}, ops.layer_norm),
     "units": (lambda: ExplaiNN(79), 79, {aten.repeat.default}, ops.grouped),
     "two-of-a-softmax": (lambda: Enformer(75), 75, {ops.softmax_sum}, ops.softmax_pool),
     "einsum-and-softmax": (lambda: AITAC(90), 90, {aten.bmm.default}, ops.softmax_pool),
@@ -51,6 +69,10 @@ SPELLINGS = {
     "strands-chunked": (Chunks, 40, {aten.cat.default, aten.split.Tensor}, aten.flip.default),
     "rows": (Rows, 30, {aten.addmm.default}, ops.layer_norm),
 }
+
+
+GLOBAL = {"encoder", "encoder-norms-first", "two-of-a-softmax"}
+"""Those that mix all positions later on."""
 
 
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
@@ -65,7 +87,7 @@ def test_a_spelling_is_rewritten(name, trace):
     assert not gone & set(found)
 
 
-@pytest.mark.parametrize("name", [n for n in SPELLINGS if n != "two-of-a-softmax"])
+@pytest.mark.parametrize("name", [n for n in SPELLINGS if n not in GLOBAL])
 def test_windows_last_to_a_layer_without_positions(name):
     make, length, *_ = SPELLINGS[name]
     program = program_of(make(), length)

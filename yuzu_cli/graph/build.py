@@ -32,6 +32,7 @@ from yuzu_cli.graph.rewrites.plain import (
     drop_no_ops,
     fold_constants,
     splits,
+    uniform,
     view_of_view,
 )
 from yuzu_cli.graph.rewrites.pools import (
@@ -58,6 +59,7 @@ _PASSES: tuple[Callable[[Rewriter, Node], bool], ...] = (
     splits,
     drop_no_ops,
     fresh_tensors,
+    uniform,
     selections,
     assignments,
     stacks,

@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from yuzu_cli.graph.fused import TAKEN_APART
 from yuzu_cli.graph.program import CaptureError, batch_size
 
 BATCHES = (2, 3)
@@ -63,9 +64,10 @@ class _Recorder(TorchDispatchMode):
         self.calls += 1
         if self.calls > MOST_CALLS:
             self.refuse(f"more than {MOST_CALLS} calls in one pass, as of an unrolled loop")
-        if "CompositeImplicitAutograd" in func.py_kernels or func._can_decompose():
+        apart = TAKEN_APART.get(func)
+        if apart or "CompositeImplicitAutograd" in func.py_kernels or func._can_decompose():
             with self:
-                found = func.decompose(*args, **kwargs)
+                found = (apart or func.decompose)(*args, **kwargs)
             if found is not NotImplemented:
                 return found
         if func is _aten.empty.memory_format:

@@ -7,6 +7,7 @@ import operator
 import torch
 from torch.fx import Node
 
+from yuzu_cli.graph.program import evaluate
 from yuzu_cli.graph.rewrites.rewriter import DUMMIES, VIEWS, Rewriter
 
 _aten = torch.ops.aten
@@ -38,6 +39,37 @@ def fold_constants(r: Rewriter) -> None:
     for node in list(r.graph.nodes):
         if node.op == "call_function" and (value := r.constant(node)) is not None:
             r.replace(node, r.add_constant(value, node))
+
+
+def uniform(r: Rewriter, node: Node) -> bool:
+    """Functions of a value and of tensors full of one number -> of the value and the number."""
+    spec = r.specs.get(node.name)
+    if spec is None or torch.Tag.pointwise not in getattr(node.target, "tags", ()):
+        return False
+    found = {n: _number(r, n) for n in node.all_input_nodes}
+    kept = [r.specs[n.name].shape for n, number in found.items() if number is None]
+    if spec.shape not in kept or all(number is None for number in found.values()):
+        return False
+    for n, number in found.items():
+        if number is not None:
+            node.replace_input_with(n, r.add_constant(number, node))
+    return True
+
+
+def _number(r: Rewriter, node: Node) -> torch.Tensor | None:
+    """A tensor (1, ..., 1) for one that is full of a number, whatever the number of sequences."""
+    spec = r.specs.get(node.name)
+    if spec is None or r.constant(node) is not None:
+        return None
+    if node.target is _aten.full.default and isinstance(node.args[1], (bool, int, float)):
+        return torch.full((1,) * len(spec.shape), node.args[1], dtype=spec.dtype).to(r.like.device)
+    if torch.Tag.pointwise not in getattr(node.target, "tags", ()):
+        return None
+    found = {n: _number(r, n) for n in node.all_input_nodes}
+    if not found or any(number is None for number in found.values()):
+        return None
+    made = evaluate(node, lambda n: found[n])
+    return made if isinstance(made, torch.Tensor) else None
 
 
 def drop_no_ops(r: Rewriter, node: Node) -> bool:

@@ -1,0 +1,91 @@
+"""Fused layers of torch, said in operators that more is known of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as functional
+
+_aten = torch.ops.aten
+Tensor = torch.Tensor
+
+
+def attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    width: int,
+    heads: int,
+    weight: Tensor,
+    bias: Tensor,
+    last_weight: Tensor,
+    last_bias: Tensor,
+    mask: Tensor | None = None,
+    need_weights: bool = True,
+    average: bool = True,
+    mask_type: int | None = None,
+) -> Any:
+    """Attention of many heads on (N, L, C): the values, and the weights (N, L, L) or (N, H, L, L).
+
+    The weights are what no model keeps; where one does, they are made beside.
+    """
+    if mask is not None:
+        return NotImplemented
+    parts = zip((query, key, value), weight.chunk(3), bias.chunk(3), strict=True)
+    q, k, v = (
+        functional.linear(x, w, b).unflatten(-1, (heads, width // heads)).transpose(1, 2)
+        for x, w, b in parts
+    )
+    joined = functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+    shares = torch.softmax(torch.matmul(q, k.transpose(2, 3)) * (width // heads) ** -0.5, -1)
+    return functional.linear(joined, last_weight, last_bias), shares.mean(1) if average else shares
+
+
+def encoder_layer(
+    x: Tensor,
+    width: int,
+    heads: int,
+    weight: Tensor,
+    bias: Tensor,
+    last_weight: Tensor,
+    last_bias: Tensor,
+    use_gelu: bool,
+    norm_first: bool,
+    eps: float,
+    *rest: Any,
+    mask: Tensor | None = None,
+    mask_type: int | None = None,
+) -> Any:
+    """A layer of a transformer: attention, and two linear layers, each with a norm."""
+    (norms, others), (up, up_bias, down, down_bias) = (rest[:2], rest[2:4]), rest[4:8]
+    if mask is not None or any(m is not None for m in rest[8:9]):
+        return NotImplemented
+
+    def normed(y: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return functional.layer_norm(y, [width], weight, bias, eps)
+
+    def attended(y: Tensor) -> Tensor:
+        made: Tensor = attention(
+            y, y, y, width, heads, weight, bias, last_weight, last_bias, average=False
+        )[0]
+        return made
+
+    def passed(y: Tensor) -> Tensor:
+        y = functional.linear(y, up, up_bias)
+        y = functional.gelu(y) if use_gelu else functional.relu(y)
+        return functional.linear(y, down, down_bias)
+
+    if norm_first:
+        x = x + attended(normed(x, *norms))
+        return x + passed(normed(x, *others))
+    x = normed(x + attended(x), *norms)
+    return normed(x + passed(x), *others)
+
+
+TAKEN_APART: dict[Any, Callable[..., Any]] = {
+    _aten._native_multi_head_attention.default: attention,
+    _aten._transformer_encoder_layer_fwd.default: encoder_layer,
+}
+"""What gives NotImplemented stays as it is."""
