@@ -62,11 +62,13 @@ def disk_errors(path: Path | str, hint: str = "") -> Iterator[None]:
         raise OutputError(os.fspath(path), what, hint) from error
 
 
-def write_all(fd: int, data: bytes | memoryview) -> None:
-    """Write everything; the system may take less than it is given."""
-    view = memoryview(data).cast("B")
+def write_all(fd: int, data: bytes | bytearray, at: int = 0) -> int:
+    """Write everything at a place; the system may take less than it is given. Where it ends."""
+    view = memoryview(data)
     while view:
-        view = view[os.write(fd, view) :]
+        done = os.pwrite(fd, view, at)
+        view, at = view[done:], at + done
+    return at
 
 
 def sync_folder(folder: Path) -> None:

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from yuzu_cli.errors import UsageError
-from yuzu_cli.runs.compression import Codec, pad_to
-from yuzu_cli.runs.hdf5_index import chunk_starts
-from yuzu_cli.runs.rows import cut
+from yuzu_cli.runs.columns import chunk_starts, cut
+from yuzu_cli.runs.compression import Codec
 
 ARRAYS = {
     "float32": np.random.default_rng(0).normal(size=(3, 5, 4, 9)).astype("f4"),
@@ -55,7 +54,7 @@ def test_the_default_packs_scores_no_worse_than_hdf5_would(zeros: float) -> None
 
 
 def test_padding_is_zero_and_at_the_end() -> None:
-    padded = pad_to(np.ones((1, 2), "f4"), (1, 4))
+    (padded,) = cut(np.ones((1, 2), "f4"), (1, 4))
     assert padded.tolist() == [[1, 1, 0, 0]]
 
 

@@ -23,7 +23,7 @@ from tests.support.runs import (
 from yuzu_cli.errors import OutputError
 from yuzu_cli.files import write_all as write_bytes
 from yuzu_cli.results.sink import Sink
-from yuzu_cli.runs.rows import check_rows
+from yuzu_cli.runs.columns import check_rows
 from yuzu_cli.runs.segment import Segment
 from yuzu_cli.runs.writer import OutputRun
 
@@ -163,8 +163,8 @@ def test_a_sink_reads_back_what_it_could_not_write(tmp_path: Path, monkeypatch: 
 
 
 def test_a_short_write_is_gone_on_with(monkeypatch: Any, tmp_path: Path) -> None:
-    real = os.write
-    monkeypatch.setattr(os, "write", lambda fd, data: real(fd, bytes(data[:3])))
+    real = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda fd, data, at: real(fd, bytes(data[:3]), at))
     fd = os.open(tmp_path / "x", os.O_WRONLY | os.O_CREAT)
     write_bytes(fd, b"0123456789")
     os.close(fd)

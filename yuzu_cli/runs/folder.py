@@ -18,8 +18,8 @@ from yuzu_cli.errors import OutputError
 from yuzu_cli.files import disk_errors, remove, size_text, sync_folder, token
 from yuzu_cli.results.schema import MANIFEST, UNFINISHED
 from yuzu_cli.runs.identity import Identity
-from yuzu_cli.runs.left_behind import DATA, LOG, SEALED
-from yuzu_cli.runs.lock import LOCK
+from yuzu_cli.runs.lock import LOCK, Lock
+from yuzu_cli.runs.log import DATA, LOG, SEALED
 from yuzu_cli.runs.manifest import Manifest, finished_by, is_output, may_be_of
 from yuzu_cli.runs.run_info import RunInfo
 
@@ -68,6 +68,14 @@ class PartFolder:
             what = f"holds files that are not yuzu's ({strange[0]})"
             raise OutputError(os.fspath(part.path), what, "move it away")
         return part
+
+    def lock(self, held: Callable[[OutputError], None] | None = None) -> Lock:
+        """Its lock, see there; without it the folder does not stay behind."""
+        try:
+            return Lock(self.path, held=held)
+        except OutputError:
+            self.remove_if_empty()
+            raise
 
     def manifest(self, tolerant: bool = False) -> Manifest | None:
         """What is recorded here; None for nothing, or (if tolerant) nothing readable."""

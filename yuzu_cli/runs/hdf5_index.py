@@ -27,13 +27,6 @@ _END_OF_FILE, _CONTINUATION, _LAYOUT = 40, 0x10, 0x08
 _LEAST_HEAP = 4096
 
 
-def chunk_starts(shape: Sequence[int], chunk: Sequence[int]) -> Iterator[tuple[int, ...]]:
-    """First element of every chunk of an array, in the order they are stored."""
-    counts = [-(-size // step) for size, step in zip(shape, chunk, strict=True)]
-    for index in np.ndindex(*counts):
-        yield tuple(i * step for i, step in zip(index, chunk, strict=True))
-
-
 @dataclass(frozen=True, slots=True)
 class ChunkIndex:
     """The B-tree over a dataset's chunks, made from front to back in little memory.

@@ -17,7 +17,7 @@ from yuzu_cli.results.hdf5 import asked_of, attributes_of, open_hdf5
 from yuzu_cli.results.reader import Result, open_result
 from yuzu_cli.results.schema import FORMAT, MANIFEST, TEXT, UNFINISHED, datasets_for
 from yuzu_cli.runs.folder import PartFolder
-from yuzu_cli.runs.left_behind import left_behind
+from yuzu_cli.runs.log import left_behind
 from yuzu_cli.runs.manifest import Manifest
 
 

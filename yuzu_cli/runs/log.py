@@ -1,4 +1,8 @@
-"""An append-only file of records with checksums; a torn or damaged one ends what is there."""
+"""The log beside a segment that grows: what in its data is safe, and whose it is.
+
+Append-only records with checksums; a torn or damaged one ends what is there. A segment that was
+left behind is known by it: how much is whole, and whether its writer is known to be gone.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,19 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+from isal.isal_zlib import crc32
+
+from yuzu_cli.files import write_all
+from yuzu_cli.runs.lock import is_gone
+
+#: The two files of a segment that grows, and the one it becomes.
+DATA, LOG, SEALED = ".data", ".log", ".h5"
+#: How much of the end of the data is compared with its checksums, and how much is read at a time.
+CHECKED, _READ = 1 << 30, 1 << 22
 
 _MAGIC = b"YUZULOG2"
 # magic, bytes of the facts, bytes of the payload, checksum of both
@@ -41,14 +55,9 @@ class Log:
         text = json.dumps(facts, separators=(",", ":")).encode()
         payload = b"".join(record.parts)
         head = _HEAD.pack(_MAGIC, len(text), len(payload), zlib.crc32(payload, zlib.crc32(text)))
-        data = memoryview(head + text + payload)
         try:
-            at = self._size
-            while data:
-                done = os.pwrite(self._fd, data, at)
-                data, at = data[done:], at + done
+            self._size = write_all(self._fd, head + text + payload, self._size)
             os.fsync(self._fd)
-            self._size = at
         except OSError:
             self.good = False
             raise
@@ -74,3 +83,73 @@ def read_log(path: Path) -> Iterator[Record]:
                 parts.append(payload[at : at + part])
                 at += part
             yield Record(facts, parts, file.tell())
+
+
+@dataclass(frozen=True, slots=True)
+class LeftBehind:
+    """What the log of a segment tells.
+
+    Attributes
+    ----------
+    start, stop, rows : int
+        Input records, and how many rows they have.
+    reserved : int
+        Bytes kept free at the start of the data.
+    log_size : int
+        Bytes of the log that are good.
+    free : bool
+        Its writer will not write to it any more, for certain.
+    """
+
+    start: int
+    stop: int
+    rows: int
+    reserved: int
+    log_size: int
+    free: bool
+
+
+def left_behind(log: Path, run_id: str, verify: bool = True) -> LeftBehind | None:
+    """Look at the segment of a log; None when it is not of this run, or holds nothing.
+
+    With `verify` the end of the data is compared with its checksums: what comes after damage is
+    left out.
+    """
+    try:
+        with open(log.with_suffix(DATA), "rb") as data:
+            return _look(log, run_id, data, verify)
+    except FileNotFoundError:
+        return None
+
+
+def _look(log: Path, run_id: str, data: BinaryIO, verify: bool) -> LeftBehind | None:
+    found, length, at = None, os.fstat(data.fileno()).st_size, 0
+    for record in read_log(log):
+        facts = record.facts
+        if facts["run_id"] != run_id:
+            return None
+        if "start" in facts:
+            at = facts["reserved"]
+            found = LeftBehind(facts["start"], facts["start"], 0, at, 0, False)
+        if found is None:
+            return None
+        if "end" in facts:
+            end = facts["end"]
+            late = verify and end > length - CHECKED
+            if end > length or (late and _sum(data, at, end) != facts["checksum"]):
+                break
+            at = end
+            found = replace(found, stop=facts["stop"], rows=facts["rows"])
+        gone = "closed" in facts or ("owner" in facts and is_gone(facts["owner"]))
+        told = "closed" in facts or "owner" in facts
+        found = replace(found, log_size=record.end, free=gone if told else found.free)
+    return found
+
+
+def _sum(data: BinaryIO, start: int, end: int) -> int:
+    checksum = 0
+    data.seek(start)
+    while start < end and (piece := data.read(min(_READ, end - start))):
+        checksum = crc32(piece, checksum)
+        start += len(piece)
+    return checksum

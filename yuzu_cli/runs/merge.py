@@ -19,14 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from yuzu_cli.errors import OutputError, UsageError
-from yuzu_cli.runs.folder import LINK, PartFolder, check_room, check_target, publish
-from yuzu_cli.runs.lock import Lock
+from yuzu_cli.runs.folder import PartFolder, check_target
 from yuzu_cli.runs.manifest import Manifest
-from yuzu_cli.runs.pack import Piece, layouts, pack, pieces_of
 from yuzu_cli.runs.run_info import RunInfo
-from yuzu_cli.runs.segment import Segment
+from yuzu_cli.runs.segments import Sealed, Segments
 from yuzu_cli.runs.shards import Shard, check_shards, look, unlike
-from yuzu_cli.runs.workers import Workers
 from yuzu_cli.yaml12 import read_yaml, write_yaml
 
 _MERGE = "merge"
@@ -75,15 +72,27 @@ def merge(
     for sentence in unlike(ordered):
         _log.warning("%s", sentence)
     command = shlex.join(sys.argv) if command is None else command
-    info = merged_info(ordered, target, command)
+    manifest = Manifest(_run_id(ordered), merged_info(ordered, target, command))
     part = PartFolder.make(target)
-    lock = Lock(part.path)
+    lock = part.lock()
+
+    def between() -> None:
+        if not lock.still_ours():
+            what = "another merge took this output over, thinking this one gone"
+            raise OutputError(os.fspath(part.path), what, "let that one finish")
+
     try:
-        manifest = _take_up(part, Manifest(_run_id(ordered), info))
+        _take_up(part, manifest)
         check_target(target, force, shards)
         part.tidy()
+        part.force = force
+        every = [Sealed(s.path, s.info.record_start, s.info.record_stop) for s in ordered]
+        segments = Segments(part, manifest, "no" if link else "yes", shards=every)
         try:
-            _join(ordered, target, part, lock, manifest, link, force)
+            try:
+                segments.finish(target, between)
+            finally:
+                segments.close()
         except OutputError:
             part.clear()
             raise
@@ -100,7 +109,7 @@ def _run_id(shards: Sequence[Shard]) -> str:
     return f"{_MERGE}{hashlib.sha256(repr(facts).encode()).hexdigest()[:12]}"
 
 
-def _take_up(part: PartFolder, manifest: Manifest) -> Manifest:
+def _take_up(part: PartFolder, manifest: Manifest) -> None:
     found = part.manifest()
     if found is not None and not found.run_id.startswith(_MERGE):
         what = "an unfinished run is there"
@@ -108,7 +117,6 @@ def _take_up(part: PartFolder, manifest: Manifest) -> Manifest:
     if found is None or found.run_id != manifest.run_id:
         manifest.save(part.path)
         part.clear_rows()
-    return manifest
 
 
 def merged_info(shards: Sequence[Shard], out: Path, command: str) -> RunInfo:
@@ -143,44 +151,3 @@ def _unsharded(config: str, out: Path) -> str:
     if isinstance(tree.get("output"), dict) and "path" in tree["output"]:
         tree["output"]["path"] = os.fspath(out)
     return write_yaml(tree)
-
-
-def _join(
-    shards: Sequence[Shard],
-    target: Path,
-    part: PartFolder,
-    lock: Lock,
-    manifest: Manifest,
-    link: bool,
-    force: bool,
-) -> None:
-    def between() -> None:
-        if not lock.still_ours():
-            what = "another merge took this output over, thinking this one gone"
-            raise OutputError(os.fspath(part.path), what, "let that one finish")
-
-    info, pieces = manifest.info, [p for shard in shards for p in pieces_of(shard.path)]
-    growing = None
-    for log in [] if link else part.logs(manifest.run_id):
-        growing = Segment.resume(log, manifest.run_id, info)
-    if growing is None:
-        linked = layouts(pieces, info, target) if link else {}
-        run_id = LINK if link else manifest.run_id
-        growing = Segment.create(part.path, run_id, info, 0, linked)
-    workers = Workers()
-    try:
-        if not link:
-            check_room(target, _left(pieces, growing))
-        pack(growing, pieces, info, workers, between)
-        sealed = growing.seal(info)
-        between()
-        publish(sealed, target, force)
-    finally:
-        growing.close()
-        workers.close()
-
-
-def _left(pieces: Sequence[Piece], growing: Segment) -> int:
-    """Bytes still to be copied."""
-    sizes = {piece.path: piece.path.stat().st_size for piece in pieces}
-    return max(0, sum(sizes.values()) - growing.size)

@@ -1,32 +1,37 @@
 """Segments and shards into one result: copied into one file, or referred to from a small one.
 
-Chunks are copied as they are and checked on the way. Nothing here decides what belongs together.
+Chunks are copied as they are, and checked on the way against the checksums of their file. Nothing
+here decides what belongs together.
 """
 
 from __future__ import annotations
 
-import math
+import os
+import zlib
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import h5py
+from isal.isal_zlib import crc32
 
+from yuzu_cli.errors import OutputError
 from yuzu_cli.files import disk_errors
 from yuzu_cli.results.hdf5 import damage, linked_rows, source_name
 from yuzu_cli.results.reader import Result, open_result
-from yuzu_cli.results.schema import LABELS, TEXT, Dataset, numpy_dtype
-from yuzu_cli.runs.compression import Codec
-from yuzu_cli.runs.copying import READ, Check, copy_chunks
-from yuzu_cli.runs.rows import row_datasets
+from yuzu_cli.results.schema import LABELS, Dataset, numpy_dtype, row_bytes
+from yuzu_cli.runs.columns import chunk_starts
+from yuzu_cli.runs.compression import Codec, Map
 from yuzu_cli.runs.run_info import RunInfo
 from yuzu_cli.runs.segment import Layouts, Segment
-from yuzu_cli.runs.skeleton import shape_of
-from yuzu_cli.runs.workers import Workers
 
-#: What is copied between two commits.
-STEP = 1 << 30
+#: What is copied between two commits, and what is read between two looks at whether to go on.
+STEP, READ = 1 << 30, 1 << 24
+
+
+class DamageError(OutputError):
+    """A source is not what was written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,36 +43,18 @@ class Piece:
     high: int
     stop: int
 
-    @property
-    def n(self) -> int:
-        """How many rows."""
-        return self.high - self.low
 
-
-def pieces_of(
-    path: Path, start: int = 0, stop: int | None = None, whole: bool = False
-) -> list[Piece]:
-    """Where the rows of records [start, stop) of a result really are.
-
-    In the file itself, or in those it is linked to; in steps of about `STEP` bytes, unless `whole`.
-    """
+def pieces_of(path: Path, start: int, stop: int) -> list[Piece]:
+    """Where rows of records [start, stop) of a result are: in it, or in what it is linked to."""
     with open_result(path) as result:
-        stop = int(result.attributes["record_stop"]) if stop is None else stop
         rows = _row_of(result, start), _row_of(result, stop)
     found: list[Piece] = []
     for name, low, high in _real(path, *rows):
         with open_result(name) as result:
-            most = high - low if whole else _rows_of_a_step(result)
-            for first in range(low, high, most):
-                last = min(high, first + most)
-                record = int(result.read("regions/input_index", last - 1)) + 1
-                found.append(Piece(name, first, last, record))
+            record = int(result.read("regions/input_index", high - 1)) + 1
+        found.append(Piece(name, low, high, record))
     found = found or [Piece(path, 0, 0, stop)]
     return [*found[:-1], replace(found[-1], stop=stop)]
-
-
-def _rows_of_a_step(result: Result) -> int:
-    return max(1, result.n_regions * STEP // result.path.stat().st_size)
 
 
 def _row_of(result: Result, record: int) -> int:
@@ -76,68 +63,111 @@ def _row_of(result: Result, record: int) -> int:
     return bisect_left(rows, record, key=lambda i: int(result.read("regions/input_index", i)))
 
 
-def _real(path: Path, low: int, high: int) -> list[tuple[Path, int, int]]:
+def _real(path: Path, low: int, high: int) -> Iterator[tuple[Path, int, int]]:
     with open_result(path) as result:
         links = linked_rows(result.path, result.file)
-    if not links:
-        return [(path, low, high)] if low < high else []
-    found, at = [], 0
+    if not links and low < high:
+        yield path, low, high
+    at = 0
     for name, first, last in links:
         begin, end = max(low, at), min(high, at + last - first)
         if begin < end:
-            found += _real(name, first + begin - at, first + end - at)
+            yield from _real(name, first + begin - at, first + end - at)
         at += last - first
-    return found
 
 
 def pack(
     target: Segment,
     pieces: Sequence[Piece],
     info: RunInfo,
-    workers: Workers,
+    map_: Map,
     between: Callable[[], None],
-    done: Callable[[Piece], None] = lambda piece: None,
 ) -> None:
-    """Copy pieces to the end of a segment; those it has already are left out.
+    """Copy pieces, in the order of their records, to the end of a segment; not what it has already.
 
-    Parameters
-    ----------
-    target : Segment
-    pieces : sequence of Piece
-        In the order of their records.
-    info : RunInfo
-    workers : Workers
-        Reads ahead, and compresses where chunks cannot be copied.
-    between : function
-        Called before every piece; what it raises ends the work.
-    done : function of a Piece, optional
-        Called when a piece is safe in the target.
+    `map_` compresses where chunks cannot be copied. `between` is called all the time; what it
+    raises ends the work.
     """
-    check: Check | None = None
     for piece in pieces:
-        if piece.stop <= target.stop and piece.stop > target.start:
+        if target.start < piece.stop <= target.stop:
             continue
-        between()
         with open_result(piece.path) as result, damage(piece.path), disk_errors(piece.path):
-            if check is None or check.path != piece.path:
-                check = Check(piece.path)
-            copied = [d for d in row_datasets(info) if _alike(result, d, target, info)]
-            with open(piece.path, "rb") as file:
-                copy_chunks(
-                    result, file.fileno(), copied, piece.low, piece.high, target, workers, check
-                )
-            for dataset in row_datasets(info):
-                if dataset.path in target.columns and dataset not in copied:
-                    _pack_anew(result, dataset, piece, target, info, workers)
-        target.advance(piece.stop, piece.n)
+            _Source(result, target, info).copy(piece, map_, between)
         target.commit()
-        done(piece)
+
+
+class _Source:
+    """One file, whose rows are copied to a segment."""
+
+    def __init__(self, result: Result, target: Segment, info: RunInfo) -> None:
+        self._result, self._target = result, target
+        every = [d for d in info.row_datasets if d.path in target.columns]
+        self._copied = [d for d in every if _alike(result, d, target, info)]
+        self._anew = [d for d in every if d not in self._copied]
+        self._sums = {d.path: 0 for d in self._copied}
+        row = sum(row_bytes(d, info.sizes, info.dtype) for d in every)
+        self._rows = max(1, READ // row)
+
+    def copy(self, piece: Piece, map_: Map, between: Callable[[], None]) -> None:
+        """All rows of the piece; what an earlier process copied is read again for the checksums."""
+        target, index = self._target, self._result.file["regions/input_index"]
+        done = max(piece.low, min(piece.high, _row_of(self._result, target.stop)))
+        with open(self._result.path, "rb") as file:
+            for begin, end in ((piece.low, done), (done, piece.high)):
+                for low in range(begin, end, self._rows):
+                    between()
+                    high = min(low + self._rows, end)
+                    self._chunks(file.fileno(), low, high, copy=low >= done)
+                    if low >= done:
+                        for dataset in self._anew:
+                            self._pack_anew(dataset, low, high, map_)
+                        target.advance(int(index[high - 1]) + 1, high - low)
+                        if target.uncommitted >= STEP:
+                            target.commit()
+        if (piece.low, piece.high) == (0, self._result.n_regions):
+            self._compare()
+        target.advance(piece.stop, 0)
+
+    def _chunks(self, fd: int, low: int, high: int, copy: bool) -> None:
+        for dataset in self._copied:
+            path, data = dataset.path, self._result.file[dataset.path]
+            unpacked = "crc32" not in data.attrs and data.compression == "gzip"
+            starts = list(chunk_starts(data.shape[1:], data.chunks[1:]))
+            for place in ((row, *start) for row in range(low, high) for start in starts):
+                chunk = data.id.get_chunk_info_by_coord(place)
+                there = chunk.byte_offset is not None
+                stored = os.pread(fd, chunk.size, chunk.byte_offset) if there else b""
+                if not there or len(stored) < chunk.size:
+                    raise self._damaged(path, f"at row {place[0]}")
+                if unpacked and not chunk.filter_mask:  # of yuzu 0.1: a hole is zeros inside
+                    try:
+                        zlib.decompress(stored)
+                    except zlib.error as error:
+                        raise self._damaged(path, f"at row {place[0]}") from error
+                self._sums[path] = crc32(stored, self._sums[path])
+                if copy:
+                    at = self._target.put(stored)
+                    self._target.columns[path].add(at, stored, chunk.filter_mask)
+
+    def _compare(self) -> None:
+        for path, found in self._sums.items():
+            if int(self._result.file[path].attrs.get("crc32", found)) != found:
+                raise self._damaged(path, f"between rows 0 and {self._result.n_regions}")
+
+    def _damaged(self, path: str, where: str) -> DamageError:
+        what = f"/{path} is damaged {where}"
+        return DamageError(os.fspath(self._result.path), what, "compute it again")
+
+    def _pack_anew(self, dataset: Dataset, low: int, high: int, map_: Map) -> None:
+        path = dataset.path if dataset.path in self._result.file else "regions/input_index"
+        values = self._result.read(path, slice(low, high))
+        self._target.columns[dataset.path].take(values, self._target.put, map_)
 
 
 def _alike(result: Result, dataset: Dataset, target: Segment, info: RunInfo) -> bool:
     """Whether the chunks of a dataset are just those that the target would have."""
-    column = target.columns.get(dataset.path)
-    if column is None or not column.whole or not result.n_regions:
+    column = target.columns[dataset.path]
+    if not column.whole or not result.n_regions:
         return False
     data, options = result.file[dataset.path], Codec.parse(info.compression).create_options()
     return (
@@ -149,36 +179,22 @@ def _alike(result: Result, dataset: Dataset, target: Segment, info: RunInfo) -> 
     )
 
 
-def _pack_anew(
-    result: Result, dataset: Dataset, piece: Piece, target: Segment, info: RunInfo, workers: Workers
-) -> None:
-    column = target.columns[dataset.path]
-    path = dataset.path if dataset.path in result.file else "regions/input_index"
-    row = 32 if dataset.dtype == TEXT else column.itemsize * math.prod(column.chunk(1)[1:])
-    step = max(1, READ // row)
-    for low in range(piece.low, piece.high, step):
-        values = result.read(path, slice(low, min(low + step, piece.high)))
-        column.take(values, target.put, workers.map)
-
-
 def layouts(pieces: Sequence[Piece], info: RunInfo, target: Path) -> Layouts:
     """Virtual datasets over pieces, for a file that will stand at `target`."""
-    n = sum(piece.n for piece in pieces)
+    pieces = [piece for piece in pieces if piece.low < piece.high]
+    n = sum(piece.high - piece.low for piece in pieces)
     found: dict[str, h5py.VirtualLayout] = {}
-    for dataset in row_datasets(info):
-        if dataset.path.startswith("regions/") or dataset.path in LABELS.values() or not n:
+    for dataset in info.row_datasets if n else ():
+        if dataset.path.startswith("regions/") or dataset.path in LABELS.values():
             continue
         dtype = numpy_dtype(dataset, info.dtype)
-        layout, row = h5py.VirtualLayout(shape_of(dataset, info, n), dtype), 0
+        layout, row = h5py.VirtualLayout(info.shape_of(dataset, n), dtype), 0
         for piece in pieces:
-            if piece.n:
-                with open_result(piece.path) as result:
-                    rows = result.n_regions
-                name = source_name(piece.path, target.parent)
-                source = h5py.VirtualSource(
-                    name, dataset.path, shape_of(dataset, info, rows), dtype
-                )
-                layout[row : row + piece.n] = source[piece.low : piece.high]
-                row += piece.n
+            with open_result(piece.path) as result:
+                shape = info.shape_of(dataset, result.n_regions)
+            name = source_name(piece.path, target.parent)
+            source = h5py.VirtualSource(name, dataset.path, shape, dtype)
+            layout[row : row + piece.high - piece.low] = source[piece.low : piece.high]
+            row += piece.high - piece.low
         found[dataset.path] = layout
     return found

@@ -16,8 +16,10 @@ from yuzu_cli.results.schema import (
     FORMAT,
     FORMAT_VERSION,
     SAVE_NAMES,
+    Dataset,
     datasets_for,
     row_bytes,
+    row_shape,
 )
 from yuzu_cli.runs.compression import Codec
 from yuzu_cli.yaml12 import read_yaml
@@ -131,6 +133,15 @@ class RunInfo:
         return {"T": len(self.targets), "A": len(self.alphabet), "L": self.length, "M": m}
 
     @property
+    def row_datasets(self) -> tuple[Dataset, ...]:
+        """The datasets that have a row for each region."""
+        return tuple(d for d in datasets_for(self.save) if d.per_row)
+
+    def shape_of(self, dataset: Dataset, n: int) -> tuple[int, ...]:
+        """Shape of a dataset in a file of `n` rows."""
+        return (*((n,) if dataset.per_row else ()), *row_shape(dataset, self.sizes))
+
+    @property
     def batches(self) -> range:
         """Numbers of the batches: k is records [k * batch_size, (k + 1) * batch_size) of the input.
 
@@ -148,9 +159,7 @@ class RunInfo:
 
     def disk_bytes(self) -> int:
         """Bytes of the finished file before compression."""
-        row = sum(
-            row_bytes(d, self.sizes, self.dtype) for d in datasets_for(self.save) if d.per_row
-        )
+        row = sum(row_bytes(d, self.sizes, self.dtype) for d in self.row_datasets)
         return row * (self.record_stop - self.record_start) + (1 << 16)
 
     def attributes(self, n_regions: int, n_mended: int = 0) -> dict[str, str | int | float]:

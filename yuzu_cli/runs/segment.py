@@ -18,15 +18,14 @@ import h5py
 import numpy as np
 from isal.isal_zlib import crc32
 
-from yuzu_cli.files import disk_errors, remove, sync_folder, token
-from yuzu_cli.runs.columns import Column
+from yuzu_cli.files import disk_errors, remove, sync_folder, token, write_all
+from yuzu_cli.runs.columns import Column, Rows
+from yuzu_cli.runs.compression import Map
 from yuzu_cli.runs.hdf5_index import CHUNK, ChunkIndex, set_address, set_end
-from yuzu_cli.runs.left_behind import DATA, LOG, SEALED, LeftBehind, left_behind
 from yuzu_cli.runs.lock import this_process
-from yuzu_cli.runs.log import Log, Record, read_log
-from yuzu_cli.runs.rows import Map, Rows, row_datasets
+from yuzu_cli.runs.log import DATA, LOG, SEALED, LeftBehind, Log, Record, left_behind, read_log
 from yuzu_cli.runs.run_info import RunInfo
-from yuzu_cli.runs.skeleton import shape_of, skeleton
+from yuzu_cli.runs.skeleton import skeleton
 
 Layouts = Mapping[str, h5py.VirtualLayout]
 
@@ -54,9 +53,8 @@ class Segment:
         self.start = self.stop = start
         self.rows = 0
         self.size = self._reserved = reserved
-        self._columns = {
-            d.path: Column(d, info) for d in row_datasets(info) if d.path not in linked
-        }
+        #: The datasets that it holds itself, by path.
+        self.columns = {d.path: Column(d, info) for d in info.row_datasets if d.path not in linked}
         self._buffer: list[bytes] = []
         self._buffered = 0
         self._checksum = 0
@@ -97,7 +95,7 @@ class Segment:
 
         They are as `check_rows` gives them; `map_` is ``map``, or that of some threads.
         """
-        for path, column in self._columns.items():
+        for path, column in self.columns.items():
             column.take(rows[path], self.put, map_)
         self.advance(stop, len(rows["regions/input_index"]))
 
@@ -105,11 +103,6 @@ class Segment:
         """Count `n` rows, up to record `stop`, that have been added column by column."""
         self.rows += n
         self.stop = stop
-
-    @property
-    def columns(self) -> Mapping[str, Column]:
-        """The datasets that it holds itself, by path."""
-        return self._columns
 
     def put(self, data: bytes) -> int:
         """Add bytes at the end; where they stand."""
@@ -125,16 +118,10 @@ class Segment:
         """Hand what is held to the system."""
         data = b"".join(self._buffer)
         if data:
-            self._write(data, self.size - self._buffered)
+            with disk_errors(self._stem.parent):
+                write_all(self._fd, data, self.size - self._buffered)
             self._checksum = crc32(data, self._checksum)
         self._buffer, self._buffered = [], 0
-
-    def _write(self, data: bytes | bytearray, at: int) -> None:
-        view = memoryview(data)
-        with disk_errors(self._stem.parent):
-            while view:
-                done = os.pwrite(self._fd, view, at)
-                view, at = view[done:], at + done
 
     @property
     def uncommitted(self) -> int:
@@ -144,22 +131,20 @@ class Segment:
     def commit(self) -> None:
         """Make all of it safe: on return it survives a crash of the machine."""
         self.flush()
-        columns = {path: column.news() for path, column in self._columns.items()}
-        record = Record(
-            {
-                "run_id": self._run_id,
-                "stop": self.stop,
-                "rows": self.rows,
-                "end": self.size,
-                "checksum": self._checksum,
-                "columns": {path: news.facts for path, news in columns.items()},
-            },
-            [part for news in columns.values() for part in news.parts],
-        )
+        news = {path: column.news() for path, column in self.columns.items()}
+        facts = {
+            "run_id": self._run_id,
+            "stop": self.stop,
+            "rows": self.rows,
+            "end": self.size,
+            "checksum": self._checksum,
+            "columns": {path: facts for path, (facts, _, _) in news.items()},
+        }
+        record = Record(facts, [part for _, *parts in news.values() for part in parts])
         with disk_errors(self._stem.parent):
             os.fsync(self._fd)
             self._log.append(record)
-        for column in self._columns.values():
+        for column in self.columns.values():
             column.committed()
         self._committed = (self.stop, self.size)
         self._checksum = 0
@@ -177,10 +162,10 @@ class Segment:
         if self.stop > self.safe_stop:
             self.commit()
         info = replace(info, record_start=self.start, record_stop=self.stop)
-        for column in self._columns.values():
+        for column in self.columns.values():
             column.finish(self.rows, self.put)
-        checksums = {p: c.checksum for p, c in self._columns.items() if c.whole and self.rows}
-        mended = self._columns["regions/status"].mended
+        checksums = {p: c.checksum for p, c in self.columns.items() if c.whole and self.rows}
+        mended = self.columns["regions/status"].mended
         bones = skeleton(info, self.rows, checksums, self._linked, mended)
         for path, place in bones.places.items():
             set_address(bones.image, place, self._put_index(path))
@@ -190,7 +175,7 @@ class Segment:
         self.flush()
         sealed = self._stem.with_name(f"{self._stem.name}{SEALED}")
         with disk_errors(self._stem.parent):
-            self._write(bones.image, 0)
+            write_all(self._fd, bones.image)
             os.ftruncate(self._fd, self.size)
             os.fsync(self._fd)
             os.replace(_with(self._stem, DATA), sealed)
@@ -200,9 +185,9 @@ class Segment:
         return sealed
 
     def _put_index(self, path: str) -> int:
-        column = self._columns[path]
-        shape = shape_of(column.dataset, self._info, self.rows)
-        index = ChunkIndex(shape, column.chunk(self.rows), column.itemsize, self.size)
+        column = self.columns[path]
+        shape = self._info.shape_of(column.dataset, self.rows)
+        index = ChunkIndex(shape, column.chunk(self.rows), column.dtype.itemsize, self.size)
         for node in index.nodes(self._table(path)):
             self.put(node)
         return index.root
@@ -213,7 +198,7 @@ class Segment:
             if "columns" in record.facts:
                 at = 2 * list(record.facts["columns"]).index(path)
                 yield np.frombuffer(record.parts[at], CHUNK)
-        yield self._columns[path].table()
+        yield self.columns[path].table()
 
     def close(self) -> None:
         """Let go of it, as it was at the last commit, for whoever goes on with it."""
@@ -231,13 +216,6 @@ class Segment:
         os.close(self._fd)
         self._log.close()
         self._fd = -1
-
-    def discard(self) -> None:
-        """Close and delete it."""
-        if self._fd >= 0:
-            self._shut()
-        for ending in (DATA, LOG):
-            remove(_with(self._stem, ending))
 
     # --- going on -----------------------------------------------------------------------------
 
@@ -266,17 +244,13 @@ class Segment:
         self._log.append(Record({"run_id": self._run_id, "owner": this_process()}))
         for record in read_log(_with(self._stem, LOG)):
             if "columns" in record.facts:
-                self._take(record)
+                facts = record.facts
+                for at, (path, news) in enumerate(facts["columns"].items()):
+                    self.columns[path].recall(news, record.parts[2 * at + 1])
+                self.stop, self.rows, self.size = facts["stop"], facts["rows"], facts["end"]
         os.ftruncate(self._fd, self.size)
         os.fsync(self._fd)
         self._committed = (self.stop, self.size)
-
-    def _take(self, record: Record) -> None:
-        facts, parts = record.facts, iter(record.parts)
-        for path, news in facts["columns"].items():
-            next(parts)
-            self._columns[path].recall(news, next(parts))
-        self.stop, self.rows, self.size = facts["stop"], facts["rows"], facts["end"]
 
 
 def _reserve(info: RunInfo, linked: Layouts) -> int:

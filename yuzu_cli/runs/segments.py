@@ -1,9 +1,13 @@
-"""The segments of one run: what each answers for, the growing one, and the result made of them."""
+"""The segments of one result: what each answers for, the growing one, and the result made of them.
+
+Those of a run are its own, and are gone when they are in the result; a merge has its shards
+instead, which stay.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +15,11 @@ from typing import Any
 from yuzu_cli.errors import OutputError
 from yuzu_cli.files import remove
 from yuzu_cli.results.reader import open_result
-from yuzu_cli.runs.copying import DamageError
+from yuzu_cli.runs.compression import Workers
 from yuzu_cli.runs.folder import LINK, PartFolder, check_room, publish
 from yuzu_cli.runs.manifest import Manifest
-from yuzu_cli.runs.pack import layouts, pack, pieces_of
+from yuzu_cli.runs.pack import DamageError, layouts, pack, pieces_of
 from yuzu_cli.runs.segment import Segment
-from yuzu_cli.runs.workers import Workers
 
 #: A segment is closed at this size and the next one begun.
 SEGMENT_BYTES = 1 << 30
@@ -29,7 +32,7 @@ FIRST = PACKED
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """A segment that is complete: it answers for records [start, stop)."""
+    """A segment that is complete, or a shard: it answers for records [start, stop)."""
 
     path: Path
     start: int
@@ -43,18 +46,26 @@ class Segments:
     ----------
     part : PartFolder
     manifest : Manifest
-    pack : str
-        ``auto``, ``yes`` or ``no``.
-    workers : Workers
+    how : str
+        ``auto``, ``yes`` or ``no``: whether the result is to be one file.
     look : bool
         Take up what an earlier process left.
+    shards : sequence of Sealed
+        Of a merge.
     """
 
     def __init__(
-        self, part: PartFolder, manifest: Manifest, pack: str, workers: Workers, look: bool = True
+        self,
+        part: PartFolder,
+        manifest: Manifest,
+        how: str,
+        look: bool = True,
+        shards: Sequence[Sealed] = (),
     ) -> None:
         self.info = manifest.info
-        self._part, self._run_id, self._pack, self._workers = part, manifest.run_id, pack, workers
+        self._part, self._run_id, self._how = part, manifest.run_id, how
+        self._workers = Workers()
+        self._shards = list(shards)
         self._sealed: list[Sealed] = []
         self._growing: Segment | None = None
         if look:
@@ -93,9 +104,7 @@ class Segments:
         growing = self._growing
         if growing is not None and (growing.stop != low or growing.size >= self._limit(growing)):
             self._seal()
-        if self._growing is None:
-            self._growing = Segment.create(self._part.path, self._run_id, self.info, low)
-        self._growing.append(high, rows, self._workers.map)
+        self._grow(low).append(high, rows, self._workers.map)
 
     def commit(self) -> None:
         """Make all of it safe."""
@@ -103,8 +112,13 @@ class Segments:
             self._growing.commit()
 
     def _limit(self, growing: Segment) -> int:
-        one = self._pack == "yes" or (self._pack == "auto" and self.info.disk_bytes() < 2 * PACKED)
+        one = self._how == "yes" or (self._how == "auto" and self.info.disk_bytes() < 2 * PACKED)
         return FIRST if one and growing.start == self.info.record_start else SEGMENT_BYTES
+
+    def _grow(self, start: int) -> Segment:
+        if self._growing is None:
+            self._growing = Segment.create(self._part.path, self._run_id, self.info, start)
+        return self._growing
 
     def _seal(self) -> None:
         if self._growing is not None:
@@ -114,6 +128,7 @@ class Segments:
 
     def close(self) -> None:
         """Let go of the growing one, to be continued."""
+        self._workers.close()
         if self._growing is not None:
             self._growing.close()
             self._growing = None
@@ -126,32 +141,24 @@ class Segments:
         `between` is called now and then; what it raises ends the work, to be gone on with.
         """
         between()
-        start, stop = self.info.record_start, self.info.record_stop
-        growing = self._growing
-        if growing is not None and (growing.start, growing.stop) == (start, stop):
-            self._sealed = []
-        elif not any((s.start, s.stop) == (start, stop) for s in self._sealed):
-            if self._in_one_file():
-                self._pack_all(target, between)
-            else:
-                self._seal()
-                self._link_all(target, between)
-        if self._growing is None and start == stop and not self._sealed:
-            self._growing = Segment.create(self._part.path, self._run_id, self.info, start)
+        whole = (self.info.record_start, self.info.record_stop)
+        spans = [(s.start, s.stop) for s in (*self._sealed, self._growing) if s is not None]
+        if whole not in spans:
+            (self._pack_all if self._in_one_file() else self._link_all)(target, between)
         self._seal()
-        whole = next(s for s in reversed(self._sealed) if (s.start, s.stop) == (start, stop))
+        result = next(s for s in reversed(self._sealed) if (s.start, s.stop) == whole)
         between()
-        publish(whole.path, target, self._part.force)
+        publish(result.path, target, self._part.force)
 
     def _in_one_file(self) -> bool:
         size = sum(s.path.stat().st_size for s in self._sealed)
         size += self._growing.size if self._growing else 0
-        return self._pack == "yes" or (self._pack == "auto" and size < PACKED)
+        return self._how == "yes" or (self._how == "auto" and size < PACKED)
 
     def _plan(self, at: int) -> Iterator[tuple[Sealed, int]]:
         """Segments that together answer for all from record `at` on, each with its first record."""
         while at < self.info.record_stop:
-            fit = [s for s in self._sealed if s.start <= at < s.stop]
+            fit = [s for s in self._shards or self._sealed if s.start <= at < s.stop]
             if not fit:
                 what = f"the segment with record {at} is gone"
                 raise OutputError(os.fspath(self._part.path), what, "run the same command again")
@@ -160,42 +167,44 @@ class Segments:
             at = best.stop
 
     def _pack_all(self, target: Path, between: Callable[[], None]) -> None:
-        """Copy all segments into one, each of which is deleted when it is in."""
+        """Copy all segments into one; each, but no shard, is deleted when it is in."""
         first = self.info.record_start
         if self._growing is not None and self._growing.start != first:
             self._seal()
-        if self._growing is None:
-            self._growing = Segment.create(self._part.path, self._run_id, self.info, first)
-        growing = self._growing
+        growing = self._grow(first)
         plan = list(self._plan(growing.stop))
+        sizes = [sealed.path.stat().st_size for sealed, _ in plan]
         if plan:
-            check_room(target, max(s.path.stat().st_size for s, _ in plan))
+            check_room(target, sum(sizes) - growing.size if self._shards else max(sizes))
         for sealed, at in plan:
             try:
-                piece = pieces_of(sealed.path, at, sealed.stop, whole=True)
-                pack(growing, piece, self.info, self._workers, between)
+                pieces = pieces_of(sealed.path, at, sealed.stop)
+                pack(growing, pieces, self.info, self._workers.map, between)
             except DamageError as error:
+                if self._shards:
+                    raise
                 remove(sealed.path)
                 hint = "run the same command again to recompute it"
                 raise OutputError(error.where, error.what, hint) from error
             between()
-            remove(sealed.path)
-            self._sealed.remove(sealed)
+            if not self._shards:
+                remove(sealed.path)
+                self._sealed.remove(sealed)
 
     def _link_all(self, target: Path, between: Callable[[], None]) -> None:
-        """Move all segments to where they stay, and make the file that refers to them."""
+        """Make the file that refers to all segments, where they stay."""
+        self._seal()
         between()
-        moved = self._part.move_out([s.path for s in self._sealed])
-        self._sealed = [
-            Sealed(path, s.start, s.stop) for path, s in zip(moved, self._sealed, strict=True)
-        ]
-        plan = list(self._plan(self.info.record_start))
-        pieces = [piece for sealed, at in plan for piece in pieces_of(sealed.path, at, sealed.stop)]
+        if not self._shards:
+            moved = self._part.move_out([s.path for s in self._sealed])
+            self._sealed = [
+                Sealed(path, s.start, s.stop) for path, s in zip(moved, self._sealed, strict=True)
+            ]
+        first = self.info.record_start
+        pieces = [p for s, at in self._plan(first) for p in pieces_of(s.path, at, s.stop)]
         linked = layouts(pieces, self.info, target)
-        self._growing = Segment.create(
-            self._part.path, LINK, self.info, self.info.record_start, linked
-        )
-        pack(self._growing, pieces, self.info, self._workers, between)
+        self._growing = Segment.create(self._part.path, LINK, self.info, first, linked)
+        pack(self._growing, pieces, self.info, self._workers.map, between)
 
 
 def _complete(part: PartFolder, run_id: str) -> Iterator[Sealed]:

@@ -18,7 +18,6 @@ from yuzu_cli.results.schema import (
     chunk_shape,
     datasets_for,
     numpy_dtype,
-    row_shape,
 )
 from yuzu_cli.runs.compression import Codec
 from yuzu_cli.runs.hdf5_index import index_place
@@ -31,11 +30,6 @@ class Skeleton:
 
     image: bytearray
     places: dict[str, int]
-
-
-def shape_of(dataset: Dataset, info: RunInfo, n: int) -> tuple[int, ...]:
-    """Shape of a dataset in a file of `n` rows."""
-    return (*((n,) if dataset.per_row else ()), *row_shape(dataset, info.sizes))
 
 
 def skeleton(
@@ -78,8 +72,8 @@ def skeleton(
         image = bytearray(file.id.get_file_image())
         places = {}
         if n:
-            rows = [d for d in datasets_for(info.save) if d.per_row and d.path not in linked]
-            places = {d.path: index_place(image, made[d.path]) for d in rows}
+            rows = [d.path for d in info.row_datasets if d.path not in linked]
+            places = {path: index_place(image, made[path]) for path in rows}
     return Skeleton(image, places)
 
 
@@ -97,7 +91,7 @@ def _declare(
         fill = {"f": np.nan, "b": False}.get(dtype.kind, 255)
         return file.create_virtual_dataset(dataset.path, linked[dataset.path], fillvalue=fill)
     kind = h5py.string_dtype() if dataset.dtype == TEXT else dtype
-    shape = shape_of(dataset, info, n)
+    shape = info.shape_of(dataset, n)
     if not n:
         return file.create_dataset(dataset.path, shape, dtype=kind)
     options = {} if dataset.dtype == TEXT else Codec.parse(info.compression).create_options()

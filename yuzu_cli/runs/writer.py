@@ -18,13 +18,12 @@ from typing import Any
 
 from yuzu_cli.errors import OutputError
 from yuzu_cli.files import token
+from yuzu_cli.runs.columns import Rows, check_rows
 from yuzu_cli.runs.folder import PartFolder, check_target, preflight
 from yuzu_cli.runs.lock import Lock
 from yuzu_cli.runs.manifest import Manifest, finished_by, same_run
-from yuzu_cli.runs.rows import Rows, check_rows
 from yuzu_cli.runs.run_info import RunInfo
 from yuzu_cli.runs.segments import Segments
-from yuzu_cli.runs.workers import Workers
 
 __all__ = ["OutputRun", "RunInfo", "preflight"]
 
@@ -63,8 +62,7 @@ class OutputRun:
     ) -> None:
         self.path, self.finished = path, finished
         self._part, self._lock, self._manifest = part, lock, manifest
-        self._workers = Workers()
-        self._segments = Segments(part, manifest, pack, self._workers, look=not finished)
+        self._segments = Segments(part, manifest, pack, look=not finished)
         self._done = set(self._segments.batches())
         self._queue: queue.Queue[tuple[int, dict[str, Any]] | None] = queue.Queue(QUEUE)
         self._failure: BaseException | None = None
@@ -116,7 +114,7 @@ class OutputRun:
         """
         target = Path(os.path.realpath(path))
         part = PartFolder.make(target)
-        lock = Lock(part.path, held=part.patience(info) if wait else None)
+        lock = part.lock(part.patience(info) if wait else None)
         try:
             found = part.manifest(tolerant=not resume or force)
             if found is None and accept and resume and not force:
@@ -239,7 +237,6 @@ class OutputRun:
             return
         self._closed = True
         self._stop()
-        self._workers.close()
         with suppress(OutputError):  # Of a disk that is full; what is safe stays so.
             self._segments.close()
         if self._lock.still_ours():
