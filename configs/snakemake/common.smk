@@ -10,6 +10,8 @@ from pathlib import Path
 import jsonschema
 import yaml
 
+from yuzu_cli.yaml12 import read_yaml
+
 #: What an export is called in its folder; modisco writes into the folder itself.
 FILES = {
     "modisco": "",
@@ -71,7 +73,7 @@ def run_settings(path):
     if not Path(path).is_file():
         refuse([f"run_config: there is no file {path}; it is relative to {Path.cwd()}"])
     try:
-        tree = yaml.safe_load(Path(path).read_text()) or {}
+        tree = read_yaml(Path(path).read_text()) or {}
         source = tree.get("input") or {}
         model = (tree.get("model") or {}).get("path") or []
     except (yaml.YAMLError, AttributeError) as error:
