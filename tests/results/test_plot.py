@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -290,6 +291,30 @@ def test_several_regions_go_into_a_folder_or_a_pdf(small: Made, tmp_path: Path) 
     plot(small.path, tmp_path / "x.pdf", top=3, targets=["one"])
     text = (tmp_path / "x.pdf").read_bytes()
     assert text.count(b"/Type /Page ") + text.count(b"/Type /Page\n") == 3
+
+
+@pytest.mark.parametrize(
+    ("region", "drawn"),
+    [
+        ("chr1:1,100-1,160", "chr1:1,100-1,160, + strand"),
+        ("chr1:1150-1150", "chr1:1,130-1,170, + strand"),
+        ("chr1:1001-1200", "chr1:1,095-1,194, + strand"),
+    ],
+    ids=["place", "one base", "window"],
+)
+def test_a_place_within_a_window_is_what_is_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, region: str, drawn: str
+) -> None:
+    delta = np.zeros((1, 1, 4, 200), np.float32)
+    delta[0, 0, :, 144] = 1
+    rows = [("chr1", 1000, 1200, "a", "+")]
+    made = make_result(tmp_path / "in.h5", rows, random_sequences(1, 200), delta=delta,
+                       targets=("t",))  # fmt: skip
+    seen = []
+    monkeypatch.setattr("yuzu_cli.results.plot._save", lambda views, *_: seen.extend(views))
+    monkeypatch.setattr("yuzu_cli.results.plot.replacing", lambda *_: nullcontext([tmp_path]))
+    plot(made.path, tmp_path / "x.png", regions=[region])
+    assert [view.place for view in seen] == [drawn]
 
 
 def test_what_cannot_be_drawn(small: Made, tmp_path: Path) -> None:

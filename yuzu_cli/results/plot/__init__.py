@@ -17,9 +17,11 @@ from yuzu_cli.errors import UsageError
 from yuzu_cli.files import replacing
 from yuzu_cli.results.derived import ACROSS
 from yuzu_cli.results.plot.region import View, head, view
+from yuzu_cli.results.reader import Row
 from yuzu_cli.results.streaming import Source
 
 FORMATS = ("png", "pdf", "svg")
+LEAST = 40
 _DPI = 200
 
 
@@ -43,7 +45,8 @@ def plot(
         PNG, PDF or SVG; several regions go into a PDF, or as PNGs into a folder (a name without a
         suffix).
     regions : sequence of str
-        Names, `chrom:first-last`, or row numbers; empty takes the `top` strongest.
+        Names, row numbers, or `chrom:first-last` (1-based), which is also what is drawn of the
+        window that holds it; empty takes the `top` strongest.
     top : int
     targets : sequence of str
         Names or 0-based indices; empty takes the strongest of each region.
@@ -67,7 +70,11 @@ def plot(
     with Source(result) as source:
         rows = [source.result.find(text) for text in regions] or strongest(source, top)
         chosen = source.choose(targets) if targets else None
-        views = [view(source, row, chosen, stretch) for row in rows]
+        asked = regions or [""] * len(rows)
+        views = [
+            view(source, row, chosen, stretch or _place(source.result.row(row), text))
+            for row, text in zip(rows, asked, strict=True)
+        ]
     if out.suffix == "" or out.is_dir():
         paths = [out / f"{_file_name(seen)}.png" for seen in views]
         pages = [[seen] for seen in views]
@@ -84,6 +91,18 @@ def plot(
         for path, final, page in zip(temporary, paths, pages, strict=True):
             _save(page, path, final.suffix.lower()[1:], same_scale)
     return paths
+
+
+def _place(row: Row, text: str) -> str | None:
+    """The stretch to draw where a region was asked for by a place within it, widened to `LEAST`."""
+    found = re.fullmatch(r"(.+):([\d,]+)-([\d,]+)", text)
+    if found is None or found[1] != row.chrom or row.name == text:
+        return None
+    first, last = (int(found[k].replace(",", "")) for k in (2, 3))
+    if first <= row.start + 1 and last >= row.end:
+        return None
+    more = max(0, LEAST - (last - first + 1) + 1) // 2
+    return f"{row.chrom}:{max(1, first - more)}-{last + more}"
 
 
 def drawing_needed() -> None:
