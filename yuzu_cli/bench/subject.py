@@ -11,18 +11,23 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from yuzu_cli.alphabet import parse_alphabet
 from yuzu_cli.backends.base import Settings
 from yuzu_cli.backends.passes import one_hot, row_cost
 from yuzu_cli.bench import zoo
+from yuzu_cli.config import RunConfig
 from yuzu_cli.engine.device import DTYPES, computing, resolve_device
 from yuzu_cli.engine.limits import working_memory
+from yuzu_cli.engine.setup import model_options, mutated_positions
 from yuzu_cli.errors import ModelError
 from yuzu_cli.model import Model, load_model
+from yuzu_cli.yaml12 import read_yaml
 
 TRUE_SEQUENCES = 4
 TRUE_VALUES = 3_000_000
@@ -56,6 +61,8 @@ class Case:
         Where the sequences come from; random ones without it.
     score : str
         What backends return: `delta`, `l2`, or `auto` for deltas unless they are too large.
+    config : str
+        YAML of what a run would be told of a file: letters, layout, outputs, targets, positions.
     """
 
     model: str
@@ -68,6 +75,7 @@ class Case:
     seed: int = 0
     fasta: str | None = None
     score: str = "auto"
+    config: str = ""
 
     @property
     def name(self) -> str:
@@ -102,7 +110,7 @@ class Subject:
     module : nn.Module or None
         The same network as plain Python, for methods that need that; None for a file.
     codes : Tensor, uint8 (N, L)
-    positions : ndarray, int64 (L,)
+    positions : ndarray, int64 (M,)
     settings : Settings
     batch : int
         Sequences at a time.
@@ -141,7 +149,7 @@ class Truth:
     codes : Tensor, uint8 (S, L)
         The first of the sequences.
     index : Tensor, int64 (E,)
-        Flat indices as in `yuzu_cli.backends.base.Block`, over `codes` and all positions.
+        Flat indices as in `yuzu_cli.backends.base.Block`, over `codes` and the case's positions.
     delta : ndarray, float64 (E, T)
     double : bool
         Whether it was computed in double precision; a model that will not run so is its own truth.
@@ -164,30 +172,36 @@ def ready(case: Case) -> Iterator[Subject]:
     """
     device = resolve_device(case.device)
     with tempfile.TemporaryDirectory() as folder, computing(case.precision, device):
-        path, module, layout = Path(case.model), None, "auto"
+        path, module = Path(case.model), None
+        config = RunConfig.model_validate(read_yaml(case.config) or {})
+        options = model_options(config) | {"length": case.length, "device": device}
+        options["alphabet_size"] = parse_alphabet(config.model.alphabet).size
         if not case.is_file:
             path = Path(folder) / f"{case.model}.pt"
             zoo.save(case.model, path, length=case.length, seed=case.seed, width=case.width)
-            layout = "NCL"
+            options["layout"] = "NCL"
             module = zoo.build(case.model, case.length, case.seed, width=case.width)
         dtype = DTYPES[case.precision]
-        model = load_model(path, length=case.length, layout=layout, device=device, dtype=dtype)
+        model = load_model(path, dtype=dtype, **options)
         settings = Settings(
             case.length, device, dtype, memory=working_memory(device), seed=case.seed
         )
-        codes = _sequences(case, model.alphabet_size).to(device)
+        codes = _sequences(case, model.alphabet_size, config.model.alphabet).to(device)
+        positions = mutated_positions(config.mutate, case.length)
         batch = _batch(case, model, settings)
-        deltas = 4 * batch * case.length * model.alphabet_size * model.n_targets
+        deltas = 4 * batch * len(positions) * model.alphabet_size * model.n_targets
         yield Subject(
             case=case,
             model=model,
             module=module,
             codes=codes,
-            positions=np.arange(case.length, dtype=np.int64),
+            positions=positions,
             settings=settings,
             batch=batch,
             score=_score(case, deltas),
-            truth=find_truth(path, model, settings, codes),
+            truth=find_truth(
+                *(path, model, settings, codes, positions), options | {"layout": model.layout}
+            ),
         )
 
 
@@ -203,35 +217,47 @@ def _batch(case: Case, model: Model, settings: Settings) -> int:
     return max(1, min(case.batch or case.sequences, case.sequences, fits, 1024))
 
 
-def _sequences(case: Case, size: int) -> torch.Tensor:
+def _sequences(case: Case, size: int, letters: str) -> torch.Tensor:
     """Codes (N, L): of a FASTA's first records, cut to the middle, or random."""
     if case.fasta is None:
         draw = torch.Generator().manual_seed(case.seed + 1)
         shape = (case.sequences, case.length)
         return torch.randint(size, shape, generator=draw, dtype=torch.uint8)
-    from yuzu_cli.alphabet import parse_alphabet
     from yuzu_cli.inputs.windows import open_windows
 
     with open_windows(
-        alphabet=parse_alphabet("ACGT"), fasta=case.fasta, length=case.length, wrong_length="crop"
+        alphabet=parse_alphabet(letters),
+        fasta=case.fasta,
+        length=case.length,
+        wrong_length="crop",
     ) as stream:
         windows = list(stream.iterate(0, min(case.sequences, stream.n_records)))
     return torch.as_tensor(np.stack([window.codes for window in windows]))
 
 
-def find_truth(path: Path, model: Model, settings: Settings, codes: torch.Tensor) -> Truth:
-    """Effects of evenly chosen mutants of the first sequences, in double precision if it can be."""
+def find_truth(
+    path: Path,
+    model: Model,
+    settings: Settings,
+    codes: torch.Tensor,
+    positions: np.ndarray,
+    options: dict[str, Any],
+) -> Truth:
+    """Effects of evenly chosen mutants of the first sequences, in double precision if it can be.
+
+    `options` are what the model was loaded with.
+    """
     double = replace(settings, dtype=torch.float64)
-    options = {"length": settings.length, "device": settings.device, "layout": model.layout}
     try:
-        exact = load_model(path, dtype=torch.float64, **options)  # type: ignore[arg-type]
+        exact = load_model(path, dtype=torch.float64, **options)
     except ModelError:
         exact, double = model, settings
     codes = codes[:TRUE_SEQUENCES]
-    mutants = len(codes) * settings.length * (model.alphabet_size - 1)
+    mutants = len(codes) * len(positions) * (model.alphabet_size - 1)
     count = min(mutants, 64 * len(codes) * 3, max(16, TRUE_VALUES // model.n_targets))
-    index = _some(codes, model.alphabet_size, count)
-    delta = _naive(exact, double, codes, index)
+    where = torch.as_tensor(positions, device=codes.device)
+    index = _some(codes[:, where], model.alphabet_size, count)
+    delta = _naive(exact, double, codes, index, where)
     return Truth(codes, index, delta.cpu().numpy(), double.dtype == torch.float64)
 
 
@@ -246,10 +272,14 @@ def _some(codes: torch.Tensor, size: int, count: int) -> torch.Tensor:
 
 @torch.no_grad()
 def _naive(
-    model: Model, settings: Settings, codes: torch.Tensor, index: torch.Tensor
+    model: Model,
+    settings: Settings,
+    codes: torch.Tensor,
+    index: torch.Tensor,
+    where: torch.Tensor,
 ) -> torch.Tensor:
     """Output of each mutant less that of its sequence, in the type of the model, (E, T)."""
-    size, length = model.alphabet_size, settings.length
+    size, width = model.alphabet_size, len(where)
     low = model.batch_range[0]
     rows = max(low, min(64, settings.memory // (4 * max(1, row_cost(model, settings)[0]))))
 
@@ -258,9 +288,8 @@ def _naive(
         parts = [model(one_hot(part, model, settings)) for part in padded.split(rows)]
         return torch.cat(parts)[: len(table)].double()
 
-    sequence = index // (length * size)
+    sequence = index // (width * size)
     mutants = codes[sequence].clone()
-    mutants[torch.arange(len(index), device=index.device), index // size % length] = (
-        index % size
-    ).to(mutants.dtype)
+    at = where[index // size % width]
+    mutants[torch.arange(len(index), device=index.device), at] = (index % size).to(mutants.dtype)
     return outputs(mutants) - outputs(codes)[sequence]

@@ -228,6 +228,8 @@ class Grid:
     width: float = 1.0
     seed: int = 0
     score: str = "auto"
+    fasta: str | None = None
+    config: str = ""
 
 
 def custom(grid: Grid) -> Suite:
@@ -254,7 +256,9 @@ def custom(grid: Grid) -> Suite:
                 cases.append(
                     Case(
                         *(model, length, count, batch, precision, place, grid.width, grid.seed),
+                        fasta=grid.fasta,
                         score=grid.score,
+                        config=grid.config if Case(model, 1).is_file else "",
                     )
                 )
     return Suite(

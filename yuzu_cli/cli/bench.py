@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from yuzu_cli.cli import _console
-from yuzu_cli.cli._options import verbosity_options
+from yuzu_cli.cli._options import config_options, read_config, verbosity_options
 from yuzu_cli.errors import ModelError, UsageError
+from yuzu_cli.ready import check_inputs
 from yuzu_cli.selection import split
 
 if TYPE_CHECKING:
     from yuzu_cli.bench.suites import Suite
+    from yuzu_cli.config import RunConfig
 
 
 def _numbers(name: str, texts: tuple[str, ...]) -> list[int]:
@@ -50,6 +52,7 @@ def _names(text: str | None) -> tuple[str, ...]:
 @click.option(
     "-l", "--length", "lengths", multiple=True, metavar="LENGTH", help="Letters; 500 or 500,1000."
 )
+@config_options("fasta", "targets", "reduce", "mutate_center", "model_output")
 @click.option(
     "--suite",
     "suites",
@@ -137,6 +140,7 @@ def command(output: Path, progress: bool | None, **given: Any) -> None:
     \b
     Examples:
       yuzu bench -m model.pt -l 500 -o bench_out
+      yuzu bench -c run.yaml -f sequences.fa --mutate-center 100 -o bench_out
       yuzu bench --arch basset,bpnet4 -l 500,1000 --peers tangermeme -o bench_out
       yuzu bench --suite all -o bench_out
     """
@@ -179,12 +183,34 @@ class _Bar(_console.Progress):
             _console.logger.debug(what)
 
 
+def yaml_of(config: RunConfig) -> str:
+    """What a config says of its models and their positions; empty when nothing."""
+    from yuzu_cli.yaml12 import write_yaml
+
+    sections = {"model": {"path"}, "score": {"save", "dtype"}, "mutate": set[str]()}
+    found: dict[str, Any] = {}
+    for section, others in sections.items():
+        part = getattr(config, section)
+        default = type(part)().model_dump()
+        told = {k: v for k, v in part.model_dump(exclude=others).items() if v != default[k]}
+        found |= {section: told} if told else {}
+    return write_yaml(found) if found else ""
+
+
 def _suites(given: dict[str, Any]) -> list[Suite]:
     """What was asked for: cases of one's own first, then suites."""
     from yuzu_cli.bench.suites import SUITES, Grid, custom, get_suite
 
-    models = [*given["models"], *_names(",".join(given["archs"]))]
+    archs = _names(",".join(given["archs"]))
+    config = read_config(given | {"model": given["models"]})
+    models = [*config.model.path, *archs]
     lengths = _numbers("--length", given["lengths"])
+    if not lengths and config.input.length and not archs:
+        lengths = [config.input.length]
+    asked = yaml_of(config)
+    if asked and archs and not config.model.path:
+        hint = "give them with --model"
+        raise UsageError("--arch", "takes no settings of outputs, targets and positions", hint)
     suites: list[Suite] = []
     if models or lengths:
         grid = Grid(
@@ -197,10 +223,13 @@ def _suites(given: dict[str, Any]) -> list[Suite]:
             width=given["width"],
             seed=given["seed"],
             score=given["score"],
+            fasta=config.input.fasta,
+            config=asked,
         )
         suites.append(custom(grid))
     for name in _names(",".join(given["suites"])):
         suites += SUITES.values() if name == "all" else [get_suite(name)]
     if not suites:
         raise UsageError("yuzu bench", "nothing to measure", "give --model, --arch or --suite")
+    check_inputs(config)
     return suites
