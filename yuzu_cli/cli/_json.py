@@ -77,6 +77,7 @@ device_bytes | whole number | working memory at most: of the GPU, or on a CPU of
 host_bytes | whole number | memory of the host for results that wait to be written, at most
 disk_bytes | whole number | the output before compression
 free_bytes | whole number | free space where the output goes
+offer | text | for a run of more than an hour, what an estimate would take; else empty
 """
     ),
     "merge": _facts(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from yuzu_cli.alphabet import parse_alphabet
@@ -12,6 +13,7 @@ from yuzu_cli.backends.base import Settings
 from yuzu_cli.backends.windowed import WindowedRunner, understand
 from yuzu_cli.engine.device import computing, resolve_device
 from yuzu_cli.engine.setup import load_models, mutated_positions, settings_of
+from yuzu_cli.engine.timing import compared
 from yuzu_cli.errors import UsageError
 from yuzu_cli.graph.program import CaptureError
 from yuzu_cli.inputs.windows import open_windows
@@ -67,9 +69,21 @@ def _one(model: Model, settings: Settings, positions: int) -> str:
     )
     mutants = positions * (model.alphabet_size - 1)
     about = (found.found, found.plan, rates_of(settings.device), model.n_targets, mutants)
-    backends = _backends(model, settings, positions)
+    backends = f"{_backends(model, settings, positions)}\n{_measured(model, runner, settings)}"
     last = f"{starts(*about)}\n\n{advice(*about, _weights(model))}"
     return f"{head}\n\n{table}\n{chunk}\n\n{backends}\n\n{last}"
+
+
+def _measured(model: Model, runner: WindowedRunner, settings: Settings) -> str:
+    """What a mutant of a random sequence takes on this machine."""
+    draw = torch.Generator().manual_seed(settings.seed)
+    letters = torch.randint(model.alphabet_size, (1, settings.length), generator=draw)
+    codes = letters.to(settings.device, torch.uint8)
+    fast, naive = compared(runner, model, settings, codes, np.arange(settings.length))
+    return (
+        f"measured here, a mutant takes {1e3 * naive:.3g} ms by naive and {1e3 * fast:.3g} ms by "
+        f"windowed, {naive / fast:.3g} times as fast; auto takes the faster one"
+    )
 
 
 def _weights(model: Model) -> dict[str, torch.Tensor]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,8 @@ from yuzu_cli.engine.feed import Feed, region_rows
 from yuzu_cli.engine.scoring import Scorer, Stopped
 from yuzu_cli.engine.setup import Setup, prepared
 from yuzu_cli.engine.summary import Estimate, RunSummary
-from yuzu_cli.engine.trust import verify
+from yuzu_cli.engine.timing import offer
+from yuzu_cli.engine.trust import by_time, verify
 from yuzu_cli.engine.verify import Check
 from yuzu_cli.ready import check_output, input_files, may_be_done
 
@@ -88,8 +89,7 @@ def run(
         name = "naive" if begun == "naive" else config.compute.backend
         choice = choose(name, setup.models, setup.settings, len(setup.positions))
         if config.run.dry_run:
-            info = make_info(setup, choice, Check())
-            return estimate(setup, choice, info)
+            return _dry(setup, choice, timed=begun is None)
         choice, verified = verify(setup, choice, timed=None if begun is None else False)
         info = make_info(setup, choice, verified)
         if should_stop and should_stop():
@@ -97,7 +97,17 @@ def run(
             records = info.record_stop - info.record_start
             return RunSummary(Path(config.output.path), complete=False, records=records)
         warn_of_disk(config, info)
+        if text := offer(setup, choice.seconds):
+            logger.warning("%s", text)
         return _write_all(setup, choice, verified, info, clock, progress, should_stop)
+
+
+def _dry(setup: Setup, choice: Choice, timed: bool) -> Estimate:
+    """What the run would be, by the backend that it would take."""
+    if timed and setup.config.compute.backend == "auto" and setup.config.shard() is None:
+        choice = by_time(setup, choice)
+    found = estimate(setup, choice, make_info(setup, choice, Check()))
+    return replace(found, offer=offer(setup, found.seconds))
 
 
 def _write_all(

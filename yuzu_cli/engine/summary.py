@@ -110,6 +110,8 @@ class Estimate:
         compression.
     free_bytes : int
         Free space where the output goes.
+    offer : str
+        For a long run, what an estimate would take.
     """
 
     records: int
@@ -124,6 +126,7 @@ class Estimate:
     host_bytes: int
     disk_bytes: int
     free_bytes: int
+    offer: str = ""
     complete: bool = True
 
     def describe(self) -> str:
@@ -140,7 +143,8 @@ class Estimate:
             ("disk", f"up to {size_text(self.disk_bytes)} of {size_text(self.free_bytes)} free"),
         ]
         width = max(len(name) for name, _ in rows)
-        return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+        lines = [f"{name:<{width}}  {value}" for name, value in rows]
+        return "\n".join([*lines, *([self.offer] if self.offer else [])])
 
 
 def duration(seconds: float) -> str:

@@ -7,8 +7,7 @@ the faster one here. May not: write.
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from yuzu_cli.engine.choose import Choice, choose, instead
 from yuzu_cli.engine.members import Member
 from yuzu_cli.engine.net import Net, describe, mendable
 from yuzu_cli.engine.setup import Setup, first_codes
+from yuzu_cli.engine.timing import compared
 from yuzu_cli.engine.verify import SEQUENCES, Check, check
 from yuzu_cli.model import Model
 from yuzu_cli.model.checks import check_alike
@@ -32,9 +32,6 @@ WORTH = 1.0
 """Seconds that the whole run must gain by it."""
 
 logger = logging.getLogger(__name__)
-
-SLOWER = 1.25
-"""How much slower than naive a backend must be, as measured, to be given up for it."""
 
 
 def verify(setup: Setup, choice: Choice, timed: bool | None = None) -> tuple[Choice, Check]:
@@ -52,8 +49,10 @@ def verify(setup: Setup, choice: Choice, timed: bool | None = None) -> tuple[Cho
         return choice, Check()
     for model in setup.models:
         _check_batches(setup, model, wide)
+    if timed is None:
+        timed = config.compute.backend == "auto" and config.shard() is None
     if choice.name == "naive":
-        return choice, Check()
+        return _timed(setup, choice, wide) if timed else choice, Check()
     worst = Check()
     for model, runner in zip(setup.models, choice.runners, strict=True):
         fast = runner.fast if isinstance(runner, Net) else runner
@@ -69,11 +68,9 @@ def verify(setup: Setup, choice: Choice, timed: bool | None = None) -> tuple[Cho
             worst = found
     if worst.mutants:
         logger.info("%d mutants compared with naive: %s", worst.mutants, worst.describe())
-    if timed is None:
-        timed = config.compute.backend == "auto" and config.shard() is None
-    if timed and choice.exact and config.run.plan is None and _naive_is_faster(setup, choice, wide):
-        return choose("naive", setup.models, setup.settings, len(setup.positions)), Check()
-    return choice, worst
+    if timed and choice.exact and config.run.plan is None:
+        choice = _timed(setup, choice, wide)
+    return choice, Check() if choice.name == "naive" else worst
 
 
 def _naive(setup: Setup, choice: Choice, what: str) -> Choice:
@@ -131,66 +128,31 @@ def _check_batches(setup: Setup, model: Model, wide: np.ndarray) -> None:
     check_alike(model, outputs, small.reference(codes) + small.at(index[some], setup.positions))
 
 
-def _naive_is_faster(setup: Setup, choice: Choice, wide: np.ndarray) -> bool:
-    """Whether naive takes less time for a mutant, by a clear margin; said when it does."""
+def by_time(setup: Setup, choice: Choice) -> Choice:
+    """The choice, or naive where that is measured to be faster on the first sequences."""
+    wide = first_codes(setup, SEQUENCES, flanks=True)
+    return _timed(setup, choice, wide) if len(wide) and setup.config.run.plan is None else choice
+
+
+def _timed(setup: Setup, choice: Choice, wide: np.ndarray) -> Choice:
+    """The choice with the time it takes; naive where that takes less, which is said."""
     flank, length = setup.flank, setup.stream.length
     codes = torch.as_tensor(wide[: choice.at_once, flank : flank + length])
     codes = codes.to(setup.settings.device)
     fast = naive = 0.0
+    norms = only_l2(setup.config.score.save)
     for model, runner in zip(setup.models, choice.runners, strict=True):
-        fast += seconds_fast(setup, runner, codes)
-        naive += seconds_naive(setup, model, codes)
+        found = compared(runner, model, setup.settings, codes, setup.positions, norms)
+        fast, naive = fast + found[0], naive + found[1]
     logger.info("%.2g s a mutant by %s, %.2g s by naive", fast, choice.name, naive)
     mutants = setup.stream.n_records * len(setup.positions) * (setup.alphabet.size - 1)
-    gain = (fast - naive) * mutants * len(setup.members(choice)) / len(setup.models)
-    if fast <= SLOWER * naive or gain < WORTH:
-        return False
+    each = mutants * len(setup.members(choice)) / len(setup.models)
+    if fast <= naive or (fast - naive) * each < WORTH:
+        return replace(choice, seconds=fast * each)
     logger.warning(
         "naive is taken, for it is faster here: %.2g s a mutant, and %.2g s by the %s backend; "
         "--backend %s keeps to that",
         *(naive, fast, choice.name, choice.name),
     )
-    return True
-
-
-def seconds_fast(setup: Setup, runner: Runner, codes: torch.Tensor) -> float:
-    """Seconds a mutant takes in a batch as the run makes it, by its first chunk."""
-    whole = not only_l2(setup.config.score.save)
-
-    def reference() -> int:
-        runner.reference(codes)
-        return len(codes) * len(setup.positions) * (setup.alphabet.size - 1)
-
-    def chunk() -> int:
-        block = next(iter(runner.blocks(codes, setup.positions)))
-        if whole:
-            assert block.delta is not None
-        else:
-            block.squares()
-        return len(block.index)
-
-    return _seconds(setup, reference) + _seconds(setup, chunk)
-
-
-def seconds_naive(setup: Setup, model: Model, codes: torch.Tensor) -> float:
-    """Seconds a mutant takes in a whole pass."""
-    naive = NaiveRunner(model, setup.settings)
-    naive.reference(codes)
-    index = mutant_index(codes, setup.positions, setup.alphabet.size)[: naive.size.rows]
-
-    def one_pass() -> int:
-        naive.at(index, setup.positions)
-        return max(1, len(index))
-
-    return _seconds(setup, one_pass)
-
-
-def _seconds(setup: Setup, work: Callable[[], int]) -> float:
-    """Seconds of a second call, for each of what it says it did; the first one warms up."""
-    done = 0
-    for _ in range(2):
-        began = time.monotonic()
-        done = work()
-        if setup.settings.device.type == "cuda":
-            torch.cuda.synchronize(setup.settings.device)
-    return (time.monotonic() - began) / done
+    found_naive = choose("naive", setup.models, setup.settings, len(setup.positions))
+    return replace(found_naive, seconds=naive * each)
