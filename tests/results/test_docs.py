@@ -17,7 +17,6 @@ from yuzu_cli.results.export import FORMATS
 from yuzu_cli.variants.alleles import REASONS
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed")
-pytest.importorskip("logomaker", reason="logomaker is not installed")
 pytest.importorskip("pyBigWig", reason="pyBigWig is not installed")
 
 ROOT = Path(__file__).parents[2]

@@ -88,8 +88,9 @@ def make_result(
         "centered": made.centered,
         "prediction": delta + reference[:, :, None, None],
         "l2": np.sqrt((delta**2).sum(axis=1)),
-        "jsd": _distance(delta.astype(np.float64), reference.astype(np.float64)),
     }
+    if "jsd" in save:
+        scores["jsd"] = _distance(delta.astype(np.float64), reference.astype(np.float64))
     run = OutputRun.open(path, _info(made, save, dtype, config, letters))
     everything: dict[str, object] = {
         "regions/chrom": [row[0] for row in rows],
