@@ -8,6 +8,7 @@ captured is exact.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +19,7 @@ import torch
 from torch.fx import Node
 
 from yuzu_cli.backends.base import Block, Settings
-from yuzu_cli.backends.passes import one_hot, row_cost
+from yuzu_cli.backends.passes import is_out_of_memory, one_hot, row_cost
 from yuzu_cli.graph.build import capture
 from yuzu_cli.graph.program import CaptureError, Program, run_program
 from yuzu_cli.kernels.fused import can_fuse
@@ -29,6 +30,8 @@ from yuzu_cli.operators.windows import Form, Window
 from yuzu_cli.plan.analyse import Analysis, analyse
 from yuzu_cli.plan.plan import ENDINGS, WHOLE, Plan, make_plan
 from yuzu_cli.plan.tape import Script, storage
+
+logger = logging.getLogger(__name__)
 
 CPU_CHUNK_BYTES = 24 << 20
 """What lives of a chunk on a CPU at the worst step: most of it should stay in the last cache."""
@@ -124,6 +127,7 @@ class WindowedRunner:
             self.references, settings.device, model.alphabet_size, self.script.tape
         )
         self.order = phase_keys(self.program, self.plan.ways, self.understood.reaches)
+        self._budget = settings.memory // 2 if gpu else min(settings.memory // 2, CPU_CHUNK_BYTES)
         self._input = torch.empty(0)
         self.sequences = self._at_once()
 
@@ -134,7 +138,8 @@ class WindowedRunner:
         each = sum(2 * s.numel * s.dtype.itemsize for s in specs)  # both layouts
         cpu = self.settings.device.type == "cpu"
         budget = REFERENCE_BYTES if cpu else self.settings.memory // 4
-        return max(1, min(budget, self.settings.memory // 4) // max(1, each))
+        most = min(budget, self.settings.memory // 4) // max(1, each)
+        return max(1, min(most, self._budget // max(1, self._live(1))))
 
     def _compute(self, names: set[str]) -> dict[str, torch.Tensor]:
         return run_program(self.program, self._input, names | {self.program.output.name})
@@ -160,11 +165,32 @@ class WindowedRunner:
         parts = list(self._chunks(positions, batch))
         order = np.concatenate(parts) if parts else np.zeros(0, np.int64)
         pairs, index = self._mutants(codes, positions, order, size)
-        begin = 0
-        for part in parts:
-            chunk = slice(begin, begin + len(part))
-            begin += len(part)
-            yield self._block(positions[part], pairs[chunk], index[chunk])
+        ends = np.cumsum([len(part) for part in parts]).tolist()
+        spans = list(zip([0, *ends], ends, strict=False))[::-1]
+        while spans:
+            begin, end = spans.pop()
+            chunk = slice(begin, end)
+            try:
+                block = self._block(positions[order[chunk]], pairs[chunk], index[chunk])
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error) or end - begin == 1:
+                    raise
+            else:
+                yield block
+                continue
+            # Outside the handler, where the traceback no longer holds the tensors of the chunk.
+            self._smaller(end - begin)
+            middle = (begin + end) // 2
+            spans += [(middle, end), (begin, middle)]
+
+    def _smaller(self, positions: int) -> None:
+        """Half the memory for every chunk from here on, and nothing kept of those before."""
+        self._budget //= 2
+        self.machine.clear()
+        text = "out of memory with %d positions at a time; from here on half as many"
+        logger.warning(text, positions)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
     def _mutants(
         self, codes: torch.Tensor, positions: np.ndarray, order: np.ndarray, size: int
@@ -211,10 +237,7 @@ class WindowedRunner:
 
     def positions_per_chunk(self, batch: int) -> int:
         """How many positions go into one chunk, from what of it lives at the worst step."""
-        budget = self.settings.memory // 2
-        if self.settings.device.type == "cpu":
-            budget = min(budget, CPU_CHUNK_BYTES)
-        return max(1, min(int(budget // max(1, self._live(batch))), 4096))
+        return max(1, min(self._budget // max(1, self._live(batch)), 4096))
 
     def chunk_bytes(self, batch: int) -> int:
         """Bytes of a chunk that live at its worst step."""

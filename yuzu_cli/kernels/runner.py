@@ -30,8 +30,10 @@ from yuzu_cli.plan.tape import Storage, Tape, register_bytes, storage
 
 PLAIN = (plain, products, slots, gradients, between)
 """The files whose kernels stand in the table."""
-KEPT_BYTES = 64 << 20
-"""Index arrays of tapes that are kept for the next batch."""
+KEPT_BYTES = {"cpu": 64 << 20}
+"""Index arrays of tapes that are kept for the next batch, where memory is scarce."""
+MOST_KEPT = 2 << 30
+"""The same on a GPU: tables made anew for every batch would be uploaded anew."""
 _TAPE_BYTES = 200 << 10
 """What a kept tape takes besides: its registers' views."""
 
@@ -175,6 +177,11 @@ class Machine:
         self._arena = torch.empty(0, dtype=torch.uint8, device=device)
         self._pairs: dict[torch.dtype, torch.Tensor] = {}
 
+    def clear(self) -> None:
+        """Forget all tapes, and the memory of their registers."""
+        self._tapes.clear()
+        self._arena = torch.empty(0, dtype=torch.uint8, device=self.device)
+
     def load(self, positions: np.ndarray) -> Loaded:
         """The tape of some positions, made or kept."""
         key = positions.tobytes()
@@ -189,7 +196,8 @@ class Machine:
                 if isinstance(i.args[k], np.ndarray)
             )
             self._tapes[key] = Loaded(tape, args, prelude, count + _TAPE_BYTES, {})
-            while len(self._tapes) > 1 and sum(t.bytes for t in self._tapes.values()) > KEPT_BYTES:
+            most = KEPT_BYTES.get(self.device.type, MOST_KEPT)
+            while len(self._tapes) > 1 and sum(t.bytes for t in self._tapes.values()) > most:
                 self._tapes.popitem(last=False)
         self._tapes.move_to_end(key)
         return self._tapes[key]
