@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -100,10 +100,13 @@ class Accumulator:
         if self.squares is not None:
             table = self.squares.view(sequences, positions, self.size).transpose(1, 2)
             table = table.sqrt().masked_fill(same, 0.0).masked_fill(unknown, torch.nan)
-            return {"l2": _stored("l2", table, dtype)}
+            sent = Sent({"l2": table.shape}, dtype, table.device)
+            sent.put("l2", slice(None), table)
+            return sent.arrays()
         assert self.delta is not None
         stored = self.delta.view(sequences, positions, self.size, -1)
-        result = self._empty(dtype)
+        shapes = score_shapes(sequences, self.targets, self.size, positions)
+        sent = Sent({name: shapes[name] for name in self.names}, dtype, self.codes.device)
         row = max(1, self.delta.numel() * 4 // max(1, sequences))
         step = max(1, STEP_BYTES // row)
         for start in range(0, sequences, step):
@@ -112,15 +115,55 @@ class Accumulator:
             delta = delta.masked_fill(same[part].unsqueeze(1), 0.0)
             delta = delta.masked_fill(unknown[part].unsqueeze(1), torch.nan)
             for name in self.names:
-                value = _score(name, delta, reference[part])
-                result[name][part] = _stored(name, value, dtype)
-        return result
+                sent.put(name, part, _score(name, delta, reference[part]))
+        return sent.arrays()
 
-    def _empty(self, dtype: torch.dtype) -> dict[str, np.ndarray]:
-        sequences, positions = self.codes.shape
-        shapes = score_shapes(sequences, self.targets, self.size, positions)
-        kind = np.float16 if dtype == torch.float16 else np.float32
-        return {name: np.empty(shapes[name], kind) for name in self.names}
+
+class Sent:
+    """Arrays on their way to the host: copied beside the computation, and waited for once.
+
+    From a GPU they go through pinned memory on a stream of their own; torch keeps such memory and
+    gives it out again when whoever got the arrays has done with them.
+    """
+
+    def __init__(
+        self, shapes: Mapping[str, tuple[int, ...]], dtype: torch.dtype, device: torch.device
+    ) -> None:
+        gpu = device.type == "cuda"
+        self.into = {n: torch.empty(s, dtype=dtype, pin_memory=gpu) for n, s in shapes.items()}
+        self.stream = torch.cuda.Stream(device) if gpu else None
+        self._held: list[tuple[str, torch.Tensor, torch.Tensor]] = []
+
+    def put(self, name: str, part: slice, value: torch.Tensor) -> None:
+        """Fill rows of an array."""
+        into = self.into[name][part]
+        stored = value.to(into.dtype)
+        if self.stream is None:
+            into.copy_(stored)
+        else:
+            self.stream.wait_stream(torch.cuda.current_stream(value.device))
+            with torch.cuda.stream(self.stream):
+                into.copy_(stored, non_blocking=True)
+        if self.stream is not None or into.dtype == torch.float16:
+            self._held.append((name, stored, value))  # until they have arrived
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All of them, complete.
+
+        Raises
+        ------
+        OutputError
+            A score is too large for float16.
+        """
+        if self.stream is not None:
+            self.stream.synchronize()
+        for name, stored, value in self._held:
+            if stored.dtype == torch.float16 and bool((stored.isinf() & ~value.isinf()).any()):
+                largest = float(value.nan_to_num(0.0, 0.0, 0.0).abs().max())
+                what = f"a value of {largest:.3g} does not fit float16"
+                raise OutputError(f"scores/{name}", what, "set score.dtype to float32")
+        self._held.clear()
+        return {name: x.numpy() for name, x in self.into.items()}
 
 
 def only_l2(names: Sequence[str]) -> bool:
@@ -137,16 +180,6 @@ def score_shapes(
     shapes["l2"] = shapes["jsd"] = (sequences, size, positions)
     shapes["contribution"] = (sequences, targets, positions)
     return shapes
-
-
-def _stored(name: str, value: torch.Tensor, dtype: torch.dtype) -> np.ndarray:
-    """A score as an array of the type it is stored in."""
-    stored = value.to(dtype)
-    if dtype == torch.float16 and bool((stored.isinf() & ~value.isinf()).any()):
-        largest = float(value.nan_to_num(0.0, 0.0, 0.0).abs().max())
-        what = f"a value of {largest:.3g} does not fit float16"
-        raise OutputError(f"scores/{name}", what, "set score.dtype to float32")
-    return stored.cpu().numpy()
 
 
 def _score(name: str, delta: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:

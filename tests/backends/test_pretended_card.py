@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import h5py
 import numpy as np
@@ -18,7 +19,7 @@ from tests.support.conformance import BY_NAME, case_subject, judge, loaded, sett
 from tests.support.engine import config, done, fasta, sequences
 from tests.support.engine_nets import conv, script, seeded
 from tests.support.pretended_card import CUDA, Card, CardTensor
-from yuzu_cli import engine
+from yuzu_cli import engine, scores
 from yuzu_cli.backends import get_backend
 from yuzu_cli.backends.base import Block
 from yuzu_cli.bench import zoo
@@ -187,6 +188,24 @@ def test_downloads_that_do_not_block_are_no_waits():
         assert (card.counts.downloads, card.counts.waits.total()) == (1, 0)
         torch.cuda.current_stream().synchronize()
         assert (into.tolist(), card.counts.waits.total()) == ([1.0, 1.0, 1.0], 1)
+
+
+def test_scores_are_waited_for_once():
+    """Of two arrays in four parts: copies beside the computation, and one wait at their end."""
+    draw = torch.Generator().manual_seed(0)
+    codes = torch.randint(4, (4, 6), generator=draw).to(torch.uint8)
+    block = Block(torch.arange(4 * 6 * 4), torch.randn(96, 3, generator=draw))
+    found = []
+    for device in (torch.device("cpu"), CUDA):
+        with mock.patch.object(scores, "STEP_BYTES", 1), computing_on_card() as card:
+            made = scores.Accumulator(["delta", "l2"], codes.to(device), 3, 4)
+            made.add(Block(block.index.to(device), block.delta.to(device)))
+            reference, counts = torch.zeros(4, 3, device=device), card.fresh()
+            found.append(made.finish(reference))
+            seen = counts.downloads, counts.waits.total()
+            assert seen == ((0, 0) if device.type == "cpu" else (8, 1))
+    for name, values in found[0].items():
+        np.testing.assert_array_equal(found[1][name], values)
 
 
 def test_kernels_bytes_products_and_live_memory_are_counted():

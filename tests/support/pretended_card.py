@@ -164,6 +164,7 @@ class Card:
         device = kwargs.get("device")
         goes_up = device is not None and torch.device(device).type == "cuda"
         if not ours and not goes_up:
+            kwargs.pop("pin_memory", None)
             return func(*args, **kwargs)
         if name not in _MOVES:
             self._refuse_mixing(func, name, flat)
