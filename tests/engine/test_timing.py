@@ -79,4 +79,4 @@ def test_explain_ends_with_what_bounds_the_gain(tmp_path: Path) -> None:
     assert end.startswith("windows end at ")
     assert "of naive's work lies behind, so nothing exact is more than" in bound
     assert "--backend taylor --taylor-from frontier" in offer
-    assert explained(conv).endswith("nothing bounds the gain but them")
+    assert explained(conv).endswith("only their own size bounds the gain")

@@ -13,7 +13,7 @@ from yuzu_cli.errors import OutputError, UsageError
 from yuzu_cli.results.derived import ACROSS, derive
 from yuzu_cli.results.plot import plot, strongest
 from yuzu_cli.results.plot.figure import draw
-from yuzu_cli.results.plot.region import ZOOM, busiest, logo_heights, view
+from yuzu_cli.results.plot.region import ZOOM, busiest, label, logo_heights, view
 from yuzu_cli.results.streaming import Source
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed")
@@ -252,6 +252,11 @@ def test_every_saved_score_gives_a_picture(
         np.testing.assert_allclose(seen.contribution[0], score.sum(axis=0) / 3, rtol=1e-5)
     else:
         np.testing.assert_allclose(seen.contribution, made.contribution[0], atol=1e-6)
+
+
+def test_targets_without_names_are_called_what_they_are() -> None:
+    names = {"3": "target 3", "1[0]": "output 1[0]", "profile[2, 5]": "profile[2, 5]", "t": "t"}
+    assert {name: label(name) for name in names} == names
 
 
 def test_a_protein_and_many_targets(tmp_path: Path) -> None:

@@ -127,7 +127,7 @@ def advice(
     behind = given_up(found, plan)
     share = sum(whole[n] for n in behind) / max(plan.naive_seconds, 1e-30)
     if share < LITTLE:
-        return "windows go on to where little is left to compute: nothing bounds the gain but them"
+        return "windows reach nearly to the output, so only their own size bounds the gain"
     lines = [_end(node, weights, found) for node in _ends(found, plan, behind)[:MOST_ENDS]]
     bound = 1 / min(share, 1.0)
     lines.append(

@@ -168,8 +168,10 @@ def window(row: Row) -> str:
 
 
 def label(target: str) -> str:
-    """A target's name to show; models give mere numbers."""
-    return f"target {target}" if target.isdecimal() else target
+    """A target's name to show; models give mere numbers, as `3`, or `1[0]` of their output 1."""
+    if target.isdecimal():
+        return f"target {target}"
+    return f"output {target}" if re.fullmatch(r"\d+\[[\d, ]+\]", target) else target
 
 
 def logo_heights(seen: View, target: int) -> np.ndarray:
