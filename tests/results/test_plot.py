@@ -99,8 +99,8 @@ def test_coordinates_count_from_1_and_regions_have_names(
     axis = next(ax for ax in figure.axes if ax.get_xlabel().startswith("position in"))
     shown = dict(zip(labels(axis), axis.get_xticks(), strict=True))
     assert ticks.items() <= shown.items()
-    for label, at in shown.items():
-        assert seen.base(int(at)) == int(label.replace(",", ""))
+    for shown_as, at in shown.items():
+        assert seen.base(int(at)) == int(shown_as.replace(",", ""))
     assert "counted from 1" in axis.get_xlabel()
     assert [text.get_text() for text in figure.texts[:2]] == [title, place]
 
