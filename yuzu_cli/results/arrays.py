@@ -173,7 +173,7 @@ class Attributions:
         facts = {
             "sequences": f"{len(self)} of {self.codes.shape[1]} letters, {_some(self.names)}",
             "targets": f"{len(self.targets)}: {_some(self.targets)}",
-            "mutated": f"{end - start} positions, {start}:{end}",
+            "mutated": f"positions {start + 1} to {end}",
             "scores": ", ".join(f"{name} {values.shape}" for name, values in self.scores.items()),
             "computed by": f"{self.backend}, {self.max_abs_error:.2g} from naive at most",
         }

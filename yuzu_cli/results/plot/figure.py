@@ -7,24 +7,18 @@ Reads no files.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from yuzu_cli.alphabet import UNKNOWN
+from yuzu_cli.results.plot.logo import GREY, color_names, draw_bars, draw_letters
 from yuzu_cli.results.plot.region import View, head, label, logo_heights
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.path import Path
 
-GREY = "#555555"
-# Apart for colour-blind readers too. Amino acids: polar, basic, acidic and all others.
-_GREEN, _BLUE, _YELLOW, _RED = "#009e73", "#0072b2", "#e69f00", "#d55e00"
-_BASES = {"A": _GREEN, "C": _BLUE, "G": _YELLOW, "T": _RED, "U": _RED}
-_ACIDS = dict.fromkeys("STNQ", _GREEN) | dict.fromkeys("KRH", _BLUE) | dict.fromkeys("DE", _RED)
 STYLE: Any = {
     "font.family": "sans-serif",
     "font.size": 8,
@@ -127,20 +121,13 @@ def _explain(figure: Figure, seen: View) -> None:
     if seen.effect is not None and (codes == UNKNOWN).any():
         words.append("grey: unknown letter")
     if _narrow(figure, seen):
-        names = {_GREEN: "green", _BLUE: "blue", _YELLOW: "yellow", _RED: "red"}
-        color = _colors(seen.letters)
-        found = [f"{a} {names[color[a]]}" for a in seen.letters if a in color]
-        words.append("bars: " + ", ".join(found))
+        words.append("bars: " + color_names(seen.letters))
     text = "; ".join(words)
     figure.text(_LEFT / inches, 0.1 / tall, text, fontsize=7, color=GREY, va="bottom")
 
 
 def _narrow(figure: Figure, seen: View) -> bool:
     return (figure.get_figwidth() - _LEFT - _RIGHT) / (seen.stop - seen.start) < NARROW
-
-
-def _colors(letters: str) -> dict[str, str]:
-    return _BASES if set(letters) <= set(_BASES) else _ACIDS
 
 
 def _draw_name(ax: Axes, seen: View, target: int, above: float) -> None:
@@ -196,47 +183,15 @@ def _draw_logo(ax: Axes, seen: View, target: int, same_scale: bool) -> None:
     shown = seen.contribution[:, seen.start : seen.stop] if same_scale else heights
     ax.set_ylim(*_range(shown))
     if _narrow(ax.figure, seen):  # type: ignore[arg-type]
-        color = _colors(seen.letters)
-        for code, letter in enumerate(seen.letters):
-            at = np.flatnonzero(heights[:, code])
-            ax.bar(at, heights[at, code], 1.0, color=color.get(letter, GREY), lw=0)
+        draw_bars(ax, heights, seen.letters)
     else:
-        _letters(ax, heights, seen.letters)
+        draw_letters(ax, heights, seen.letters)
     ax.axhline(0, color=GREY, lw=0.5, zorder=-1)
     ax.set_ylabel("contribution" if seen.signed else f"mean {seen.targets[0]}")
     ax.yaxis.set_major_locator(_few_ticks())
     ax.yaxis.set_major_formatter(_short)
     ax.tick_params(axis="y", labelsize=7)
     ax.spines[["right", "top", "bottom"]].set_visible(False)
-
-
-def _letters(ax: Axes, heights: np.ndarray, letters: str) -> None:
-    """One letter a position, as high as its value, upright on either side of zero."""
-    from matplotlib.collections import PathCollection
-    from matplotlib.transforms import Affine2D
-
-    paths, colors = [], []
-    for at, code in zip(*np.nonzero(heights), strict=True):
-        height = float(heights[at, code])
-        place = Affine2D().scale(0.94, abs(height)).translate(at - 0.47, min(height, 0.0))
-        paths.append(place.transform_path(_glyph(letters[code])))
-        colors.append(_colors(letters).get(letters[code], GREY))
-    ax.add_collection(PathCollection(paths, facecolors=colors, linewidths=0), autolim=False)
-
-
-@cache
-def _glyph(letter: str) -> Path:
-    """A letter that fills the unit square, but for those that are narrow."""
-    from matplotlib.font_manager import FontProperties
-    from matplotlib.textpath import TextPath
-    from matplotlib.transforms import Affine2D
-
-    font = FontProperties(family="DejaVu Sans", weight="bold")
-    path = TextPath((0, 0), letter, size=1, prop=font)
-    box = path.get_extents()
-    share = min(1.0, 2 * box.width / box.height)
-    fit = Affine2D().translate(-box.x0, -box.y0).scale(share / box.width, 1 / box.height)
-    return fit.translate((1 - share) / 2, 0).transform_path(path)
 
 
 def _draw_map(ax: Axes, seen: View, target: int, same_scale: bool) -> None:
