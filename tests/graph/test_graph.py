@@ -103,10 +103,13 @@ def test_a_model_that_decides_from_the_data_is_refused():
 class Recurrent(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.layer = nn.GRU(4, 3, batch_first=True)
+        self.layer = nn.GRUCell(4, 3)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.layer(x.transpose(1, 2))[0][:, -1]
+        state = torch.zeros(x.shape[0], 3)
+        for at in range(x.shape[2]):
+            state = self.layer(x[:, :, at], state)
+        return state
 
 
 def test_a_refusal_has_a_text_where_torchscript_loses_it(monkeypatch):
@@ -170,4 +173,28 @@ def test_tensors_of_lists_are_constants():
     module = Listed()
     program = program_of(module)
     x = torch.randn(5, 4, 30)
+    torch.testing.assert_close(program.module(x), module(x))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+@pytest.mark.parametrize("how", ["scripted", "traced", "exported"])
+def test_a_recurrent_layer_is_one_operator_for_each_direction(kind, how):
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = kind(4, 3, num_layers=2, bidirectional=True, batch_first=True)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.layer(x.transpose(1, 2))[0].mean(1)
+
+    module, x = Model().eval().requires_grad_(False), torch.randn(5, 4, 30)
+    if how == "exported":
+        rows = ({0: torch.export.Dim("rows", min=2, max=64)},)
+        device, dtype = torch.device("cpu"), torch.float32
+        model = torch.export.export(module, (x,), dynamic_shapes=rows).module()
+        program = capture(model, letters=4, length=30, device=device, dtype=dtype)
+    else:
+        program = program_of(module, trace=how == "traced")
+    assert targets(program).count(ops.recurrent) == 4
     torch.testing.assert_close(program.module(x), module(x))

@@ -18,6 +18,7 @@ from yuzu_cli.graph.facts import constants_of
 from yuzu_cli.graph.program import CaptureError, Program, TensorSpec
 from yuzu_cli.graph.rewrites.axes import permutations
 from yuzu_cli.graph.rewrites.channels import of_one_place, picked_channels
+from yuzu_cli.graph.rewrites.halves import halves
 from yuzu_cli.graph.rewrites.matrices import add_after_linear, fold_affine, linear
 from yuzu_cli.graph.rewrites.places import (
     assignments,
@@ -76,6 +77,7 @@ _PASSES: tuple[Callable[[Rewriter, Node], bool], ...] = (
     view_of_view,
     drop_no_ops,
     add_after_linear,
+    halves,
     softmax_of_log,
     softmax_sums,
     softmax_pools,

@@ -8,6 +8,7 @@ and is refused here.
 
 from __future__ import annotations
 
+import functools
 import operator
 import warnings
 from collections.abc import Callable
@@ -28,6 +29,8 @@ MOST_CALLS = 4000
 
 _UNWRITTEN = 0xA5
 """What every byte of fresh memory holds until something is written there."""
+_COMPOSITE = "CompositeImplicitAutograd"
+"""Operators that torch itself takes apart."""
 SEEN = "seen"
 """Of a node's meta: its values for the two batches, without their data."""
 
@@ -65,6 +68,10 @@ class _Recorder(TorchDispatchMode):
         if self.calls > MOST_CALLS:
             self.refuse(f"more than {MOST_CALLS} calls in one pass, as of an unrolled loop")
         apart = TAKEN_APART.get(func)
+        if apart is None and torch._C._dispatch_has_kernel_for_dispatch_key(
+            func.name(), _COMPOSITE
+        ):
+            apart = functools.partial(func._op_dk, getattr(torch._C.DispatchKey, _COMPOSITE))
         if apart or "CompositeImplicitAutograd" in func.py_kernels or func._can_decompose():
             with self:
                 found = (apart or func.decompose)(*args, **kwargs)
@@ -169,7 +176,10 @@ def _record(call: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> Gr
     """The calls of one pass over x."""
     recorder = _Recorder(x)
     try:
-        with torch.jit.optimized_execution(False), recorder:  # else TorchScript's next run differs
+        # Below autograd, where torch has not yet taken recurrent layers apart; and TorchScript's
+        # next run would differ from one that it optimises.
+        below = torch._C._AutoDispatchBelowAutograd()
+        with below, torch.jit.optimized_execution(False), recorder:
             result = call(x)
     except Exception as error:  # torch raises what it likes here; the plain way remains
         raise CaptureError(recorder.refusal or _reason(error)) from error

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as functional
+
+from yuzu_cli.graph import ops
 
 _aten = torch.ops.aten
 Tensor = torch.Tensor
@@ -84,7 +87,38 @@ def encoder_layer(
     return normed(x + passed(x), *others)
 
 
+def recurrent(
+    kind: str, x: Tensor, begin: Any, weights: Any, biases: bool, layers: int, dropout: float,
+    train: bool, both: bool, batch_first: bool,
+) -> Any:  # fmt: skip
+    """A recurrent layer as one call for each of its layers and directions."""
+    count, last = 2 + 2 * biases, []
+    if len(weights) != layers * (1 + both) * count:  # with projections
+        return NotImplemented
+    starts = list(begin) if kind == "lstm" else [begin]
+    y = x if batch_first else x.transpose(0, 1)
+    for layer in range(layers):
+        halves = []
+        for backwards in range(1 + both):
+            i = layer * (1 + both) + backwards
+            given = [*weights[i * count : (i + 1) * count], None, None][:4]
+            state, cell = [*(s[i] for s in starts), None][:2]
+            made = [
+                ops.recurrent(y, state, cell, *given, kind, bool(backwards), cells)
+                for cells in (False, True)[: len(starts)]
+            ]
+            halves.append(made[0])
+            last.append([m[:, 0 if backwards else -1] for m in made])
+        y = torch.cat(halves, 2) if both else halves[0]
+    ends = [torch.stack(list(parts)) for parts in zip(*last, strict=True)]
+    return (y if batch_first else y.transpose(0, 1), *ends)
+
+
 TAKEN_APART: dict[Any, Callable[..., Any]] = {
+    **{
+        getattr(_aten, kind).input: functools.partial(recurrent, kind)
+        for kind in ("lstm", "gru", "rnn_tanh", "rnn_relu")
+    },
     _aten._native_multi_head_attention.default: attention,
     _aten._transformer_encoder_layer_fwd.default: encoder_layer,
 }

@@ -117,3 +117,57 @@ def adaptive_max(x: torch.Tensor, sizes: Sequence[int]) -> torch.Tensor:
 def pick(x: torch.Tensor, axis: int, index: torch.Tensor) -> torch.Tensor:
     """Positions of an axis in any order and number; index int64 (O,)."""
     return x.index_select(axis, index)
+
+
+@torch.library.custom_op("yuzu::recurrent", mutates_args=())
+def _recurrent(
+    x: torch.Tensor, state: torch.Tensor, cell: torch.Tensor | None, weight_x: torch.Tensor,
+    weight_h: torch.Tensor, bias_x: torch.Tensor | None, bias_h: torch.Tensor | None, kind: str,
+    backwards: bool, cells: bool,
+) -> torch.Tensor:  # fmt: skip
+    """States (N, T, H) of a recurrent layer that reads x (N, T, C) in one direction.
+
+    Weights as `torch.nn.LSTM`, `GRU` and `RNN` have them; `kind` is lstm, gru, rnn_tanh or
+    rnn_relu. It begins with `state` and, in an LSTM, `cell` (N, H). `cells`: an LSTM's cells
+    instead of its states.
+    """
+    x = x.flip(1) if backwards else x
+    if cells:
+        made = []
+        assert cell is not None
+        for at in range(x.shape[1]):
+            state, cell = torch.lstm_cell(
+                x[:, at], (state, cell), weight_x, weight_h, bias_x, bias_h
+            )
+            made.append(cell)
+        y = torch.stack(made, 1)
+    else:
+        weights = [w for w in (weight_x, weight_h, bias_x, bias_h) if w is not None]
+        begin = state[None] if cell is None else [state[None], cell[None]]
+        layer = getattr(torch.ops.aten, kind).input
+        y = layer(x, begin, weights, bias_x is not None, 1, 0.0, False, False, True)[0]
+    return y.flip(1) if backwards else y.clone()
+
+
+@_recurrent.register_fake
+def _(x, state, *_):  # type: ignore[no-untyped-def]
+    return x.new_empty((*x.shape[:2], state.shape[1]))
+
+
+def _keep(ctx, inputs, output):  # type: ignore[no-untyped-def]
+    ctx.inputs = inputs
+
+
+def _back(ctx, grad):  # type: ignore[no-untyped-def]
+    """Gradients by another pass: they are wanted of the sequence and of what it begins with."""
+    x, *rest = (v.detach() if isinstance(v, torch.Tensor) else v for v in ctx.inputs)
+    begin = [v for v in rest[:2] if v is not None]
+    with torch.enable_grad():
+        wanted = [v.requires_grad_() for v in (x, *begin)]
+        y = _recurrent._init_fn(x, *rest)
+    found = torch.autograd.grad(y, wanted, grad, allow_unused=True)
+    return (*found, *[None] * (10 - len(found)))
+
+
+_recurrent.register_autograd(_back, setup_context=_keep)
+recurrent = torch.ops.yuzu.recurrent.default

@@ -5,13 +5,22 @@ from __future__ import annotations
 import torch
 from torch.fx import Node
 
-from yuzu_cli.operators import attention, dense, moves, pointwise, products, reductions, sliding
+from yuzu_cli.operators import (
+    attention,
+    dense,
+    moves,
+    pointwise,
+    products,
+    recurrent,
+    reductions,
+    sliding,
+)
 from yuzu_cli.operators.reach import EVERYWHERE, AnyReach
 from yuzu_cli.operators.record import OPERATORS, Call, Operator, Unfamiliar
 
 __all__ = ["FAMILIES", "OPERATORS", "named", "operator_of", "reach_of"]
 
-FAMILIES = (pointwise, sliding, moves, dense, reductions, attention, products)
+FAMILIES = (pointwise, sliding, moves, dense, reductions, attention, recurrent, products)
 
 
 def operator_of(call: Call) -> Operator:

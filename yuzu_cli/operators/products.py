@@ -25,18 +25,6 @@ class Product(Operator):
         return self.call.spec.numel * float(self.call.shape_of(self.call.node.args[at])[-1])
 
 
-@operator(_aten.mkldnn_rnn_layer.default)
-class Recurrent(Operator):
-    """One layer of an LSTM in one direction: input (L, N, I), weights (4H, I) and (4H, H)."""
-
-    makes = NONE
-
-    def macs(self) -> float:
-        x, *weights = self.call.node.args[:3]
-        steps = self.call.shape_of(x)[0] * self.call.shape_of(x)[1]
-        return float(steps * sum(math.prod(self.call.shape_of(w)) for w in weights))
-
-
 @operator(
     _aten._scaled_dot_product_flash_attention_for_cpu.default,
     _aten._scaled_dot_product_efficient_attention.default,

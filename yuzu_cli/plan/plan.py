@@ -21,12 +21,15 @@ from yuzu_cli.operators.moves import MOVE
 from yuzu_cli.operators.pointwise import POINTWISE
 from yuzu_cli.operators.reach import Reach
 from yuzu_cli.operators.record import CONSTANT, WHOLE, Unfamiliar, mean_width
+from yuzu_cli.operators.recurrent import RECURRENT
 from yuzu_cli.operators.reductions import EXTREME, RUNNING_TOTAL, TOTAL
 from yuzu_cli.operators.sliding import CONVOLUTION, VALUES
 from yuzu_cli.plan.analyse import Analysis, analyse
 
 ENDINGS = {WHOLE, CONSTANT, DENSE, ACROSS, GROUPED, TOTAL, RUNNING_TOTAL, EXTREME, ATTENTION}
 """Ways whose result is no window."""
+_HEAVY = {CONVOLUTION, VALUES, MATRIX, POINTWISE, RECURRENT}
+"""Ways at which windows may be given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +176,7 @@ def _boundary(program: Program, steps: tuple[Step, ...] | list[Step], rates: Rat
 def _cheapest_cut(program: Program, draft: list[Step], rates: Rates) -> int:
     """Index of the first step from which on everything is computed whole."""
     best, best_seconds = len(draft), float("inf")
-    places = [i for i, s in enumerate(draft) if s.way in (CONVOLUTION, VALUES, MATRIX, POINTWISE)]
+    places = [i for i, s in enumerate(draft) if s.way in _HEAVY]
     for cut in [len(draft), *places]:
         steps = _settle(draft[:cut] + [_whole(s) for s in draft[cut:]])
         seconds = sum(s.cost.seconds(rates) for s in steps) + _boundary(program, steps, rates)

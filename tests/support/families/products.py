@@ -176,3 +176,37 @@ def spectra(x, w, at, taps, room, first, own) -> Tensor:
         kernel = torch.fft.rfft(w(3, c, min(taps, n)), n=n)
         y = torch.fft.irfft((spectrum.unsqueeze(1) * kernel).sum(2), n=n)
     return y[:, :, first : first + length]
+
+
+RECURRENT = ("lstm", "gru", "rnn_tanh", "rnn_relu")
+
+
+@family(
+    *({"kind": kind, "both": False, "layers": 1, "reads": "states"} for kind in RECURRENT),
+    {"kind": "lstm", "both": True, "layers": 1, "reads": "states", "suffix": "dense"},
+    {"kind": "lstm", "both": True, "layers": 1, "reads": "conv", "suffix": "part"},
+    {"kind": "gru", "both": True, "layers": 2, "reads": "conv", "prefix": "strided"},
+    {"kind": "gru", "both": True, "layers": 1, "reads": "last"},
+    {"kind": "lstm", "both": True, "layers": 1, "reads": "cells"},
+    {"kind": "lstm", "both": False, "layers": 1, "reads": "states", "suffix": "part"},
+    covers=("yuzu.recurrent.default",),
+    layouts=("NLC",),
+    kind=st.sampled_from(RECURRENT),
+    both=flag,
+    layers=st.sampled_from([1, 1, 2]),
+    reads=st.sampled_from(["states", "conv", "last", "cells"]),
+)
+def recurrent(x, w, at, kind, both, layers, reads) -> Tensor:
+    gates, hidden, weights = {"lstm": 4, "gru": 3}.get(kind, 1), 3, []
+    for layer in range(layers):
+        size = x.shape[2] if layer == 0 else hidden * (1 + both)
+        for _ in range(1 + both):
+            rows = gates * hidden
+            weights += [w(rows, size), w(rows, hidden), w(rows), w(rows)]
+    begin = x.new_zeros(layers * (1 + both), x.shape[0], hidden)
+    begins = (begin, begin) if kind == "lstm" else begin
+    y, *ends = getattr(torch, kind)(x, begins, weights, True, layers, 0.0, False, both, True)
+    if reads == "conv":
+        return F.conv1d(y.transpose(1, 2), w(2, y.shape[2], 3), w(2), padding=1).transpose(1, 2)
+    ended = ends[-1] if reads == "cells" else ends[0]
+    return y if reads == "states" else torch.cat([ended[-1], ended[0] * ended[-1]], 1)

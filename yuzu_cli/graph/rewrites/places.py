@@ -31,15 +31,15 @@ _FRESH: dict[Any, Callable[[tuple[Any, ...]], Any]] = {
 def fresh_tensors(r: Rewriter, node: Node) -> bool:
     """zeros_like(x) and the like -> full, which reads nothing that an edit can change."""
     spec = r.specs.get(node.name)
-    if node.target not in _FRESH or spec is None or spec.batch_axis != 0:
+    if node.target not in _FRESH or spec is None or spec.batch_axis in (None, -1):
         return False
     value = _FRESH[node.target](tuple(node.args))
     if not isinstance(value, (int, float, bool)):
         return False
-    rows: Any = r.batch()
-    if spec.shape[0] != 1:
-        rows = r.insert(node, operator.mul, (rows, spec.shape[0]))
-    made = r.insert(node, _aten.full.default, ([rows, *spec.shape[1:]], value))
+    sizes: list[Any] = list(spec.shape)
+    at, rows = spec.batch_axis, r.batch()
+    sizes[at] = rows if sizes[at] == 1 else r.insert(node, operator.mul, (rows, sizes[at]))
+    made = r.insert(node, _aten.full.default, (sizes, value))
     made.kwargs = {"dtype": spec.dtype, "device": r.like.device}
     return r.replace(node, made)
 
