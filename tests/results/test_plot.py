@@ -219,11 +219,13 @@ def test_letters_too_narrow_to_be_read_are_bars(tmp_path: Path) -> None:
 def test_motif_sites_are_marked(small: Made) -> None:
     with Source(small.path) as source:
         seen = view(source, 0, [0], "5:15")
-    axes = draw(seen, hits=[(7, 12, "pos 0"), (20, 25, "pos 1")]).axes
+    axes = draw(seen, hits=[(7, 12, "pos 0"), (20, 25, "pos 1"), (10, 14, "neg 0")]).axes
     logo = next(ax for ax in axes if ax.get_ylabel() == "contribution")
-    name, site = logo.texts
+    name, site, other = logo.texts
     assert name.get_text().startswith("one   prediction ")
     assert (site.get_text(), site.get_position()[0]) == ("pos 0", 4)
+    assert (other.get_text(), other.get_position()[0]) == ("neg 0", 6.5)
+    assert other.get_position()[1] > site.get_position()[1] + 0.1  # as they meet
 
 
 @pytest.mark.parametrize(

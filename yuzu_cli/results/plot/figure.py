@@ -64,7 +64,8 @@ def draw(
     inches = inches or min(16.0, max(6.5, 0.105 * width + _LEFT + _RIGHT))
     heat = 0.0 if seen.effect is None else max(0.62, 0.155 * len(seen.letters))
     strips = count if width < seen.contribution.shape[1] else 0
-    above = _NAME + (0.14 if hits else 0.0)
+    rows = _rows(seen, hits)
+    above = _NAME + 0.15 * len(rows)
     parts = [(_NAME if count > 1 else 0.06, _STRIP)] * strips
     for target in range(count):
         parts.append((above + (_TICKS if target or strips else 0), _LOGO))
@@ -80,7 +81,7 @@ def draw(
             low = logo = next(axes)
             _draw_logo(logo, seen, target, same_scale)
             _draw_name(logo, seen, target, above)
-            _draw_hits(logo, seen, hits)
+            _draw_hits(logo, rows)
             if seen.effect is not None:
                 logo.set_xticks([])
                 low = next(axes)
@@ -138,15 +139,27 @@ def _draw_name(ax: Axes, seen: View, target: int, above: float) -> None:
     ax.text(0, at, plain(text), transform=ax.transAxes, fontsize=8, va="bottom", ha="left")
 
 
-def _draw_hits(ax: Axes, seen: View, hits: Sequence[tuple[int, int, str]]) -> None:
-    for first, last, name in hits:
+def _rows(seen: View, hits: Sequence[tuple[int, int, str]]) -> list[list[tuple[int, int, str]]]:
+    """Hits in sight, counted from the start of the stretch, in as few rows as they do not meet."""
+    rows: list[list[tuple[int, int, str]]] = []
+    for first, last, name in sorted(hits):
         first, last = max(first, seen.start) - seen.start, min(last, seen.stop) - seen.start
-        if first >= last:
-            continue
-        over: Any = {"transform": ax.get_xaxis_transform(), "clip_on": False}
-        ax.plot([first - 0.4, last - 0.6], [1.03, 1.03], color="#222222", lw=1.2, **over)
-        middle = (first + last - 1) / 2
-        ax.text(middle, 1.05, plain(name), fontsize=6.5, ha="center", va="bottom", **over)
+        if first < last:
+            row = next((row for row in rows if row[-1][1] <= first), None)
+            if row is None:
+                rows.append(row := [])
+            row.append((first, last, name))
+    return rows
+
+
+def _draw_hits(ax: Axes, rows: Sequence[Sequence[tuple[int, int, str]]]) -> None:
+    for level, row in enumerate(rows):
+        y = 1.03 + 0.15 / _LOGO * level
+        for first, last, name in row:
+            over: Any = {"transform": ax.get_xaxis_transform(), "clip_on": False}
+            ax.plot([first - 0.4, last - 0.6], [y, y], color="#222222", lw=1.2, **over)
+            middle = (first + last - 1) / 2
+            ax.text(middle, y + 0.01, plain(name), fontsize=6.5, ha="center", va="bottom", **over)
 
 
 def _draw_strip(ax: Axes, seen: View, target: int, same_scale: bool, last: bool) -> None:
