@@ -17,6 +17,8 @@ FEW_PRODUCT = 1 << 18
 """Elements of one group of taps' product, see `convolve_to_few`."""
 FEW = 16
 """Channels below which one product per tap runs far below peak."""
+LINE = 64
+"""Mutants from which on windows are an image that is convolved near peak."""
 
 
 @kernel("taps")
@@ -36,6 +38,8 @@ def convolve(
         Dilation.
     """
     kernel, width = taps.shape[0], out.shape[0]
+    if as_image(out, rows, taps, shift, gap):
+        return
     if taps.dim() == 3 and kernel > 2 and taps.shape[2] < FEW:
         convolve_to_few(out, rows, taps, shift, gap)
         return
@@ -53,6 +57,33 @@ def convolve(
             multiply(rows[out_of], taps[k], out[into], fresh=k == first)
         elif k == first:
             out.zero_()
+
+
+def as_image(
+    out: torch.Tensor, rows: torch.Tensor, taps: torch.Tensor, shift: int, gap: int
+) -> bool:
+    """`convolve` as one convolution of an image of rows by mutants, channels last; if it can be so.
+
+    The library adds all taps up in registers; a product for each would read and write the result
+    again and again.
+    """
+    kernel, width = taps.shape[0], out.shape[0]
+    if out.is_cuda or taps.dim() != 3 or kernel == 1 or out.dtype is not torch.float32:
+        return False
+    if taps.shape[2] < FEW // 2 or rows[0].numel() < LINE * taps.shape[1]:
+        return False
+    span = (kernel - 1) * gap
+    above, below = shift, width - 1 - shift + span - (len(rows) - 1)
+    rows = rows[max(0, -above) : len(rows) + min(0, below)]
+    above, below = max(0, above), max(0, below)
+    pad = max(above, below)
+    if not len(rows) or pad > span or 4 * abs(above - below) > width:
+        return False
+    image = rows.reshape(len(rows), -1, taps.shape[1]).permute(2, 0, 1).unsqueeze(0)
+    weight = taps.permute(2, 1, 0).unsqueeze(3).contiguous(memory_format=torch.channels_last)
+    made = torch.conv2d(image, weight, padding=(pad, 0), dilation=(gap, 1))[0].permute(1, 2, 0)
+    out.copy_(made[pad - above :][:width].reshape(out.shape))
+    return True
 
 
 def convolve_to_few(
