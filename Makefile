@@ -14,12 +14,13 @@ SKIPS := -rs --listed-skips
 WORKERS ?= 2
 COVERAGE ?=
 
-.PHONY: help venv example bench test random-nets check lint types settings soak soak-cluster slurm-test zoo-test \
+.PHONY: help venv example bench bench-full test random-nets check lint types settings soak soak-cluster slurm-test zoo-test \
     deep-test gpu-test gpu-bench packages site lock clean
 
 help:
 	@echo 'make example  install into .venv, run the example, show its result'
 	@echo 'make bench    the methods side by side, and the papers'\'' tables and figures, small; minutes'
+	@echo 'make bench-full  at the papers'\'' sizes, on an idle machine: docs/benchmarks.md; two hours'
 	@echo 'make test     the tests, under 10 minutes on 2 cores'
 	@echo 'make settings  default.yaml, the table of settings and the JSON Schema, from the keys'
 	@echo 'make check    lint, format, types and tests: what CI runs'
@@ -54,6 +55,10 @@ example: venv
 
 bench: venv
 	$(BIN)/yuzu bench --suite all --seconds 1 -o $(OUT)/bench
+
+bench-full: venv
+	$(BIN)/yuzu bench --suite all --full --device cpu -o $(OUT)/bench-full $(BENCH)
+	$(BIN)/python -m yuzu_cli.bench.papers.page $(OUT)/bench-full docs README.md
 
 # The nets of the tests are small: a second thread would mostly wait, at full load.
 test: export OMP_NUM_THREADS := 1

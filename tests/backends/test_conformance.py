@@ -25,7 +25,7 @@ from tests.support.conformance import (
 )
 from tests.support.published import PUBLISHED
 from yuzu_cli.backends import get_backend
-from yuzu_cli.bench import zoo
+from yuzu_cli.bench.papers import zoo
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel"),

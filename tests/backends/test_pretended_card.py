@@ -22,7 +22,7 @@ from tests.support.pretended_card import CUDA, Card, CardTensor
 from yuzu_cli import engine, scores
 from yuzu_cli.backends import get_backend
 from yuzu_cli.backends.base import Block
-from yuzu_cli.bench import zoo
+from yuzu_cli.bench.papers import zoo
 from yuzu_cli.kernels import between, fused
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")

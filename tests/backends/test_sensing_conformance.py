@@ -31,7 +31,7 @@ from yuzu_cli.backends.base import Settings
 from yuzu_cli.backends.sensing.codes import MATRICES, PUBLISHED, Code
 from yuzu_cli.backends.sensing.design import make_design
 from yuzu_cli.backends.sensing.probes import YuzuRunner
-from yuzu_cli.bench import zoo
+from yuzu_cli.bench.papers import zoo
 from yuzu_cli.model import Model
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")

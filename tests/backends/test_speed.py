@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.programs.speed import RENEW, Counted, counted, golden
-from yuzu_cli.bench import zoo
+from yuzu_cli.bench.papers import zoo
 
 TOLERANCE = 0.01
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from importlib.util import find_spec
+from shutil import which
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,9 +15,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from yuzu_cli.bench import zoo
 from yuzu_cli.bench.measure import Row, measure
 from yuzu_cli.bench.methods import CannotRun, backend_method
+from yuzu_cli.bench.papers import zoo
 from yuzu_cli.bench.peers import PEERS, base, peer_method, yuzu_ism
 from yuzu_cli.bench.peers.base import Peer
 from yuzu_cli.bench.peers.chain import Rows, layers, leaves
@@ -110,13 +111,14 @@ def test_published_yuzu_tells_its_alpha() -> None:
 def rows_of(case: Case, *names: str, python: str | None = None) -> dict[str, Row]:
     methods: list[Any] = [backend_method("naive")]
     methods += [peer_method(name, python) for name in names]
-    rows = measure(case, methods, rounds=1, seconds=0.05, naive_seconds=0.02)
+    rows = measure(case, methods, rounds=1, seconds=0.05)
     return {row.method: row for row in rows}
 
 
 def test_what_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base, "version_of", lambda package: None)
-    rows = rows_of(Case("toynet", 30, width=0.1), *PEERS, "fastism")
+    names = [name for name in PEERS if name != "naive-compiled"]  # torch itself
+    rows = rows_of(Case("toynet", 30, width=0.1), *names, "fastism")
     assert rows.pop("naive").status == "ok"
     assert rows.pop("fastism").error.startswith("needs an environment of its own")
     assert {row.status for row in rows.values()} == {"cannot"}
@@ -139,12 +141,29 @@ EXACT = {"tangermeme": "tangermeme", "captum": "captum"}
 
 @pytest.mark.parametrize("name", EXACT)
 def test_other_mutagenesis_agrees(name: str) -> None:
-    if find_spec(name) is None:
-        pytest.skip(f"{name} is not installed")
+    if find_spec(EXACT[name]) is None:
+        pytest.skip(f"{EXACT[name]} is not installed")
     row = rows_of(Case("basset", 60, 2, width=0.03), name)[name]
     assert (row.status, row.error, row.verdict) == ("ok", "", "exact")
     assert row.agreement is not None
     assert row.agreement.count > 50
+
+
+@pytest.mark.skipif(find_spec("tangermeme") is None, reason="tangermeme is not installed")
+def test_windows_of_a_peer_are_right_or_it_says_why_not() -> None:
+    """It takes its own windows only where they are quicker, which a small net may not show."""
+    row = rows_of(Case("basset", 60, 2, width=0.03), "tangermeme-fast")["tangermeme-fast"]
+    if row.status == "cannot":
+        assert "is using fast=False because" in row.error
+    else:
+        assert (row.status, row.error, row.verdict) == ("ok", "", "exact")
+
+
+@pytest.mark.skipif(not (which("g++") or which("c++")), reason="there is no compiler")
+@pytest.mark.filterwarnings("ignore")
+def test_a_compiled_network_agrees() -> None:
+    row = rows_of(Case("toynet", 30, width=0.1), "naive-compiled")["naive-compiled"]
+    assert (row.status, row.error, row.verdict) == ("ok", "", "exact")
 
 
 def test_the_published_yuzu_is_an_estimate() -> None:
@@ -260,8 +279,8 @@ print(json.dumps({"ready": True}), flush=True)
 for line in sys.stdin:
     what, count = line.split()
     if what == "save":
-        np.save(sys.argv[-1] + "/delta.npy", np.zeros((4, int(count), 30, 60), np.float32))
-    wall = 0.5 * (1 if what == "save" else int(count))
+        np.save(sys.argv[-1] + "/delta.npy", np.zeros((4, int(count), 12, 60), np.float32))
+    wall = 1.0 if int(count) < 8 else 2.0
     print(json.dumps({"wall": wall, "cpu": 0.25}), flush=True)
 """
 
@@ -274,12 +293,13 @@ def test_times_are_those_of_the_other_process(tmp_path: Any, monkeypatch: Any) -
     )
     (tmp_path / "python").chmod(0o755)
     method = FastISM(str(tmp_path / "python"))
-    case = Case("toynet", 30, 4, width=0.1)
-    row = measure(case, [method], rounds=2, seconds=2.0)[0]
+    case = Case("toynet", 30, 8, width=0.1)
+    row = measure(case, [method], rounds=3, seconds=9.0)[0]
     assert (row.status, row.error, row.verdict) == ("ok", "", "wrong")
-    assert row.share == 0.5
-    assert [(sample.wall, sample.cpu) for sample in row.samples] == [(1.0, 0.25)] * 2
-    assert row.per_sequence == 0.5
+    assert row.share == 12 / 30  # twelve positions of all eight sequences: quicker than one by one
+    assert [(sample.wall, sample.cpu) for sample in row.samples] == [(2.0, 0.25)] * 3
+    assert row.extra["seconds_per_mutant_by_rows"] == {1: 1.0, 8: 0.25}
+    assert row.per_sequence == 2.0 / 8 * 30 / 12
     assert math.isnan(row.host_peak)
     process = method.process
     del method

@@ -10,16 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from yuzu_cli.bench import charts, pages, report
-from yuzu_cli.bench.charts import CHARTS
+from yuzu_cli.bench import charts, report
+from yuzu_cli.bench.charts import CHARTS, COLORS, pictures
 from yuzu_cli.bench.clock import Sample
 from yuzu_cli.bench.measure import Row
-from yuzu_cli.bench.report import Report, Section, as_json, as_markdown, as_text, as_tsv, write
+from yuzu_cli.bench.report import Report, Section, as_json, as_text, as_tsv, load, write
 from yuzu_cli.bench.stats import Agreement
 from yuzu_cli.bench.subject import Case
-from yuzu_cli.bench.suites import SUITES
-
-ROOT = Path(__file__).parents[2]
+from yuzu_cli.errors import InputError
 
 
 def a_row(case: Case, method: str, seconds: float, **more: object) -> Row:
@@ -62,15 +60,7 @@ def a_report() -> Report:
         "when": "today",
         "peers": {"yuzu-ism": "0.0.1", "captum": "0.9"},
     }
-    sizes = [(32, 7, 250), (8, 7, 250), (32, 3, 250), (32, 7, 500)]
-    lines = [
-        {"filters": n, "kernel": k, "length": le, "matrix": matrix, "naive": 0.5, "windows": 0.01}
-        | {"probes": 0.02, "build": 0.004, "convolve": 0.01, "decode": 0.002}
-        for n, k, le in sizes
-        for matrix in ("interleaved", "gaussian")
-    ]
-    charts = ["tism-table2-speed.png"]
-    sections = [Section("tism-table2", "A title", "About it.", rows, charts, lines)]
+    sections = [Section("tism-table2", "A title", rows)]
     return Report(machine, "yuzu bench --suite all", {"full": False}, sections, 12.5)
 
 
@@ -103,16 +93,15 @@ def test_text() -> None:
     first = text.split("basset, 400 letters, 4 sequences, float32, cpu\n")[1].split("\n\n")[0]
     lines = [re.split(r" {2,}", line.strip()) for line in first.splitlines()]
     assert lines[0] == [
-        *("method", "per sequence", "spread", "naive/it", "largest error", "of effect"),
+        *("method", "per sequence", "spread", "naive/it", "run on", "largest error", "of effect"),
         *("Pearson", "Spearman", "memory", "verdict"),
     ]
     assert lines[1] == [
-        *("naive", "2 s", "±10 % n=2", "1x", "1.0e-06", "2.0e-06", "0.9999", "0.9876"),
+        *("naive", "2 s", "±10 % n=2 !", "1x", "25 %", "1.0e-06", "2.0e-06", "0.9999", "0.9876"),
         *("2.5 MB", "exact"),
     ]
-    assert lines[2][:4] == ["windowed", "125 ms", "±10 % n=2", "16x"]
+    assert lines[2][:4] == ["windowed", "125 ms", "±10 % n=2 !", "16x"]
     assert "  other: failed: ValueError: a | b" in first
-    assert "  naive was run on 25 % of the work; its time is scaled linearly." in first
     row = a_row(Case("basset", 9), "lossy", 1.0, verdict="wrong")
     row.agreement = Agreement(math.nan, 0.5, math.nan, math.nan, math.nan, 100, 7)
     assert report.notes([row]) == ["lossy is wrong: 7 of 100 numbers are missing or NaN."]
@@ -123,26 +112,23 @@ def test_text() -> None:
     assert (table["alpha"], table["prepared in"]) == ("1.02", "3 s, 2 GB")
     row.prepare_peak = 1e6
     assert dict(zip(*report.cells([row]), strict=True))["prepared in"] == "3 s"
-    assert "interleaved" in text.splitlines()[-2]
-    assert text.splitlines()[-1].split()[-3:] == ["0.004", "0.01", "0.002"]
     assert text.startswith("Abacus 3000; 2 processors, 1 threads, load 0.5 at the start; torch 2.0")
 
 
 def test_a_case_without_numbers_has_no_table() -> None:
-    section = Section("a", "A", "", [Row(Case("basset", 9), "naive", "exact", "cannot", "short")])
+    section = Section("a", "A", [Row(Case("basset", 9), "naive", "exact", "cannot", "short")])
     text = as_text(Report(a_report().machine, "", {}, [section]))
     assert "float32, cpu\n  naive: cannot: short" in text
-    assert as_markdown(section).splitlines()[2:] == ["", "- naive: cannot: short"]
 
 
-def test_markdown_is_a_table() -> None:
-    text = as_markdown(a_report().sections[0])
-    table = [line for line in text.splitlines() if line.startswith("|")]
-    widths = {line.count("|") for line in table}
-    assert widths == {11}  # ten columns, and as many in the table besides
-    assert table[1] == "| " + " | ".join(["---"] * 10) + " |"
-    assert table[-10].startswith("| filters | kernel | length | matrix | naive |")
-    assert table[-9] == table[1]
+def test_few_times_and_wide_spreads_are_marked() -> None:
+    row = a_row(Case("basset", 9), "naive", 1.0, samples=[Sample(1.0, 1.0)] * 5)
+    row.seconds_high = 1.08
+    assert dict(zip(*report.cells([row]), strict=True))["spread"] == "±9 % n=5"
+    row.seconds_high = 1.3
+    assert dict(zip(*report.cells([row]), strict=True))["spread"] == "±20 % n=5 !"
+    row.samples = row.samples[:1]
+    assert dict(zip(*report.cells([row]), strict=True))["spread"] == "n=1 !"
 
 
 def test_tsv_has_every_row() -> None:
@@ -156,7 +142,7 @@ def test_tsv_has_every_row() -> None:
 def test_json_gives_the_same_report_back(tmp_path: Path) -> None:
     made = a_report()
     write(made, tmp_path)
-    again = pages.load(tmp_path / "bench.json")
+    again = load(tmp_path / "bench.json")
     assert as_json(again) == as_json(made) == (tmp_path / "bench.json").read_text()
     assert as_text(again) == (tmp_path / "bench.txt").read_text()
     assert json.loads(as_json(made))["sections"][0]["rows"][0]["samples"][0] == {
@@ -166,89 +152,68 @@ def test_json_gives_the_same_report_back(tmp_path: Path) -> None:
     }
 
 
+FAULTS = {
+    "no report": (None, "bench.json: cannot be read"),
+    "another file": ('{"format": "other"}', "bench.json: is not a bench.json"),
+    "of before": ('{"format": "yuzu-bench", "format_version": 1}', "is of format 1, and this"),
+}
+
+
+@pytest.mark.parametrize(("content", "message"), FAULTS.values(), ids=FAULTS.keys())
+def test_what_cannot_be_read_back(content: str | None, message: str, tmp_path: Path) -> None:
+    if content:
+        (tmp_path / "bench.json").write_text(content)
+    with pytest.raises(InputError, match=message):
+        load(tmp_path / "bench.json")
+
+
+def layers(name: str = "yuzu-fig2") -> Section:
+    """One convolution by its sizes."""
+    rows = []
+    for n, k, length in ((32, 7, 250), (8, 7, 250), (32, 3, 250), (32, 7, 500)):
+        case = Case(f"two-layers-{n}x{k}", length)
+        rows += [a_row(case, "naive", 8.0), a_row(case, "windowed", 0.5 + n / 100)]
+    return Section(name, "One convolution", rows)
+
+
+def test_one_picture_a_paper(tmp_path: Path) -> None:
+    made = a_report().sections[0]
+    sections = [
+        layers(),
+        *(Section(name, name, made.rows) for name in ("yuzu-fig3bc", "fastism-table1")),
+        Section("tism-fig1a", "Concordance", made.rows),
+        Section("bench", "One's own", made.rows),
+    ]
+    names = ["yuzu.png", "fastism.png", "tism.png", "bench.png"]
+    assert pictures(sections, tmp_path) == names
+    for name in names:
+        assert (tmp_path / name).read_bytes()[:4] == b"\x89PNG"
+        assert (tmp_path / name).stat().st_size > 10_000
+
+
 @pytest.mark.parametrize("name", CHARTS)
-def test_charts(name: str, tmp_path: Path) -> None:
-    path = tmp_path / "chart.png"
-    assert CHARTS[name](a_report().sections[0], path)
-    assert path.read_bytes()[:4] == b"\x89PNG"
-    assert path.stat().st_size > 10_000
+def test_charts_of_nothing(name: str) -> None:
+    rows = [Row(Case("basset", 9), "naive", "exact", "cannot", "short")]
+    assert CHARTS[name].height(Section("a", "A", rows)) == 0
 
 
-def test_cases_that_differ_share_no_panel() -> None:
+def test_pictures_of_nothing(tmp_path: Path) -> None:
+    rows = [Row(Case("basset", 9), "naive", "exact", "cannot", "short")]
+    assert pictures([Section("bench", "A", rows)], tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_method_has_one_colour_and_shares_it_with_none() -> None:
+    assert len(set(COLORS.values())) == len(COLORS)
+    assert charts.color("yuzu:gaussian@1.05") == charts.color("yuzu:gaussian!")
+    assert charts.color("windowed") != charts.color("naive") != charts.color("no such")
+
+
+def test_cases_that_differ_have_other_names() -> None:
     rows = [
         a_row(case, "naive", 1.0)
         for length in (100, 200)
         for count in (1, 8)
         for case in (Case("basset", length, count), Case("basset", length, count, device="cuda"))
     ]
-    names = {charts._panel_name(row, rows, "sequences") for row in rows}
-    assert names == {
-        f"basset{device}, {length} letters" for device in ("", ", cuda") for length in (100, 200)
-    }
-    assert len({charts._case_name(row) for row in rows}) == len(rows)
-
-
-@pytest.mark.parametrize("name", CHARTS)
-def test_charts_of_nothing(name: str, tmp_path: Path) -> None:
-    rows = [Row(Case("basset", 9), "naive", "exact", "cannot", "short")]
-    assert not CHARTS[name](Section("a", "A", "", rows), tmp_path / "chart.png")
-    assert list(tmp_path.iterdir()) == []
-
-
-PAGE = """Before.
-<!-- bench machine -->
-<!-- end -->
-<!-- bench tism-table2 -->
-Old.
-<!-- end -->
-Between.
-<!-- bench other -->
-Stays.
-<!-- end -->
-"""
-
-
-def test_a_page_is_filled_again_and_again(tmp_path: Path) -> None:
-    folder, page = tmp_path / "out", tmp_path / "page.md"
-    write(a_report(), folder)
-    (folder / "tism-table2-speed.png").write_bytes(b"picture")
-    page.write_text(PAGE)
-    assert pages.main([str(folder), str(page)]) == 0
-    first = page.read_text()
-    assert pages.fill(page, folder) == ["machine", "tism-table2"]
-    assert page.read_text() == first
-    assert "Old." not in first
-    assert "12.5 s in all. Other tools: yuzu-ism 0.0.1, captum 0.9.\n<!-- end -->" in first
-    assert "<!-- bench tism-table2 -->\nAbout it.\n" in first
-    assert "![A title](pictures/bench-tism-table2-speed.png)" in first
-    assert first.endswith("Between.\n<!-- bench other -->\nStays.\n<!-- end -->\n")
-    assert (tmp_path / "pictures/bench-tism-table2-speed.png").read_bytes() == b"picture"
-
-
-FAULTS = {
-    "no report": (None, "bench.json: cannot be read"),
-    "another file": ('{"format": "other"}', "bench.json: is not a bench.json"),
-    "no marks": ("report", "page.md: has no marks for machine, tism-table2"),
-}
-
-
-@pytest.mark.parametrize(("content", "message"), FAULTS.values(), ids=FAULTS.keys())
-def test_what_cannot_be_filled(
-    content: str | None, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "page.md").write_text("Nothing here.")
-    (tmp_path / "tism-table2-speed.png").write_bytes(b"picture")
-    if content == "report":
-        write(a_report(), tmp_path)
-    elif content:
-        (tmp_path / "bench.json").write_text(content)
-    assert pages.main([str(tmp_path), str(tmp_path / "page.md")]) == 1
-    assert message in capsys.readouterr().err
-    assert pages.main([]) == 2
-
-
-def test_the_page_of_the_project_has_a_place_for_every_suite() -> None:
-    text = (ROOT / "docs/benchmarks.md").read_text()
-    assert [name for _, name, _, _ in pages.MARK.findall(text)] == ["machine", *SUITES]
-    for name in SUITES:
-        assert f"yuzu bench --suite {name} " in text
+    assert len({charts.case_name(row) for row in rows}) == len(rows)

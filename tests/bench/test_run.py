@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +18,18 @@ from yuzu_cli.backends import BACKENDS
 from yuzu_cli.backends.base import Block
 from yuzu_cli.backends.naive import NaiveRunner
 from yuzu_cli.bench import run as bench_run
-from yuzu_cli.bench import zoo
 from yuzu_cli.bench.measure import Row, measure
 from yuzu_cli.bench.methods import NaiveMethod, backend_method, every_backend
-from yuzu_cli.bench.report import as_text
+from yuzu_cli.bench.papers import zoo
+from yuzu_cli.bench.papers.suites import SUITES, Grid, cases_of, custom
+from yuzu_cli.bench.report import as_text, load
 from yuzu_cli.bench.report import notes as report_notes
 from yuzu_cli.bench.run import Options, example_files, run
 from yuzu_cli.bench.subject import Case, ready
-from yuzu_cli.bench.suites import SUITES, Grid, cases_of, custom
 from yuzu_cli.errors import OutputError
 
 TINY = Case("basset", 60, width=0.02)
-QUICK = {"rounds": 2, "seconds": 0.2, "naive_seconds": 0.05}
+QUICK = {"rounds": 2, "seconds": 0.2}
 
 
 class Spoilt:
@@ -110,7 +111,7 @@ def test_what_is_wrong_is_seen_to_be() -> None:
     assert rows["refusing"].error == "it has too many layers"
     for name in ("naive", "windowed", "taylor", "wrong"):
         row = rows[name]
-        assert 1 <= len(row.samples) <= 2
+        assert 1 <= len(row.samples) <= 4
         assert 0 < row.seconds_low <= row.seconds <= row.seconds_high
         assert row.mutants_per_second == pytest.approx(180 / row.per_sequence)
         assert row.speedup > 0
@@ -248,8 +249,8 @@ def test_report_of_a_tiny_suite(tmp_path: Path, small_suite: Any) -> None:
         [small_suite], options, tmp_path, command="yuzu bench", progress=lambda *a: told.append(a)
     )
     names = {path.name for path in tmp_path.iterdir()}
-    assert names == {"bench.txt", "bench.tsv", "bench.json", "bench-speed.png"}
-    assert report.sections[0].charts == ["bench-speed.png"]
+    assert names == {"bench.txt", "bench.tsv", "bench.json", "bench.png"}
+    assert report.pictures == ["bench.png"]
     text = (tmp_path / "bench.txt").read_text()
     assert text == as_text(report)
     assert "wrong is wrong: it claims to be exact and is not." in text
@@ -280,11 +281,57 @@ def test_cases_that_tables_share_are_measured_once(
     assert len(calls) == 2
 
 
-def test_a_study_is_in_the_report(tmp_path: Path, small_suite: Any) -> None:
-    suite = replace(small_suite, cases=lambda full: [], study=lambda full: [{"filters": 8}])
-    report = run([suite], Options(backends=("naive",)), tmp_path)
-    assert report.sections[0].lines == [{"filters": 8}]
-    assert (tmp_path / "bench.txt").read_text().endswith("filters\n  8\n")
+def test_a_call_that_was_stopped_is_continued(
+    tmp_path: Path, small_suite: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stands in the report of the same call is not measured again; another call's is."""
+    suite = custom(Grid(models=["basset", "toynet"], lengths=[60], width=0.02, devices=["cpu"]))
+    options = Options(backends=("windowed",), rounds=2, seconds=0.05)
+    asked: list[str] = []
+
+    def stopped(case: Case, *args: Any, **more: Any) -> list[Row]:
+        asked.append(case.model)
+        if case.model == "toynet" and asked.count("toynet") == 1:
+            raise KeyboardInterrupt
+        return measure(case, *args, **more)
+
+    monkeypatch.setattr(bench_run, "measure", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        run([suite], options, tmp_path)
+    left = load(tmp_path / "bench.json")
+    assert (left.complete, [row.case.model for row in left.sections[0].rows]) == (
+        False,
+        ["basset"] * 2,
+    )
+    other = replace(options, rounds=3)
+    assert bench_run._continued(replace(left, options=asdict(other)), tmp_path, {}) == {}
+    whole = run([suite], options, tmp_path)
+    assert asked == ["basset", "toynet", "toynet"]
+    assert whole.complete
+    assert whole.sections[0].rows[0].samples == left.sections[0].rows[0].samples
+    assert whole.seconds > left.seconds
+    run([suite], options, tmp_path)  # one that is complete is measured anew
+    assert asked[3:] == ["basset", "toynet"]
+
+
+def test_what_became_slower_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = "bench --arch toynet -l 30 --width 0.1 --backends naive --rounds 3 --seconds 0.3"
+    line += f" --device cpu -o {tmp_path}/now"
+    code, out, _ = invoke([*line.split(), "--no-progress"], capsys)
+    assert code == 0
+    content = json.loads((tmp_path / "now/bench.json").read_text())
+    for row in content["sections"][0]["rows"]:
+        for name in ("cpu_seconds", "cpu_low", "cpu_high"):
+            row[name] /= 1000
+    (tmp_path / "earlier.json").write_text(json.dumps(content))
+    code, out, _ = invoke([*line.split(), "--against", f"{tmp_path}/earlier.json"], capsys)
+    assert code == 1
+    assert "by processor time: 1 slower, 0 faster, 0 same, 0 unsure." in out
+    assert re.search(r"slower naive .* toynet, 30 letters", out)
+    code, _, err = invoke([*line.split(), "--against", f"{tmp_path}/none.json"], capsys)
+    assert (code, "none.json: cannot be read" in err) == (1, True)
 
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path, small_suite: Any) -> None:
@@ -305,21 +352,27 @@ def test_every_suite_has_cases_of_both_sizes(name: str) -> None:
     )
     for case in (*small, *full):
         if not case.is_file:
-            assert case.model in zoo.ZOO
-    assert any(case.is_file for case in small) == (name == "tism-fig2")
+            assert zoo.architecture(case.model).length
+    assert any(case.is_file for case in small) == (name == "tism-fig1a")
+    assert all((suite.paper, suite.theirs, suite.ours, suite.differs))
 
 
-def test_concordance_suite_with_the_trained_model(tmp_path: Path) -> None:
-    suite = SUITES["tism-fig2"]
-    model, fasta = example_files() or pytest.fail("no example")
-    case = Case(model, 500, 2, fasta=fasta)
-    methods = [backend_method(name) for name in suite.backends or ()]
-    rows = measure(case, methods, keep=True, rounds=1, seconds=0.2, naive_seconds=0.05)
+def test_concordance_suite_with_the_trained_model() -> None:
+    suite = SUITES["tism-fig1a"]
+    *_, case = cases_of(suite, False, "cpu", example_files())
+    methods = [backend_method(name) for name in ("naive", "taylor")]
+    rows = measure(case, methods, keep=True, rounds=1, seconds=0.2)
     taylor = rows[1]
     assert taylor.verdict == "estimate"
     assert len(taylor.extra["pearson_by_sequence"]) == 2 * 4
     assert len(taylor.extra["truth"]) == len(taylor.extra["said"]) > 100
     assert rows[0].verdict == "exact"
+
+
+def test_every_convolution_on_probes() -> None:
+    rows = measured("naive", "yuzu:interleaved!", case=Case("two-layers-8x5", 40, score="l2"))
+    assert rows["yuzu:interleaved!"].verdict == "exact"
+    assert len(rows["yuzu:interleaved!"].extra["probes"]) == 2
 
 
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -337,7 +390,10 @@ ERRORS = {
     "nor with a length": ("--arch bassett -l 30", "--arch: no architecture 'bassett'; one of "),
     "no such suite": ("--suite fig9", "--suite: no suite 'fig9'; one of all, yuzu-fig2"),
     "no such backend": ("--arch toynet --backends slow", "no backend 'slow'"),
-    "no such peer": ("--arch toynet --peers quick", "--peers: no peer 'quick'; one of tangermeme"),
+    "no such peer": (
+        "--arch toynet --peers quick",
+        "--peers: no peer 'quick'; one of naive-compiled",
+    ),
     "matrix of a backend without": ("--arch toynet --backends taylor:gaussian", "taylor has no se"),
     "no such matrix": ("--arch toynet --backends yuzu:round", "no sensing matrix 'round'; one of"),
     "alpha": ("--arch toynet --backends yuzu:gaussian@x", "yuzu:gaussian@x: 'x' is not a number"),

@@ -53,7 +53,8 @@ def test_settings_of_a_run_are_those_of_the_benchmark(
     rows = json.loads((folder / "o/bench.json").read_text())["sections"][0]["rows"]
     assert {row["verdict"] for row in rows if row["method"] in ("naive", "windowed")} == {"exact"}
     case = Case(**rows[0]["case"])
-    assert (case.fasta, case.length) == (str(folder / "s.fa"), L)
+    assert case.config is not None
+    assert (case.config["input"], case.length) == ({"fasta": str(folder / "s.fa")}, L)
     with ready(case) as subject:
         assert subject.model.target_names == ["1[1]"]
         assert subject.positions.tolist() == list(range(17, 23))

@@ -162,7 +162,9 @@ def test_shares_of_the_matrix_rate() -> None:
 
 def test_methods_take_turns() -> None:
     order: list[str] = []
-    jobs: dict[str, Any] = {name: (lambda n=name: order.append(n)) for name in "abc"}
+    jobs: dict[str, Any] = {
+        name: (lambda n=name: order.append(n) or Sample(1.0, 1.0)) for name in "abc"
+    }
     timings = alternate(jobs, CPU, rounds=3, seconds=100)
     assert order == list("abc" + "bca" + "cab")
     assert [len(timings[name].samples) for name in "abc"] == [3, 3, 3]
@@ -172,7 +174,20 @@ def test_slow_methods_sit_out_the_later_rounds() -> None:
     seconds = {"slowest": 11.0, "slow": 6.0, "quick": 1.0}
     jobs = {name: (lambda s=s: Sample(s, s)) for name, s in seconds.items()}
     timings = alternate(jobs, CPU, rounds=4, seconds=10)
-    assert [len(t.samples) for t in timings.values()] == [1, 2, 4]
+    assert [len(t.samples) for t in timings.values()] == [2, 3, 4]
+
+
+def test_what_is_not_settled_gets_more_rounds() -> None:
+    """Times that differ are taken again, up to twice as often; equal ones are not."""
+    walls = {"wild": iter([1.0, 3.0] * 9), "calm": iter([1.0] * 9), "late": iter([9.0] + [1.0] * 9)}
+    jobs = {name: (lambda w=w: Sample(next(w), 1.0)) for name, w in walls.items()}
+    timings = alternate(jobs, CPU, rounds=3, seconds=100)
+    assert {name: len(t.samples) for name, t in timings.items()} == {
+        "wild": 6,
+        "calm": 3,
+        "late": 5,
+    }
+    assert [t.settled for t in timings.values()] == [False, True, True]
 
 
 def test_a_method_that_raises_is_not_asked_again() -> None:
@@ -182,7 +197,9 @@ def test_a_method_that_raises_is_not_asked_again() -> None:
         asked.append(1)
         raise RuntimeError("no luck")
 
-    timings = alternate({"fails": fail, "works": lambda: None}, CPU, rounds=3, seconds=100)
+    timings = alternate(
+        {"fails": fail, "works": lambda: Sample(1.0, 1.0)}, CPU, rounds=3, seconds=100
+    )
     assert (len(asked), str(timings["fails"].error)) == (1, "no luck")
     assert len(timings["works"].samples) == 3
 

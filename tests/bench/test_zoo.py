@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from yuzu_cli.bench import zoo
+from yuzu_cli.bench.papers import zoo
 from yuzu_cli.errors import UsageError
 
 # Name, letters, what comes out of the paper's sizes per sequence, weights and biases.
@@ -27,6 +27,16 @@ SIZES = [
     ("aitac3-image", 251, [(81,)], 3_047_981),
     ("aitac8", 251, [(81,)], 6_171_981),
     ("aitac-residual", 251, [(81,)], 4_299_529),
+]
+# As papers timed them: name, letters, outputs, weights and biases.
+TIMED = [
+    ("deepsea-padded", 1000, [(925,)], 60_599_805),
+    ("bpnet3-plain", 1000, [(1, 1000)], 47_297),
+    ("factorized-basset-164", 1000, [(164,)], 6_400_379 + 163 * 1001),
+    ("basset-scalar", 1000, [(1,)], 6_135_064 - 163 * 1001),
+    ("bpnet9-untrimmed", 1000, [(1, 1000), (1,)], 119_298),
+    ("aitac3-timed", 1000, [(1,)], 2_967_901),
+    ("aitac8-timed", 1000, [(1,)], 5_891_901),
 ]
 # The shortest odd length that each model is tried at, besides its own.
 SHORT = {
@@ -52,11 +62,14 @@ def outputs(model: nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
 
 def test_every_model_has_its_sizes_listed():
     assert [name for name, *_ in SIZES] == list(zoo.ZOO)
+    assert [name for name, *_ in TIMED] == list(zoo.TIMED)
 
 
-@pytest.mark.parametrize(("name", "length", "shapes", "parameters"), SIZES, ids=lambda v: str(v))
+@pytest.mark.parametrize(
+    ("name", "length", "shapes", "parameters"), [*SIZES, *TIMED], ids=lambda v: str(v)
+)
 def test_sizes_of_the_papers(name, length, shapes, parameters):
-    assert zoo.ZOO[name].length == length
+    assert zoo.architecture(name).length == length
     model = zoo.build(name)
     assert not model.training
     assert not any(p.requires_grad for p in model.parameters())
@@ -132,7 +145,23 @@ def test_saved_files_compute_what_the_module_computes(name, trace, tmp_path):
 
 
 def test_names_are_found_in_any_spelling():
-    assert zoo.build("Factorized_Basset", 97, width=0.1).__class__.__name__ == "FactorizedBasset"
+    assert zoo.architecture("Factorized_Basset") is zoo.ZOO["factorized-basset"]
+
+
+@pytest.mark.parametrize("length", [250, 500, 1000, 2000, 5000, 10000, 20000])
+@pytest.mark.parametrize("name", ["aitac3-timed", "aitac8-timed"])
+def test_pools_that_grow_leave_as_many_positions_at_every_length(name, length):
+    with torch.device("meta"):
+        module = zoo.architecture(name).make(length, 1.0)
+    first = next(layer for layer in module.modules() if isinstance(layer, nn.Linear))
+    assert 4 <= first.in_features // 200 <= 10
+
+
+def test_one_layer_to_look_at_has_the_sizes_in_its_name():
+    module = zoo.build("two-layers-8x5", 40)
+    convolutions = [layer for layer in module.modules() if isinstance(layer, nn.Conv1d)]
+    assert [(c.out_channels, c.kernel_size) for c in convolutions] == [(8, (7,)), (8, (5,))]
+    assert outputs(module, sequences(2, 40))[0].shape == (2, 8)
 
 
 @pytest.mark.parametrize(
@@ -150,17 +179,20 @@ def test_refused(name, length, message):
 
 def test_one_command_writes_a_model(tmp_path):
     path = tmp_path / "deeper" / "toy.pt"
-    command = [sys.executable, "-m", "yuzu_cli.bench.zoo", "toynet", "-l", "60", "-o", str(path)]
+    command = [
+        sys.executable,
+        "-m",
+        "yuzu_cli.bench.papers.zoo",
+        "toynet",
+        "-l",
+        "60",
+        "-o",
+        str(path),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout == f"{path}\n"
     assert done.stderr == ""
     assert torch.jit.load(str(path))(sequences(1, 60)).shape == (1, 2, 60)
-
-
-def test_one_command_writes_all_models(tmp_path, capsys):
-    assert zoo.main(["all", "-l", "200", "--width", "0.05", "-o", str(tmp_path)]) == 0
-    assert sorted(p.stem for p in tmp_path.iterdir()) == sorted(zoo.ZOO)
-    assert len(capsys.readouterr().out.splitlines()) == len(zoo.ZOO)
 
 
 def test_the_command_answers_mistakes_in_one_line(tmp_path, capsys):

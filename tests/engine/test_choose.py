@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tests.support.engine_nets import script, seeded
 from yuzu_cli.backends import get_backend
 from yuzu_cli.backends.base import Settings
-from yuzu_cli.bench import zoo
+from yuzu_cli.bench.papers import zoo
 from yuzu_cli.engine.choose import choose
 from yuzu_cli.model import Model, load_model
 

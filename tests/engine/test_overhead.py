@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from yuzu_cli import engine
-from yuzu_cli.bench import zoo
+from yuzu_cli.bench.papers import zoo
 from yuzu_cli.config import load_config
 from yuzu_cli.engine import loop
 from yuzu_cli.engine.scoring import Scorer

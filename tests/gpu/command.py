@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 
 from tests.gpu.memory import random_codes
-from yuzu_cli.bench import zoo
+from yuzu_cli.bench.papers import zoo
 
 Result = dict[str, Any]
 

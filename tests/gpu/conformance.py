@@ -20,7 +20,7 @@ from tests.support.cases import CASES
 from tests.support.conformance import BY_NAME, REDUCED, case_subject, judge, loaded, settings_for
 from yuzu_cli.backends.sensing.design import make_design
 from yuzu_cli.backends.sensing.probes import YuzuRunner
-from yuzu_cli.bench import zoo
+from yuzu_cli.bench.papers import zoo
 from yuzu_cli.engine.device import computing
 
 WIDTH = 0.08

@@ -15,7 +15,7 @@ import torch
 from yuzu_cli.alphabet import parse_alphabet
 from yuzu_cli.backends import get_backend
 from yuzu_cli.backends.base import Settings
-from yuzu_cli.bench import zoo
+from yuzu_cli.bench.papers import zoo
 from yuzu_cli.engine.device import computing
 from yuzu_cli.engine.limits import working_memory
 from yuzu_cli.engine.members import Member, Views

@@ -9,7 +9,7 @@ import torch
 
 from tests.support.cases import CASES
 from tests.support.conformance import REDUCED, case_subject, run, zoo_subject
-from yuzu_cli.bench import zoo
+from yuzu_cli.bench.papers import zoo
 from yuzu_cli.kernels import products
 from yuzu_cli.kernels.table import KERNELS
 from yuzu_cli.operators import fourier

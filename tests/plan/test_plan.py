@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from tests.support.blocks import Cat, Mix, Permute, Reduce, Slice, Weigh
-from yuzu_cli.bench import zoo
+from yuzu_cli.bench.papers import zoo
 from yuzu_cli.graph.build import capture
 from yuzu_cli.graph.program import Program
 from yuzu_cli.operators.attention import ATTENTION

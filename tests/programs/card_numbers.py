@@ -23,7 +23,7 @@ from tests.support.card_runs import captured, carried, computing_on_card, counts
 from tests.support.pretended_card import CUDA, Card
 from yuzu_cli.backends import get_backend
 from yuzu_cli.backends.base import Settings
-from yuzu_cli.bench import zoo
+from yuzu_cli.bench.papers import zoo
 from yuzu_cli.engine.limits import working_memory
 from yuzu_cli.model import Model, load_model
 

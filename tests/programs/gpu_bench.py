@@ -30,7 +30,7 @@ from tests.gpu import card, kernels
 from tests.gpu.memory import random_codes, scorer_of, zoo_model
 from yuzu_cli.backends import get_backend
 from yuzu_cli.backends.base import Settings
-from yuzu_cli.bench import zoo
+from yuzu_cli.bench.papers import zoo
 from yuzu_cli.engine.device import computing
 from yuzu_cli.engine.limits import working_memory
 

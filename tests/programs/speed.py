@@ -14,7 +14,7 @@ import torch
 
 from yuzu_cli.backends.base import Settings
 from yuzu_cli.backends.windowed import understand
-from yuzu_cli.bench import zoo
+from yuzu_cli.bench.papers import zoo
 from yuzu_cli.engine.choose import choose
 from yuzu_cli.model import load_model
 

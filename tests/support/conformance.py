@@ -17,7 +17,7 @@ from tests.support.cases import CASES
 from tests.support.published import PUBLISHED
 from yuzu_cli.backends import BACKENDS, get_backend
 from yuzu_cli.backends.base import Runner, Settings
-from yuzu_cli.bench import zoo
+from yuzu_cli.bench.papers import zoo
 from yuzu_cli.model import Model, load_model
 
 SLACK = 1.5

@@ -20,6 +20,7 @@ ALLOWED = (
     # Tools that are compared with, or that results are handed to.
     "(the published Yuzu|tangermeme|captum|yuzu-ism|modisco-lite) is not installed",
     "fastISM is installed here",
+    "there is no compiler",
     "could not import 'pysam': .*",
     # Half of the subjects of the yuzu backend have nothing that it could probe.
     "no convolution acts on windows",

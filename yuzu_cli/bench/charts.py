@@ -1,229 +1,261 @@
-"""Pictures of a benchmark, in the manner of the papers: times, speed-ups, errors, concordance.
+"""Pictures of a benchmark: one of each paper, a panel of bars or lines for each of its tables.
 
-Takes the rows of a section; each chart is a function that writes a PNG, or says that there is
-nothing to draw.
+Takes the rows of sections; every chart draws into the part of a figure that it is given.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
-from yuzu_cli.bench.charts_sensing import alpha, layers
-from yuzu_cli.bench.drawing import COLORS, GREY, STYLE, decades, good, legend, palette, save
 from yuzu_cli.bench.measure import Row
-from yuzu_cli.bench.report import Section
+from yuzu_cli.bench.papers.suites import SUITES
+from yuzu_cli.bench.report import Section, duration, of_agreement, times
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-
-def _setting(row: Row) -> list[str]:
-    """What of the case is not as usual."""
-    case = row.case
-    parts = [] if case.precision == "float32" else [case.precision]
-    parts += [] if case.device == "cpu" else [case.device]
-    return parts + ([f"{case.batch} at a time"] if case.batch else [])
-
-
-def _case_name(row: Row) -> str:
-    name = f"{row.case.name}\n{row.case.length}"
-    if row.case.sequences != 1:
-        name += f" x {row.case.sequences}"
-    return "\n".join([name, *_setting(row)])
-
-
-def _panel_name(row: Row, rows: Sequence[Row], axis: str) -> str:
-    """What one panel of lines against `axis` has in common."""
-    parts = [row.case.name, *_setting(row)]
-    if axis != "length" and len({other.case.length for other in rows}) > 1:
-        parts.append(f"{row.case.length} letters")
-    if axis != "sequences" and len({other.case.sequences for other in rows}) > 1:
-        parts.append(f"{row.case.sequences} sequences")
-    return ", ".join(parts)
-
-
-def speed(section: Section, path: Path) -> bool:
-    """Time of a sequence, a bar a method, cases side by side; speed-up written on the bars."""
-    rows = good(section)
-    if not rows:
-        return False
-    colors, places = palette(rows), list(dict.fromkeys(map(_case_name, rows)))
-    per_line = max(1, min(len(places), round(36 / len(colors))))
-    per_line = -(-len(places) // -(-len(places) // per_line))  # lines alike
-    lines = [places[i : i + per_line] for i in range(0, len(places), per_line)]
-    with mpl.rc_context(STYLE):
-        wide = max(5.0, 0.9 + per_line * (0.2 + 0.22 * len(colors)))
-        figure = Figure(figsize=(wide, 2.2 * len(lines) + 1.0), layout="constrained")
-        handles: dict[str, Any] = {}
-        grid = figure.subplots(len(lines), 1, squeeze=False, sharey=True)
-        for ax, line in zip(grid[:, 0], lines, strict=True):
-            handles |= _bars(ax, [r for r in rows if _case_name(r) in line], line, colors)
-            _gaps(ax, [r for r in section.rows if _case_name(r) in line], line, colors)
-            ax.set_xlim(-0.55, per_line - 0.45)
-        decades(ax, [row.per_sequence for row in rows], more=2.5)
-        figure.supylabel("seconds per sequence", fontsize=8)
-        title = f"{section.title}\n(on the bars: times as fast as naive)"
-        grid[0, 0].set_title(title, loc="left")
-        legend(figure, {name: handles[name] for name in colors})
-        return save(figure, path)
-
-
-def _bars(
-    ax: Axes, rows: Sequence[Row], places: Sequence[str], colors: dict[str, str]
-) -> dict[str, Any]:
-    """The bars of some cases; what the legend needs."""
-    handles: dict[str, Any] = {}
-    step = 0.84 / len(colors)
-    for i, (method, color) in enumerate(colors.items()):
-        mine = [row for row in rows if row.method == method]
-        at = np.array([places.index(_case_name(row)) for row in mine]) - 0.42 + (i + 0.5) * step
-        height = np.array([row.per_sequence for row in mine])
-        low = [(row.seconds - row.seconds_low) / row.case.sequences for row in mine]
-        high = [(row.seconds_high - row.seconds) / row.case.sequences for row in mine]
-        errors = np.nan_to_num(np.array([low, high]))
-        style = {"ecolor": "black", "elinewidth": 0.6, "capsize": 1.5, "capthick": 0.6}
-        handles[method] = ax.bar(
-            at, height, step * 0.92, color=color, yerr=errors if len(mine) else None, error_kw=style
-        )
-        for x, row, top in zip(at, mine, height + errors[1], strict=True):
-            if np.isfinite(row.speedup) and method != "naive":
-                text = _brief(row.speedup)
-                ax.text(x, top * 1.2, text, fontsize=6, rotation=90, va="bottom", ha="center")
-    ax.set_xticks(range(len(places)), places)
-    ax.tick_params(axis="x", length=0)
-    return handles
-
-
-def _gaps(
-    ax: Axes, rows: Sequence[Row], places: Sequence[str], colors: dict[str, str], text: str = "none"
-) -> None:
-    """Say so where a method of the legend has no bar."""
-    step = 0.84 / len(colors)
-    for i, method in enumerate(colors):
-        for row in rows:
-            if row.method == method and row.status != "ok":
-                at = places.index(_case_name(row)) - 0.42 + (i + 0.5) * step
-                ax.annotate(
-                    text,
-                    (at, 0.02),
-                    xycoords=ax.get_xaxis_transform(),
-                    fontsize=6,
-                    rotation=90,
-                    color=GREY,
-                    ha="center",
-                    va="bottom",
-                )
-
-
-def _brief(value: float) -> str:
-    return f"{value:.0f}x" if value >= 10 else f"{value:.2g}x"
-
-
-def _lines(section: Section, path: Path, axis: str, label: str) -> bool:
-    """Time of a sequence against a number of the case, a panel a model, a line a method."""
-    rows = good(section)
-    panels: dict[str, list[Row]] = {}
-    for row in rows:
-        panels.setdefault(_panel_name(row, rows, axis), []).append(row)
-    if len({getattr(row.case, axis) for row in rows}) < 2:
-        return False
-    colors = palette(rows)
-    columns = 2 if len(panels) in (2, 4) else min(3, len(panels))
-    lines = -(-len(panels) // columns)
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(2.7 * columns + 0.4, 2.3 * lines + 0.6), layout="constrained")
-        grid = figure.subplots(lines, columns, squeeze=False, sharex=True)
-        handles: dict[str, Any] = {}
-        for ax, (name, shown) in zip(grid.flat, panels.items(), strict=False):
-            handles |= _panel(ax, shown, colors, axis)
-            _log_panel(ax, name)
-        for ax in grid.flat[len(panels) :]:
-            ax.set_visible(False)
-        values = sorted({getattr(row.case, axis) for row in rows})
-        grid[0, 0].set_xticks(values, [str(v) for v in values])
-        for ax in grid.flat[max(0, len(panels) - columns) : len(panels)]:
-            ax.set_xlabel(label)
-            ax.tick_params(labelbottom=True)
-        figure.supylabel("seconds per sequence", fontsize=8)
-        legend(figure, {name: handles[name] for name in colors})
-        return save(figure, path)
-
-
-def _panel(ax: Axes, rows: Sequence[Row], colors: dict[str, str], axis: str) -> dict[str, Any]:
-    """The lines of one panel; what the legend needs."""
-    handles: dict[str, Any] = {}
-    for method, color in colors.items():
-        mine = [row for row in rows if row.method == method]
-        mine.sort(key=lambda row: getattr(row.case, axis))
-        if mine:
-            x = [getattr(row.case, axis) for row in mine]
-            y = [row.per_sequence for row in mine]
-            (handles[method],) = ax.plot(x, y, "o-", color=color, ms=3, lw=1.1)
-    decades(ax, [row.per_sequence for row in rows])
-    return handles
-
-
-def _log_panel(ax: Axes, title: str) -> None:
-    ax.set_xscale("log")
-    ax.set_title(title, loc="left")
-    ax.grid(axis="y", lw=0.3, color="#cccccc")
-    ax.minorticks_off()
-
-
-def counts(section: Section, path: Path) -> bool:
-    """Against the number of sequences."""
-    return _lines(section, path, "sequences", "number of sequences")
-
-
-def lengths(section: Section, path: Path) -> bool:
-    """Against the length."""
-    return _lines(section, path, "length", "letters per sequence")
-
-
-def concordance(section: Section, path: Path) -> bool:
-    """Estimated against true effects, and correlations by sequence and target, a model a row."""
-    rows = [row for row in good(section) if "pearson_by_sequence" in row.extra]
-    if not rows:
-        return False
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.6, 2.3 * len(rows) + 0.2), layout="constrained")
-        grid = figure.subplots(len(rows), 2, squeeze=False)
-        for (left, right), row in zip(grid, rows, strict=True):
-            truth, said = np.asarray(row.extra["truth"]), np.asarray(row.extra["said"])
-            left.scatter(truth, said, s=3, color=COLORS[2], alpha=0.35, lw=0, rasterized=True)
-            ends = float(np.abs(np.concatenate([truth, said])).max()) * 1.05 or 1.0
-            left.plot([-ends, ends], [-ends, ends], color=GREY, lw=0.6)
-            left.set_xlim(-ends, ends)
-            left.set_ylim(-ends, ends)
-            left.set_aspect("equal")
-            left.set_title(f"{row.case.name}, {row.method}", loc="left")
-            left.set_xlabel("true effect")
-            left.set_ylabel("estimate")
-            values = np.asarray(row.extra["pearson_by_sequence"], dtype=float)
-            values = values[np.isfinite(values)]
-            right.hist(values, bins=np.linspace(-1, 1, 41), color=COLORS[2])
-            if len(values):
-                right.axvline(np.median(values), color="black", lw=0.8)
-                right.set_title(f"median {np.median(values):.2f}, n = {len(values)}", loc="left")
-            right.set_xlim(-1, 1)
-            right.set_xticks([-1, -0.5, 0, 0.5, 1])
-            right.set_xlabel("Pearson correlation")
-            right.set_ylabel("sequences x targets")
-        return save(figure, path)
-
-
-CHARTS: dict[str, Callable[[Section, Path], bool]] = {
-    "speed": speed,
-    "counts": counts,
-    "lengths": lengths,
-    "alpha": alpha,
-    "layers": layers,
-    "concordance": concordance,
+STYLE: Any = {
+    "font.size": 8,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 8.5,
+    "axes.titlelocation": "left",
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "legend.fontsize": 7.5,
 }
-"""Name -> function of (section, file) that says whether there was anything to draw."""
+COLORS = {
+    "naive": "#000000",
+    "windowed": "#d55e00",
+    "yuzu:interleaved": "#0072b2",
+    "yuzu:gaussian": "#56b4e9",
+    "yuzu-ism": "#009e73",
+    "fastism": "#cc79a7",
+    "taylor": "#e69f00",
+    "tangermeme": "#7f7f7f",
+    "tangermeme-fast": "#b5b5b5",
+    "naive-compiled": "#4d4d4d",
+    "captum": "#8c6d31",
+    "gradient-x-input": "#f0e442",
+    "integrated-gradients": "#c7b600",
+    "deeplift": "#8f8200",
+    "yuzu:orthogonal": "#003f5c",
+}
+"""One colour for each method in every picture, told apart without seeing red or green."""
+LINES = ("#000000", "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00")
+
+
+def color(method: str) -> str:
+    """Of a method, whatever its settings."""
+    return COLORS.get(method.partition("@")[0].rstrip("!"), "#999999")
+
+
+def pictures(sections: Sequence[Section], folder: Path) -> list[str]:
+    """Draw `PAPER.png` of each paper, and `bench.png` of what belongs to none; their names."""
+    papers: dict[str, list[Section]] = {}
+    for section in sections:
+        papers.setdefault(_paper(section) or "bench", []).append(section)
+    names = []
+    for paper, mine in papers.items():
+        drawn = [s for s in mine if _height(s)]
+        if drawn:
+            names.append(f"{paper.lower()}.png")
+            _picture(drawn, folder / names[-1])
+    return names
+
+
+def _paper(section: Section) -> str:
+    return SUITES[section.name].paper if section.name in SUITES else ""
+
+
+def _picture(sections: Sequence[Section], path: Path) -> None:
+    heights = [_height(section) for section in sections]
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(8.0, sum(heights)), layout="constrained")
+        parts = figure.subfigures(len(sections), 1, squeeze=False, height_ratios=heights)[:, 0]
+        for section, part in zip(sections, parts, strict=True):
+            part.suptitle(section.title, x=0.01, ha="left", fontsize=9.5, fontweight="bold")
+            _chart(section).draw(part, section)
+        figure.savefig(path, dpi=130)
+
+
+def _height(section: Section) -> float:
+    """Inches that a section's panel takes; 0 when there is nothing to draw."""
+    return _chart(section).height(section)
+
+
+def _chart(section: Section) -> Chart:
+    return CHARTS[SUITES[section.name].chart if section.name in SUITES else "bars"]
+
+
+def case_name(row: Row) -> str:
+    """What a group of bars is of."""
+    case = row.case
+    parts = [f"{case.name}, {case.length:,} letters"]
+    if case.sequences > 1 and not case.batch:
+        parts.append(f"{case.sequences:,} sequences")
+    if case.batch:
+        parts.append(f"{case.batch} at a time")
+    parts += [] if case.width == 1.0 else [f"{case.width:g} of the channels"]
+    parts += [] if case.precision == "float32" else [case.precision]
+    return ", ".join(parts + ([] if case.device == "cpu" else [case.device]))
+
+
+def _bars_height(section: Section) -> float:
+    good = section.good
+    return 0.9 + 0.145 * len(good) + 0.3 * len({r.case.key for r in good}) if good else 0.0
+
+
+def _bars(figure: Any, section: Section) -> None:
+    """Seconds of a sequence, a bar a method, grouped by case; on it seconds and times as fast."""
+    ax = figure.subplots()
+    seconds = [row.per_sequence for row in section.good]
+    y = 0.0
+    for rows in section.by_case():
+        good = [row for row in rows if row in section.good]
+        if not good:
+            continue
+        ax.text(0, y, case_name(good[0]), transform=ax.get_yaxis_transform(), va="center",
+                fontweight="bold", fontsize=7.5)  # fmt: skip
+        for row in good:
+            y += 1.0
+            low, high = row.seconds_low, row.seconds_high
+            span = np.array([[row.seconds - low], [high - row.seconds]]) / row.case.sequences
+            error = {"ecolor": "#666666", "elinewidth": 0.7}
+            ax.barh(y, row.per_sequence, 0.8, color=color(row.method), xerr=span, error_kw=error)
+            fast = "" if row.method == "naive" else f"  {times(row.speedup)}"
+            text = f" {row.method}  {duration(row.per_sequence)}{fast}"
+            ax.text(high / row.case.sequences, y, text, va="center", fontsize=6.5)
+        y += 1.9
+    ax.set_xscale("log")
+    low, high = min(seconds) / 1.6, max(seconds)
+    ax.set_xlim(low, low * (high / low) ** 1.35)  # a quarter of it for what is written on the bars
+    ax.set_ylim(y - 1.0, -0.8)
+    ax.set_yticks([])
+    ax.spines["left"].set_visible(False)
+    ax.set_xlabel("seconds per sequence (on the bars: times as fast as naive)")
+
+
+def _log(ax: Axes, values: Sequence[float], axis: str = "y") -> None:
+    """A logarithmic axis around the values, with labels also where it spans less than a decade."""
+    seen = [value for value in values if value > 0 and math.isfinite(value)]
+    near = max(seen) / min(seen) < 30
+    getattr(ax, f"set_{axis}scale")("log")
+    getattr(ax, f"set_{axis}lim")(min(seen) / 1.4, max(seen) * 1.4)
+    scale = getattr(ax, f"{axis}axis")
+    scale.set_major_locator(LogLocator(subs=(1, 2, 5) if near else (1,)))
+    scale.set_minor_formatter(NullFormatter())
+    if near:
+        scale.set_major_formatter(lambda value, _: f"{value:g}")
+    ax.grid(axis="y", lw=0.3, color="#cccccc")
+
+
+def _sizes(figure: Any, section: Section) -> None:
+    """Times as fast as naive, by filters, width of the kernel and length, the others kept."""
+    sized = [(_layer(row), row) for row in section.good if row.method != "naive"]
+    usual = sized[0][0]
+    panels = figure.subplots(1, 3, sharey=True)
+    for i, (ax, label) in enumerate(zip(panels, LAYER, strict=True)):
+        rest = [j for j in range(3) if j != i]
+        mine = [(s[i], row) for s, row in sized if all(s[j] == usual[j] for j in rest)]
+        for method in dict.fromkeys(row.method for _, row in mine):
+            points = sorted((size, row.speedup) for size, row in mine if row.method == method)
+            ax.plot(*zip(*points, strict=True), "o-", ms=3, color=color(method), label=method)
+        _log(ax, [row.speedup for _, row in sized])
+        ax.set_xscale("log")
+        ticks = sorted({size for size, _ in mine})
+        ax.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+        ax.minorticks_off()
+        ax.set_xlabel(label)
+    panels[0].set_ylabel("times as fast as naive")
+    panels[0].legend()
+
+
+LAYER = ("filters", "width of the kernel", "letters")
+
+
+def _layer(row: Row) -> tuple[int, int, int]:
+    filters, kernel = row.case.model.rpartition("-")[2].split("x")
+    return int(filters), int(kernel), row.case.length
+
+
+def _alpha(figure: Any, section: Section) -> None:
+    """Errors against alpha, a line a model; naive's own rounding dotted."""
+    rows = [row for row in section.good if row.agreement is not None]
+    models = list(dict.fromkeys(row.case.name for row in rows))
+    for ax, (label, measure) in zip(figure.subplots(1, 2), ERRORS.items(), strict=True):
+        for model, hue in zip(models, LINES * 9, strict=False):
+            mine = [row for row in rows if row.case.name == model]
+            points = [
+                (float(r.method.partition("@")[2]), measure(r)) for r in mine if "@" in r.method
+            ]
+            if points:
+                ax.plot(*zip(*points, strict=True), "o-", ms=3, color=hue, label=model)
+            for row in mine:
+                if row.method == "naive":
+                    ax.axhline(measure(row), color=hue, lw=0.7, ls=":")
+        _log(ax, [measure(row) for row in rows])
+        ax.set_xlabel("alpha (dotted: naive's own rounding)")
+        ax.set_title(label)
+    ax.legend(fontsize=6.5)
+
+
+ERRORS: dict[str, Callable[[Row], float]] = {
+    "largest error / largest effect": lambda row: of_agreement(row, "relative"),
+    "1 - Pearson correlation": lambda row: max(1e-16, 1 - of_agreement(row, "pearson")),
+}
+
+
+def _estimates(section: Section) -> list[Row]:
+    return [row for row in section.good if "pearson_by_sequence" in row.extra]
+
+
+def _concordance(figure: Any, section: Section) -> None:
+    """Estimated against true effects, and correlations by sequence and target, a model a row."""
+    rows = _estimates(section)
+    grid = figure.subplots(len(rows), 2, squeeze=False)
+    for (left, right), row in zip(grid, rows, strict=True):
+        truth, said = np.asarray(row.extra["truth"]), np.asarray(row.extra["said"])
+        left.scatter(truth, said, s=3, color=color("taylor"), alpha=0.5, lw=0, rasterized=True)
+        ends = float(np.abs(np.concatenate([truth, said])).max()) * 1.05 or 1.0
+        left.plot([-ends, ends], [-ends, ends], color="#888888", lw=0.6)
+        left.set(xlim=(-ends, ends), ylim=(-ends, ends), xlabel="true effect", ylabel="estimate")
+        left.set_title(f"{row.case.name}, {row.method}")
+        values = np.asarray(row.extra["pearson_by_sequence"], dtype=float)
+        values = values[np.isfinite(values)]
+        low = min(0.0, float(values.min(initial=0.0)))
+        right.hist(values, bins=np.linspace(low, 1, 31), color=color("taylor"))
+        if len(values):
+            right.axvline(np.median(values), color="black", lw=0.8)
+            right.set_title(f"median {np.median(values):.2f}, n = {len(values)}")
+        right.set(xlim=(low, 1), xlabel="Pearson correlation", ylabel="sequences x targets")
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A kind of panel: inches it takes (0: nothing to draw), and what draws it."""
+
+    height: Callable[[Section], float]
+    draw: Callable[[Any, Section], None]
+
+
+def _if_any(rows: Callable[[Section], Sequence[Row]], inches: float) -> Callable[[Section], float]:
+    return lambda section: inches if rows(section) else 0.0
+
+
+CHARTS: dict[str, Chart] = {
+    "bars": Chart(_bars_height, _bars),
+    "sizes": Chart(_if_any(lambda s: [r for r in s.good if r.method != "naive"], 2.6), _sizes),
+    "alpha": Chart(_if_any(lambda s: [r for r in s.good if "@" in r.method], 3.0), _alpha),
+    "concordance": Chart(lambda s: 2.2 * len(_estimates(s)), _concordance),
+}

@@ -16,7 +16,12 @@ from pathlib import Path
 
 import torch
 
+from yuzu_cli.bench.stats import spread
+
 NAN = float("nan")
+
+ENOUGH, UNSETTLED = 3, 0.1
+"""Fewer times than this, or quartiles farther from the median than this share, are not settled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,12 @@ class Timing:
     device_peak: float = NAN
     error: Exception | None = None
 
+    @property
+    def settled(self) -> bool:
+        """Whether there are enough times, and near enough to each other."""
+        found = spread([sample.wall for sample in self.samples])
+        return found.count >= ENOUGH and found.half <= UNSETTLED
+
 
 def timed(call: Callable[[], object], device: torch.device) -> Sample:
     """Time one call; the device has finished before either clock is read.
@@ -81,13 +92,16 @@ def alternate(
 ) -> dict[str, Timing]:
     """Time every job once per round, starting each round with another one.
 
+    A job whose times differ by more than `UNSETTLED`, or that has fewer than `ENOUGH` of them, gets
+    more rounds, up to as many again, until it has taken twice `seconds`.
+
     Parameters
     ----------
     jobs : mapping
         Name -> what to call. They should have been run once before, as a warm-up.
     device : torch.device
     rounds : int
-        Samples of each job, at most.
+        Samples of each job.
     seconds : float
         A job that has taken so long is left out of further rounds; each has one sample at least.
     note : function
@@ -100,13 +114,16 @@ def alternate(
     """
     timings = {name: Timing() for name in jobs}
     names = list(jobs)
-    for turn in range(rounds):
+    for turn in range(2 * rounds):
+        extra = turn >= rounds
         shift = turn % max(1, len(names))
         for name in names[shift:] + names[:shift]:
-            note(name)
             timing = timings[name]
+            if extra and (rounds == 1 or timing.settled):
+                continue
+            note(name)
             spent = sum(sample.wall for sample in timing.samples)
-            if timing.error or spent > seconds:
+            if timing.error or spent > seconds * (2 if extra else 1):
                 continue
             try:
                 _take(jobs[name], device, timing)

@@ -5,7 +5,6 @@ What a method cannot do, or raises, is its result and stands in its row. May not
 
 from __future__ import annotations
 
-import dataclasses
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -16,7 +15,7 @@ import numpy as np
 
 from yuzu_cli.bench.clock import NAN, Gauge, Sample, Timing, alternate
 from yuzu_cli.bench.machine import matrix_rate
-from yuzu_cli.bench.methods import ESTIMATE, EXACT, CannotRun, Found, Method, NaiveMethod
+from yuzu_cli.bench.methods import ESTIMATE, EXACT, CannotRun, Found, Method
 from yuzu_cli.bench.stats import Agreement, agreement, pearson, spread
 from yuzu_cli.bench.subject import Case, Subject, ready
 from yuzu_cli.errors import YuzuError
@@ -25,11 +24,10 @@ SMALL = 1e-5
 """An error below this share of the largest effect passes for rounding."""
 
 FAR = 2.0
+"""How many times naive's own rounding, on the mutants compared, another's may be."""
 
 CLEARLY = 5e-4
 """Share of the largest effect beyond which an error is no matter of rounding."""
-
-"""How many times naive's own rounding, on the mutants compared, another's may be."""
 
 Note = Callable[[str], None]
 
@@ -50,8 +48,10 @@ class Row:
         As measured, for `share` of the case.
     share : float
         How much of the case was run; times below are scaled from it.
-    seconds, seconds_low, seconds_high, cpu_seconds : float
-        For the whole case: median, quartiles, processor time.
+    seconds, seconds_low, seconds_high : float
+        For the whole case, by the clock: median and quartiles.
+    cpu_seconds, cpu_low, cpu_high : float
+        The same by processor time.
     per_sequence, mutants_per_second : float
     speedup, speedup_cpu : float
         Against naive, by the clock and by processor time.
@@ -86,6 +86,8 @@ class Row:
     seconds_low: float = NAN
     seconds_high: float = NAN
     cpu_seconds: float = NAN
+    cpu_low: float = NAN
+    cpu_high: float = NAN
     per_sequence: float = NAN
     mutants_per_second: float = NAN
     speedup: float = NAN
@@ -113,7 +115,6 @@ def measure(
     *,
     rounds: int = 5,
     seconds: float = 10.0,
-    naive_seconds: float = 2.0,
     keep: bool = False,
     note: Note = lambda what: None,
 ) -> list[Row]:
@@ -124,11 +125,9 @@ def measure(
     case : Case
     methods : sequence of Method
     rounds : int
-        Timed runs of each method, at most.
+        Timed runs of each method, at most; more where the spread is large.
     seconds : float
         Spent on one method, in about; at least one run is timed.
-    naive_seconds : float
-        One run of naive is cut to about this.
     keep : bool
         Keep the compared values of estimates in the rows, to be drawn.
     note : function
@@ -142,47 +141,51 @@ def measure(
     rows = [Row(case, method.name, method.claim) for method in methods]
     try:
         with ready(case) as subject:
-            _measure(subject, methods, rows, rounds, seconds, naive_seconds, keep, note)
+            found = _ready_methods(subject, methods, rows, seconds / rounds, note)
+            _time(subject, methods, rows, rounds, seconds, note)
+            judge(rows, found, subject)
+            if keep:
+                _keep(rows, found, subject)
     except YuzuError as error:
         for row in rows:
             row.status, row.error = "cannot", str(error)
     return rows
 
 
-def _measure(
+def _ready_methods(
+    subject: Subject, methods: Sequence[Method], rows: list[Row], seconds: float, note: Note
+) -> dict[str, Found]:
+    """Prepare and check every method; what they say of the mutants of the truth."""
+    found: dict[str, Found] = {}
+    for method, row in zip(methods, rows, strict=True):
+        note(f"{subject.case.label}: preparing and checking {method.name}")
+        _prepare(method, row, subject, seconds, found)
+    return found
+
+
+def _time(
     subject: Subject,
     methods: Sequence[Method],
     rows: list[Row],
     rounds: int,
     seconds: float,
-    naive_seconds: float,
-    keep: bool,
     note: Note,
 ) -> None:
-    label = subject.case.label
-    found: dict[str, Found] = {}
-    for method, row in zip(methods, rows, strict=True):
-        note(f"{label}: preparing and checking {method.name}")
-        limit = naive_seconds if isinstance(method, NaiveMethod) else seconds / rounds
-        _prepare(method, row, subject, limit, found)
+    """Time the methods that are ready, in turn, and put what that says into their rows."""
     ready_rows = {row.method: row for row in rows if row.status == "ok"}
-    jobs = {m.name: m.run for m in methods if m.name in ready_rows}
     rate = matrix_rate(subject.device, subject.settings.dtype)
     timings = alternate(
-        jobs,
+        {m.name: m.run for m in methods if m.name in ready_rows},
         subject.device,
         rounds=rounds,
         seconds=seconds,
-        note=lambda name: note(f"{label}: timing {name}"),
+        note=lambda name: note(f"{subject.case.label}: timing {name}"),
     )
     macs = {m.name: m.macs() for m in methods if m.name in ready_rows}
     for name, timing in timings.items():
         fill(ready_rows[name], timing, subject)
     compare_speed(rows)
     shares_of_rate(rows, macs, subject.mutants, rate)
-    judge(rows, found, subject)
-    if keep:
-        _keep(rows, found, subject)
 
 
 def _prepare(
@@ -200,7 +203,7 @@ def _prepare(
         if said is not None:
             found[method.name] = said
         row.share = method.plan(seconds)
-        if isinstance(method, NaiveMethod):
+        if method.tried:
             row.extra["seconds_per_mutant_by_rows"] = method.tried
     except CannotRun as error:
         row.status, row.error = "cannot", _one_line(error)
@@ -226,7 +229,8 @@ def fill(row: Row, timing: Timing, subject: Subject) -> None:
     row.host_peak, row.device_peak = timing.host_peak, timing.device_peak
     wall = spread([sample.wall for sample in timing.samples]).scaled(1 / row.share)
     row.seconds, row.seconds_low, row.seconds_high = wall.median, wall.low, wall.high
-    row.cpu_seconds = spread([sample.cpu for sample in timing.samples]).median / row.share
+    cpu = spread([sample.cpu for sample in timing.samples]).scaled(1 / row.share)
+    row.cpu_seconds, row.cpu_low, row.cpu_high = cpu.median, cpu.low, cpu.high
     row.per_sequence = row.seconds / len(subject.codes)
     row.mutants_per_second = subject.mutants / row.per_sequence
 
@@ -301,23 +305,15 @@ def verdict(claim: str, seen: Agreement, naive_error: float) -> str:
 def _keep(rows: Sequence[Row], found: dict[str, Found], subject: Subject) -> None:
     """True and said effects of estimates, and their correlation per sequence and target."""
     truth = subject.truth
-    size = len(subject.positions) * subject.model.alphabet_size
-    sequence = (truth.index // size).cpu().numpy()
     for row in rows:
         if row.claim != ESTIMATE or row.method not in found or found[row.method].kind != "delta":
             continue
         said = found[row.method].values
-        by_sequence = [
-            pearson(said[sequence == s, t].astype(float), truth.delta[sequence == s, t])
-            for s in np.unique(sequence)
+        row.extra["pearson_by_sequence"] = [
+            pearson(said[truth.sequence == s, t].astype(float), truth.delta[truth.sequence == s, t])
+            for s in np.unique(truth.sequence)
             for t in range(min(truth.delta.shape[1], 100))
         ]
         step = -(-said.size // 2000)
-        row.extra["pearson_by_sequence"] = by_sequence
         row.extra["truth"] = truth.delta.ravel()[::step].tolist()
         row.extra["said"] = said.ravel()[::step].tolist()
-
-
-def plain(row: Row) -> dict[str, Any]:
-    """A row as plain values, for JSON."""
-    return dataclasses.asdict(row)

@@ -9,10 +9,10 @@ import contextlib
 import dataclasses
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,8 +22,9 @@ from yuzu_cli.backends.base import Backend, Runner
 from yuzu_cli.backends.naive import NaiveRunner, mutant_index
 from yuzu_cli.backends.passes import PassSize
 from yuzu_cli.backends.sensing.codes import MATRICES, PUBLISHED
+from yuzu_cli.backends.sensing.design import make_design
 from yuzu_cli.backends.sensing.probes import YuzuRunner
-from yuzu_cli.bench.clock import Sample, timed
+from yuzu_cli.bench.clock import NAN, Sample, timed
 from yuzu_cli.bench.subject import Subject
 from yuzu_cli.engine.draw import sample
 from yuzu_cli.errors import UsageError
@@ -32,9 +33,16 @@ from yuzu_cli.scores import Accumulator
 EXACT, ESTIMATE, OTHER = "exact", "estimate", "other"
 """What a method claims: naive's numbers, numbers near them, or another quantity altogether."""
 
-
 FEW = 8
 """Sequences that tell what many cost."""
+
+LEAST = 0.01
+"""Share of the positions that a method is run on at least, however long that takes."""
+
+SWEEP = (0.25, 0.5, 1, 2, 4)
+"""Sizes of a pass that are tried, as multiples of what naive would take by itself."""
+
+ALWAYS = float("inf")
 
 
 class CannotRun(Exception):  # noqa: N818 - a result, not a fault
@@ -60,7 +68,7 @@ class Found:
     seen: np.ndarray | None = None
 
 
-class Method(Protocol):
+class Method:
     """One way of getting the scores of every mutant.
 
     Attributes
@@ -68,56 +76,101 @@ class Method(Protocol):
     name : str
     claim : str
         EXACT, ESTIMATE or OTHER.
+    tried : dict
+        Rows in a pass -> seconds per mutant, where that was swept.
     """
 
-    name: str
-    claim: str
+    name = ""
+    claim = EXACT
+    tried: dict[int, float]
 
     def prepare(self, subject: Subject) -> None:
         """Once per case; raises `CannotRun`."""
-        ...
+        self.subject, self.tried = subject, {}
 
     def facts(self) -> dict[str, Any]:
         """What it chose when it was made ready, such as `alpha`; plain values for the record."""
-        ...
+        return {}
 
     def check(self) -> Found | None:
         """Its scores of the mutants of the truth; None for another quantity. Serves as warm-up."""
-        ...
+        return None
 
     def plan(self, seconds: float) -> float:
         """Decide how much `run` does so that it takes about `seconds`; the share of the case."""
-        ...
+        return 1.0
 
     def run(self) -> Sample | None:
         """Do the planned share of the work, once; its time, if it was spent in another process."""
-        ...
+        raise NotImplementedError
 
     def macs(self) -> float:
         """Multiply-adds per mutant that the method does, as counted; NaN where it does not say."""
-        ...
+        return NAN
+
+    def sweep(self, usual: int, one_pass: Callable[[int], int]) -> int:
+        """The size of a pass that takes least per mutant; what was tried goes into `tried`.
+
+        No pass is larger than the mutants of the sequences at hand.
+
+        Parameters
+        ----------
+        usual : int
+            What naive takes by itself.
+        one_pass : function of (rows) -> mutants done
+        """
+        low, high = self.subject.model.batch_range
+        most = min(high or 1 << 14, 1 << 14, self.subject.mutants * self.subject.batch)
+        sizes = {usual}
+        if low != high:
+            sizes = {min(most, max(low, 1, int(usual * f))) for f in SWEEP}
+        for rows in sorted(sizes):
+            done: list[int] = []
+            call = partial(lambda rows, done: done.append(one_pass(rows)), rows, done)
+            tries = [timed(call, self.subject.device).wall for _ in range(2)]
+            self.tried[rows] = min(tries) / done[0]
+        return min(self.tried, key=lambda rows: self.tried[rows])
+
+    def stretch(self, per_position: float, seconds: float) -> np.ndarray:
+        """Evenly spread positions that take about `seconds`, `LEAST` of all at least."""
+        positions = self.subject.positions
+        wanted = max(seconds / max(per_position, 1e-12), LEAST * len(positions), 1.0)
+        count = int(min(len(positions), wanted))
+        return positions[np.linspace(0, len(positions) - 1, count).round().astype(np.int64)]
 
 
-class BackendMethod:
-    """A backend of the tool, with its settings."""
+class BackendMethod(Method):
+    """A backend of the tool, with its settings; `slack` of the one that senses, if any is given."""
 
-    def __init__(self, name: str, backend: Backend, changes: dict[str, Any] | None = None) -> None:
-        self.name, self.backend, self.changes = name, backend, changes or {}
+    def __init__(
+        self,
+        name: str,
+        backend: Backend,
+        changes: dict[str, Any] | None = None,
+        slack: float | None = None,
+    ) -> None:
+        self.name, self.backend, self.changes, self.slack = name, backend, changes or {}, slack
         self.claim = EXACT if backend.exact else ESTIMATE
         self.runner: Runner | None = None
         self.sequences = 0
 
     def prepare(self, subject: Subject) -> None:
         """Make the runner."""
-        self.subject = subject
+        super().prepare(subject)
         self.settings = dataclasses.replace(subject.settings, **self.changes)
         if reason := self.backend.unsupported(subject.model, self.settings):
             raise CannotRun(reason)
         with _empty_cache():
-            self.runner = self.backend.prepare(subject.model, self.settings)
+            self.runner = self._runner(subject)
         most = getattr(self.runner, "sequences", subject.batch)
         self.batch = max(1, min(subject.batch, most))
         self.sequences = len(subject.codes)
+
+    def _runner(self, subject: Subject) -> Runner:
+        if self.slack is None:
+            return self.backend.prepare(subject.model, self.settings)
+        design = make_design(subject.model, self.settings, slack=self.slack)
+        return YuzuRunner(subject.model, self.settings, design.codes, self.slack)
 
     def facts(self) -> dict[str, Any]:
         """Of codes: alpha where it matters, probes by layer, bytes."""
@@ -180,8 +233,7 @@ class BackendMethod:
 
     def macs(self) -> float:
         """Of its plan, if it has one."""
-        plan = getattr(self.runner, "plan", None)
-        return float(getattr(plan, "macs", float("nan")))
+        return float(getattr(getattr(self.runner, "plan", None), "macs", NAN))
 
 
 @contextlib.contextmanager
@@ -204,9 +256,8 @@ class NaiveMethod(BackendMethod):
     Every mutant costs it the same, so time is scaled linearly from those.
     """
 
-    def __init__(self) -> None:
-        super().__init__("naive", get_backend("naive"))
-        self.tried: dict[int, float] = {}
+    def __init__(self, name: str = "naive") -> None:
+        super().__init__(name, get_backend("naive"))
         self.positions = np.empty(0, np.int64)
 
     def check(self) -> Found:
@@ -221,14 +272,12 @@ class NaiveMethod(BackendMethod):
         """Find the best pass size; evenly spread positions of the first sequences."""
         subject = self.subject
         rows = self._best_rows()
-        per_mutant = self.tried[rows]
         sequences = min(len(subject.codes), self.batch, 16)
         per_position = (subject.model.alphabet_size - 1) * sequences
-        wanted = max(seconds / per_mutant, rows) / per_position
-        count = int(min(len(subject.positions), max(1.0, wanted)))
-        if per_position * count > rows:  # whole passes, unless it is all of the range
-            whole = per_position * count // rows * rows // per_position
-            count = count if count == len(subject.positions) else max(1, whole)
+        wanted = max(seconds, rows * self.tried[rows])
+        count = len(self.stretch(self.tried[rows] * per_position, wanted))
+        if per_position * count > rows and count < len(subject.positions):  # whole passes
+            count = max(1, per_position * count // rows * rows // per_position)
         place = np.linspace(0, len(subject.positions) - 1, count).round().astype(np.int64)
         self.positions, self.sequences = subject.positions[place], sequences
         return count * sequences / (len(subject.positions) * len(subject.codes))
@@ -238,25 +287,21 @@ class NaiveMethod(BackendMethod):
         self._score(self.subject.codes[: self.sequences], self.positions)
 
     def _best_rows(self) -> int:
-        """Time one pass of each size; seconds per mutant go into `tried`."""
         assert isinstance(self.runner, NaiveRunner)
-        subject, usual = self.subject, self.runner.size.rows
-        low, high = subject.model.batch_range
+        runner, subject = self.runner, self.subject
+        least = subject.model.batch_range[0]
         codes = subject.codes[: self.batch]
         index = mutant_index(codes, subject.positions, subject.model.alphabet_size)
-        sizes = {usual}
-        if low != high:
-            most = min(high or len(index), len(index), 1 << 14)
-            sizes = {min(most, max(low, 1, int(usual * f))) for f in (0.25, 0.5, 1, 2, 4)}
-        self.runner.reference(codes)
-        for rows in sorted(sizes):
-            self.runner.size = PassSize(rows, least=low)
+        runner.reference(codes)
+
+        def one_pass(rows: int) -> int:
+            runner.size = PassSize(rows, least=least)
             chosen = sample(index, rows)
-            one_pass = partial(self.runner.at, chosen, subject.positions)
-            tries = [timed(one_pass, subject.device).wall for _ in range(2)]
-            self.tried[rows] = min(tries) / len(chosen)
-        best = min(self.tried, key=lambda rows: self.tried[rows])
-        self.runner.size = PassSize(best, least=low)
+            runner.at(chosen, subject.positions)
+            return len(chosen)
+
+        best = self.sweep(runner.size.rows, one_pass)
+        runner.size = PassSize(best, least=least)
         return best
 
     def macs(self) -> float:
@@ -265,7 +310,9 @@ class NaiveMethod(BackendMethod):
 
 
 def backend_method(name: str) -> BackendMethod:
-    """The method of a backend: its name, and after a colon its sensing matrix and `@alpha`.
+    """The method of a backend: its name, then after a colon its sensing matrix.
+
+    After the matrix, `@1.05` fixes alpha, and `!` puts all convolutions on probes.
 
     Raises
     ------
@@ -276,17 +323,18 @@ def backend_method(name: str) -> BackendMethod:
         return NaiveMethod()
     plain, _, matrix = name.partition(":")
     backend = get_backend(plain)
-    changes: dict[str, Any] = {}
-    alpha = ""
-    if matrix:
-        matrix, _, alpha = matrix.partition("@")
-        changes = {"matrix": matrix} | ({"alpha": _alpha(name, alpha)} if alpha else {})
-        if plain != "yuzu":
-            raise UsageError("--backends", f"{name}: {plain} has no sensing matrix")
-        if matrix not in MATRICES:
-            what = f"{name}: no sensing matrix {matrix!r}"
-            raise UsageError("--backends", what, "one of " + ", ".join(MATRICES))
-    method = BackendMethod(name, backend, changes)
+    if not matrix:
+        return BackendMethod(name, backend)
+    matrix, _, alpha = matrix.partition("@")
+    slack = ALWAYS if matrix.endswith("!") else None
+    matrix = matrix.removesuffix("!")
+    if plain != "yuzu":
+        raise UsageError("--backends", f"{name}: {plain} has no sensing matrix")
+    if matrix not in MATRICES:
+        what = f"{name}: no sensing matrix {matrix!r}"
+        raise UsageError("--backends", what, "one of " + ", ".join(MATRICES))
+    changes = {"matrix": matrix} | ({"alpha": _alpha(name, alpha)} if alpha else {})
+    method = BackendMethod(name, backend, changes, slack)
     if alpha:  # taken as it is asked for, accurate or not
         method.claim = ESTIMATE
     return method

@@ -1,4 +1,4 @@
-"""What was measured, written down: a table to read, TSV and JSON to compute with, Markdown.
+"""What was measured, written down and read back: a table to read, TSV and JSON to compute with.
 
 Takes rows; measures nothing and draws nothing.
 """
@@ -13,43 +13,44 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from yuzu_cli.bench.clock import ENOUGH, NAN, UNSETTLED, Sample
 from yuzu_cli.bench.measure import Row
+from yuzu_cli.bench.stats import Agreement
+from yuzu_cli.bench.subject import Case
+from yuzu_cli.errors import InputError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(slots=True)
 class Section:
-    """The rows of one suite.
-
-    Attributes
-    ----------
-    name, title, about : str
-        `about` says what of which paper it repeats, and what differs.
-    rows : list of Row
-    charts : list of str
-        Names of pictures.
-    lines : list of dict
-        Of a table besides: what the suite measured that is no method on a case.
-    """
+    """The rows of one suite."""
 
     name: str
     title: str
-    about: str
     rows: list[Row] = field(default_factory=list)
-    charts: list[str] = field(default_factory=list)
-    lines: list[dict[str, Any]] = field(default_factory=list)
+
+    def by_case(self) -> list[list[Row]]:
+        """Rows case by case."""
+        return [list(part) for _, part in groupby(self.rows, key=lambda row: row.case.key)]
+
+    @property
+    def good(self) -> list[Row]:
+        """Rows with times."""
+        return [r for r in self.rows if r.status == "ok" and math.isfinite(r.per_sequence)]
 
 
 @dataclass(slots=True)
 class Report:
-    """Everything one call of the command found."""
+    """Everything one call of the command found; `complete` when it was not stopped."""
 
     machine: dict[str, Any]
     command: str
     options: dict[str, Any]
     sections: list[Section]
     seconds: float = 0.0
+    complete: bool = False
+    pictures: list[str] = field(default_factory=list)
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -67,7 +68,8 @@ def duration(seconds: float) -> str:
         return "-"
     for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
         if seconds >= size:
-            return f"{seconds / size:.3g} {unit}"
+            value = seconds / size
+            return f"{value:.3g} {unit}" if value < 1000 else f"{value:,.0f} {unit}"
     return f"{seconds:.1e} s"
 
 
@@ -94,8 +96,31 @@ def percent(value: float) -> str:
     return f"{100 * value:.3g} %" if math.isfinite(value) else "-"
 
 
-def _of_agreement(row: Row, name: str) -> float:
+def times(value: float) -> str:
+    """How many times as fast; two digits are what a shared machine tells."""
+    if not math.isfinite(value):
+        return "-"
+    return f"{value:.2g}x" if value < 99.5 else f"{value:,.0f}x"
+
+
+def of_agreement(row: Row, name: str) -> float:
+    """A number of how far a row is off the truth; NaN where it was not compared."""
     return float(getattr(row.agreement, name)) if row.agreement else math.nan
+
+
+def half_spread(row: Row) -> float:
+    """Half the distance of the quartiles, as a share of the median."""
+    return (row.seconds_high - row.seconds_low) / 2 / row.seconds
+
+
+def _spread(row: Row) -> str:
+    """Spread and number of times; `!` where they are few or far apart."""
+    few = len(row.samples) < ENOUGH
+    if len(row.samples) < 2:
+        return f"n={len(row.samples)} !"
+    half = half_spread(row)
+    mark = " !" if few or half > UNSETTLED else ""
+    return f"±{100 * half:.0f} % n={len(row.samples)}{mark}"
 
 
 def _memory(row: Row) -> str:
@@ -109,33 +134,18 @@ def _preparation(row: Row) -> str:
     return f"{text}, {size(row.prepare_peak)}" if row.prepare_peak >= 1e8 else text
 
 
-def _times(row: Row) -> str:
-    if not math.isfinite(row.speedup):
-        return "-"
-    return f"{number(row.speedup)}x"
-
-
-def _quartiles(row: Row) -> str:
-    if not math.isfinite(row.seconds) or len(row.samples) < 2:
-        return f"n={len(row.samples)}"
-    half = (row.seconds_high - row.seconds_low) / 2 / row.seconds
-    return f"±{100 * half:.0f} % n={len(row.samples)}"
-
-
 COLUMNS: list[tuple[str, Callable[[Row], str]]] = [
     ("method", lambda row: row.method),
     ("per sequence", lambda row: duration(row.per_sequence)),
-    ("spread", _quartiles),
+    ("spread", _spread),
     ("mutants/s", lambda row: number(row.mutants_per_second)),
-    ("naive/it", _times),
-    (
-        "by CPU",
-        lambda row: f"{number(row.speedup_cpu)}x" if math.isfinite(row.speedup_cpu) else "-",
-    ),
-    ("largest error", lambda row: number(_of_agreement(row, "largest"))),
-    ("of effect", lambda row: number(_of_agreement(row, "relative"))),
-    ("Pearson", lambda row: correlation(_of_agreement(row, "pearson"))),
-    ("Spearman", lambda row: correlation(_of_agreement(row, "spearman"))),
+    ("naive/it", lambda row: times(row.speedup)),
+    ("by CPU", lambda row: times(row.speedup_cpu)),
+    ("run on", lambda row: percent(row.share) if row.share < 0.999 else "-"),
+    ("largest error", lambda row: number(of_agreement(row, "largest"))),
+    ("of effect", lambda row: number(of_agreement(row, "relative"))),
+    ("Pearson", lambda row: correlation(of_agreement(row, "pearson"))),
+    ("Spearman", lambda row: correlation(of_agreement(row, "spearman"))),
     ("alpha", lambda row: number(row.extra.get("alpha", math.nan))),
     ("memory", _memory),
     ("prepared in", _preparation),
@@ -158,12 +168,7 @@ def heading(row: Row) -> str:
 
 
 def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}" + ("" if count == 1 else "s")
-
-
-def blocks(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
-    """Rows case by case."""
-    return [(key, list(part)) for key, part in groupby(rows, key=heading)]
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
 def cells(rows: Sequence[Row]) -> list[list[str]]:
@@ -193,11 +198,6 @@ def notes(rows: Sequence[Row]) -> list[str]:
             "own precision, which rounds as well, and there is no verdict."
         )
     for row in rows:
-        if row.status == "ok" and row.share < 0.999:
-            lines.append(
-                f"{row.method} was run on {percent(row.share)} of the work; its time is scaled "
-                "linearly."
-            )
         if row.status == "ok" and "note" in row.extra:
             lines.append(f"{row.method}: {row.extra['note']}.")
         if row.agreement is not None and row.agreement.missing:
@@ -214,18 +214,16 @@ def as_text(report: Report) -> str:
     """The whole report for a terminal."""
     lines = [machine_line(report), ""]
     for section in report.sections:
-        lines += [section.title, "=" * len(section.title), section.about, ""]
-        for title, rows in blocks(section.rows):
-            lines.append(title)
-            lines += _aligned(cells(rows))
+        lines += [section.title, "=" * len(section.title), ""]
+        for rows in section.by_case():
+            lines.append(heading(rows[0]))
+            lines += aligned(cells(rows))
             lines += ["  " + line for line in (*refusals(rows), *notes(rows))]
             lines.append("")
-        if section.lines:
-            lines += [*_aligned(other_cells(section)), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
+def aligned(table: Sequence[Sequence[str]]) -> list[str]:
     """Lines of a table for a terminal."""
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = []
@@ -236,60 +234,38 @@ def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
     return lines
 
 
-def other_cells(section: Section) -> list[list[str]]:
-    """The table besides, as text, header first."""
-    names = list(dict.fromkeys(name for line in section.lines for name in line))
-
-    def text(value: Any) -> str:
-        return number(value) if isinstance(value, float) else str(value)
-
-    return [names, *([text(line.get(name, "-")) for name in names] for line in section.lines)]
-
-
 def machine_line(report: Report) -> str:
     """The machine in a line."""
     m = report.machine
     devices = ", ".join(sorted(set(m["devices"].values())))
+    load = f"{m['load_average_at_start']:g} at the start"
+    if "load_average_at_end" in m:
+        load += f" and {m['load_average_at_end']:g} at the end"
     return (
-        f"{devices}; {m['processors']} processors, {m['threads']} threads, load "
-        f"{m['load_average_at_start']:g} at the start; torch {m['torch']}, yuzu {m['yuzu']}; "
-        f"{m['when']}; {duration(report.seconds)} in all"
+        f"{devices}; {m['processors']} processors, {m['threads']} threads, load {load}; torch "
+        f"{m['torch']}, yuzu {m['yuzu']}; {m['when']}; {duration(report.seconds)} in all"
     )
 
 
-def as_markdown(section: Section) -> str:
-    """The tables of one suite, for a page."""
-    lines: list[str] = []
-    for title, rows in blocks(section.rows):
-        lines += [f"**{title}**", "", *_piped(cells(rows))]
-        said = [*refusals(rows), *notes(rows)]
-        lines += ["", *(f"- {line}" for line in said), ""] if said else [""]
-    if section.lines:
-        lines += _piped(other_cells(section))
-    return "\n".join(lines).rstrip() + "\n"
-
-
-def _piped(table: list[list[str]]) -> list[str]:
-    """Lines of a table for a page."""
-    rule = [["---"] * len(table[0])] if table else []
-    return ["| " + " | ".join(line) + " |" for line in [*table[:1], *rule, *table[1:]]]
+SEEN = ("largest", "scale", "relative", "mse", "pearson", "spearman", "count", "missing")
+PLAIN = (
+    *("method", "claim", "status", "verdict", "compared", "share", "seconds", "seconds_low"),
+    *("seconds_high", "cpu_seconds", "cpu_low", "cpu_high", "per_sequence", "mutants_per_second"),
+    *("speedup", "speedup_cpu", "prepare_seconds", "prepare_peak", "host_peak", "device_peak"),
+    *("useful_share", "own_share"),
+)
 
 
 def flat(section: Section, row: Row) -> dict[str, Any]:
     """A row as the columns of the TSV."""
-    case = {f"case_{key}": value for key, value in asdict(row.case).items()}
-    names = (
-        "method claim status verdict compared share seconds seconds_low seconds_high cpu_seconds "
-        "per_sequence mutants_per_second speedup speedup_cpu prepare_seconds prepare_peak "
-        "host_peak device_peak useful_share own_share"
-    )
-    values = {name: getattr(row, name) for name in names.split()}
-    seen = ("largest", "scale", "relative", "mse", "pearson", "spearman", "count", "missing")
-    values |= {f"error_{name}": _of_agreement(row, name) for name in seen}
-    values["samples"] = len(row.samples)
+    values: dict[str, Any] = {"suite": section.name}
+    values |= {f"case_{k}": v for k, v in asdict(row.case).items() if k != "config"}
+    values |= {name: getattr(row, name) for name in PLAIN}
+    values |= {f"error_{name}": of_agreement(row, name) for name in SEEN}
+    values |= {"samples": len(row.samples)}
     values |= {name: row.extra.get(name) for name in ("alpha", "code_bytes")}
     values["probes"] = ",".join(map(str, row.extra.get("probes", [])))
-    return {"suite": section.name, **case, **values, "error": row.error}
+    return {**values, "error": row.error}
 
 
 def as_tsv(report: Report) -> str:
@@ -324,16 +300,50 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def write(report: Report, folder: Path) -> list[Path]:
-    """Write `bench.txt`, `bench.tsv` and `bench.json`; the files."""
+def write(report: Report, folder: Path) -> None:
+    """Write `bench.txt`, `bench.tsv` and `bench.json`, each whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
-    written = []
     for name, text in (
         ("bench.txt", as_text(report)),
         ("bench.tsv", as_tsv(report)),
         ("bench.json", as_json(report)),
     ):
-        path = folder / name
-        path.write_text(text, encoding="utf-8")
-        written.append(path)
-    return written
+        partial = folder / f"{name}.tmp"
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(folder / name)
+
+
+def load(path: Path) -> Report:
+    """A report from its `bench.json`.
+
+    Raises
+    ------
+    InputError
+        The file is missing, or is not that of a benchmark.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(str(path), f"cannot be read: {error}") from None
+    if not isinstance(content, dict) or content.pop("format", None) != "yuzu-bench":
+        raise InputError(str(path), "is not a bench.json")
+    if (version := content.pop("format_version")) != FORMAT_VERSION:
+        what = f"is of format {version}, and this program reads {FORMAT_VERSION}"
+        raise InputError(str(path), what, "measure it anew")
+    sections = [
+        Section(**{**section, "rows": [_row(row) for row in section["rows"]]})
+        for section in content.pop("sections")
+    ]
+    return Report(**content, sections=sections)
+
+
+def _row(values: dict[str, Any]) -> Row:
+    case = Case(**values.pop("case"))
+    samples = [Sample(**sample) for sample in values.pop("samples")]
+    seen = values.pop("agreement")
+    agreed = None if seen is None else Agreement(**_numbers(seen))
+    return Row(case=case, samples=samples, agreement=agreed, **_numbers(values))
+
+
+def _numbers(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: NAN if value is None else value for name, value in values.items()}

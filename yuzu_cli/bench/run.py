@@ -1,25 +1,28 @@
 """One call of the benchmark: suites measured case by case, the report written after each.
 
-May not: read the command line, or print.
+A call that was stopped is continued by the same call: what stands in the report is not measured
+again. May not: read the command line, or print.
 """
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from yuzu_cli.bench.machine import describe
 from yuzu_cli.bench.measure import Row, measure, steps
 from yuzu_cli.bench.methods import Method, backend_method, every_backend
+from yuzu_cli.bench.papers.suites import Suite, cases_of
 from yuzu_cli.bench.peers import peer_method
-from yuzu_cli.bench.report import Report, Section, write
+from yuzu_cli.bench.report import Report, Section, load, write
 from yuzu_cli.bench.subject import Case
-from yuzu_cli.bench.suites import Suite, cases_of
 from yuzu_cli.engine.device import resolve_device
-from yuzu_cli.errors import OutputError
+from yuzu_cli.errors import InputError, OutputError
 
 logger = logging.getLogger(__name__)
 
@@ -96,29 +99,54 @@ def run(
     for suite in suites:
         _methods(suite, options)  # so that a wrong name is told now
     devices = {case.device: resolve_device(case.device) for _, case in jobs}
-    sections = {suite.name: Section(suite.name, suite.title, suite.about) for suite in suites}
     about = describe(tuple(devices.values()) or (device,))
-    report = Report(about, command, _plain(options), list(sections.values()))
+    sections = {suite.name: Section(suite.name, suite.title) for suite in suites}
+    plain = json.loads(json.dumps(asdict(options)))
+    report = Report(about, command, plain, list(sections.values()))
+    known = _continued(report, folder, {suite.name: suite.keep for suite in suites})
+    spent = report.seconds
     done = 0
-    before: dict[tuple[object, ...], list[Row]] = {}
     for suite, case in jobs:
-        key = (case, suite.keep, *names_of(suite, options))
-        if key not in before:  # tables share cases
-            before[key] = _one(suite, case, options, done, total, progress)
-        rows = before[key]
-        done += steps(len(names_of(suite, options)), options.rounds)
-        sections[suite.name].rows += rows
-        report.seconds = time.perf_counter() - began
+        names = names_of(suite, options)
+        key = _key(case, suite.keep, names)
+        if key not in known:  # tables share cases
+            known[key] = _one(suite, case, options, done, total, progress)
+        done += steps(len(names), options.rounds)
+        sections[suite.name].rows += known[key]
+        report.seconds = spent + time.perf_counter() - began
         _write(report, folder)
-    for suite in suites:
-        if suite.study is not None:
-            progress(total, total, f"{suite.name}: one layer")
-            sections[suite.name].lines = list(suite.study(options.full))
     progress(total, total, "drawing")
-    draw(report, {suite.name: suite for suite in suites}, folder)
-    report.seconds = time.perf_counter() - began
+    draw(report, folder)
+    report.complete = True
+    report.machine["load_average_at_end"] = round(os.getloadavg()[0], 2)
+    report.seconds = spent + time.perf_counter() - began
     _write(report, folder)
     return report
+
+
+def _key(case: Case, keep: bool, names: Sequence[str]) -> str:
+    return f"{case.key} {keep} {' '.join(names)}"
+
+
+def _continued(report: Report, folder: Path, keep: dict[str, bool]) -> dict[str, list[Row]]:
+    """Rows that a call like this one left behind when it was stopped; its time is taken over."""
+    try:
+        earlier = load(folder / "bench.json")
+    except InputError:
+        return {}
+    same = ("processor", "processors", "threads", "torch", "yuzu", "peers")
+    alike = all(earlier.machine.get(name) == report.machine[name] for name in same)
+    if earlier.complete or earlier.options != report.options or not alike:
+        return {}
+    known: dict[str, list[Row]] = {}
+    for section in earlier.sections:
+        for rows in section.by_case():
+            kept = keep.get(section.name, False)
+            known[_key(rows[0].case, kept, [row.method for row in rows])] = rows
+    if known:
+        logger.info("%d cases are there from a call that was stopped", len(known))
+        report.seconds = earlier.seconds
+    return known
 
 
 def _cases(suite: Suite, options: Options) -> list[Case]:
@@ -152,33 +180,28 @@ def _one(
     def note(what: str) -> None:
         nonlocal made
         progress(done + made, total, what)
-        made += 1
+        made = min(made + 1, steps(len(names_of(suite, options)), options.rounds))
 
     return measure(
         case,
         _methods(suite, options),
         rounds=options.rounds,
         seconds=options.seconds,
-        naive_seconds=options.seconds / options.rounds,
         keep=suite.keep,
         note=note,
     )
 
 
-def draw(report: Report, suites: dict[str, Suite], folder: Path) -> None:
-    """The charts of every section, if the library for it is installed; else a warning."""
+def draw(report: Report, folder: Path) -> None:
+    """The pictures, if the library for it is installed; else a warning."""
     try:
-        from yuzu_cli.bench.charts import CHARTS
+        from yuzu_cli.bench.charts import pictures
     except ModuleNotFoundError as error:
         logger.warning(
             "no pictures: %s is not installed; pip install 'yuzu-cli[plots]'", error.name
         )
         return
-    for section in report.sections:
-        for name in suites[section.name].charts:
-            path = folder / f"{section.name}-{name}.png"
-            if CHARTS[name](section, path):
-                section.charts.append(path.name)
+    report.pictures = pictures(report.sections, folder)
 
 
 def _write(report: Report, folder: Path) -> None:
@@ -186,7 +209,3 @@ def _write(report: Report, folder: Path) -> None:
         write(report, folder)
     except OSError as error:
         raise OutputError(str(folder), error.strerror or str(error)) from error
-
-
-def _plain(options: Options) -> dict[str, object]:
-    return {name: getattr(options, name) for name in options.__slots__}

@@ -33,6 +33,11 @@ class Spread:
     high: float
     count: int
 
+    @property
+    def half(self) -> float:
+        """Half the distance of the quartiles, as a share of the median."""
+        return (self.high - self.low) / 2 / self.median if self.median > 0 else 0.0
+
     def scaled(self, factor: float) -> Spread:
         """All of it times `factor`."""
         return Spread(self.median * factor, self.low * factor, self.high * factor, self.count)

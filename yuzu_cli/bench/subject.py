@@ -7,11 +7,12 @@ shares no code with any backend. May not: know how anything else computes.
 from __future__ import annotations
 
 import contextlib
+import json
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -20,18 +21,20 @@ from torch import nn
 from yuzu_cli.alphabet import parse_alphabet
 from yuzu_cli.backends.base import Settings
 from yuzu_cli.backends.passes import one_hot, row_cost
-from yuzu_cli.bench import zoo
-from yuzu_cli.config import RunConfig
+from yuzu_cli.bench.papers import zoo
 from yuzu_cli.engine.device import DTYPES, computing, resolve_device
 from yuzu_cli.engine.limits import working_memory
-from yuzu_cli.engine.setup import model_options, mutated_positions
+from yuzu_cli.engine.setup import load_models, mutated_positions
 from yuzu_cli.errors import ModelError
-from yuzu_cli.model import Model, load_model
-from yuzu_cli.yaml12 import read_yaml
+from yuzu_cli.model import Model
+
+if TYPE_CHECKING:
+    from yuzu_cli.config import RunConfig
 
 TRUE_SEQUENCES = 4
+TRUE_LETTERS = 8_000
 TRUE_VALUES = 3_000_000
-"""At most so many sequences and values (mutants times targets) are compared with the truth."""
+"""At most so many sequences, letters of them, and values (mutants times targets) are compared."""
 
 DELTA_BYTES = 256 << 20
 """Where the deltas of the sequences in work are more than this, the l2 score is taken instead."""
@@ -46,7 +49,7 @@ class Case:
     model : str
         An architecture of the zoo, or a file.
     length : int
-        Letters per sequence, L; all of them are mutated.
+        Letters per sequence, L.
     sequences : int
         N.
     batch : int or None
@@ -57,12 +60,10 @@ class Case:
         Factor on the channels of an architecture.
     seed : int
         Of the weights of an architecture, and of the sequences.
-    fasta : str or None
-        Where the sequences come from; random ones without it.
     score : str
         What backends return: `delta`, `l2`, or `auto` for deltas unless they are too large.
-    config : str
-        YAML of what a run would be told of a file: letters, layout, outputs, targets, positions.
+    config : dict or None
+        The rest of a user's config as plain values: layout, targets, sequences, mutated positions.
     """
 
     model: str
@@ -73,9 +74,8 @@ class Case:
     device: str = "cpu"
     width: float = 1.0
     seed: int = 0
-    fasta: str | None = None
     score: str = "auto"
-    config: str = ""
+    config: dict[str, Any] | None = None
 
     @property
     def name(self) -> str:
@@ -86,6 +86,11 @@ class Case:
     def is_file(self) -> bool:
         """Whether the model is a file and not an architecture."""
         return self.model.endswith((".pt", ".pt2", ".pth")) or "/" in self.model
+
+    @property
+    def key(self) -> str:
+        """All of it, to tell whether two cases are the same."""
+        return json.dumps(asdict(self), sort_keys=True)
 
     @property
     def label(self) -> str:
@@ -149,7 +154,9 @@ class Truth:
     codes : Tensor, uint8 (S, L)
         The first of the sequences.
     index : Tensor, int64 (E,)
-        Flat indices as in `yuzu_cli.backends.base.Block`, over `codes` and the case's positions.
+        Flat indices as in `yuzu_cli.backends.base.Block`, over `codes` and the mutated positions.
+    sequence, position, letter : ndarray, int64 (E,)
+        The same, taken apart; the position is that in the window.
     delta : ndarray, float64 (E, T)
     double : bool
         Whether it was computed in double precision; a model that will not run so is its own truth.
@@ -157,6 +164,9 @@ class Truth:
 
     codes: torch.Tensor
     index: torch.Tensor
+    sequence: np.ndarray
+    position: np.ndarray
+    letter: np.ndarray
     delta: np.ndarray
     double: bool
 
@@ -172,24 +182,21 @@ def ready(case: Case) -> Iterator[Subject]:
     """
     device = resolve_device(case.device)
     with tempfile.TemporaryDirectory() as folder, computing(case.precision, device):
-        path, module = Path(case.model), None
-        config = RunConfig.model_validate(read_yaml(case.config) or {})
-        options = model_options(config) | {"length": case.length, "device": device}
-        options["alphabet_size"] = parse_alphabet(config.model.alphabet).size
+        path, module = case.model, None
         if not case.is_file:
-            path = Path(folder) / f"{case.model}.pt"
+            path = str(Path(folder) / "model.pt")
             zoo.save(case.model, path, length=case.length, seed=case.seed, width=case.width)
-            options["layout"] = "NCL"
             module = zoo.build(case.model, case.length, case.seed, width=case.width)
-        dtype = DTYPES[case.precision]
-        model = load_model(path, dtype=dtype, **options)
-        settings = Settings(
-            case.length, device, dtype, memory=working_memory(device), seed=case.seed
-        )
-        codes = _sequences(case, model.alphabet_size, config.model.alphabet).to(device)
+        config = _config(case, path)
+        size = parse_alphabet(config.model.alphabet).size
+        memory, dtype = working_memory(device), DTYPES[case.precision]
+        settings = Settings(case.length, device, dtype, memory=memory, seed=case.seed)
+        (model,) = load_models(config, size, settings)
+        config = _with(config, layout=model.layout)
+        codes = _sequences(case, config, size).to(device)
         positions = mutated_positions(config.mutate, case.length)
         batch = _batch(case, model, settings)
-        deltas = 4 * batch * len(positions) * model.alphabet_size * model.n_targets
+        deltas = 4 * batch * len(positions) * size * model.n_targets
         yield Subject(
             case=case,
             model=model,
@@ -199,10 +206,21 @@ def ready(case: Case) -> Iterator[Subject]:
             settings=settings,
             batch=batch,
             score=_score(case, deltas),
-            truth=find_truth(
-                *(path, model, settings, codes, positions), options | {"layout": model.layout}
-            ),
+            truth=find_truth(config, model, settings, codes, positions),
         )
+
+
+def _config(case: Case, path: str) -> RunConfig:
+    """The config of a case, its model at `path`."""
+    from yuzu_cli.config import RunConfig
+
+    config = RunConfig.model_validate_json(json.dumps(case.config or {}))
+    return _with(config, path=[path], **({} if case.is_file else {"layout": "NCL"}))
+
+
+def _with(config: RunConfig, **changes: Any) -> RunConfig:
+    """The config with other settings of its model."""
+    return config.model_copy(update={"model": config.model.model_copy(update=changes)})
 
 
 def _score(case: Case, deltas: int) -> str:
@@ -217,48 +235,50 @@ def _batch(case: Case, model: Model, settings: Settings) -> int:
     return max(1, min(case.batch or case.sequences, case.sequences, fits, 1024))
 
 
-def _sequences(case: Case, size: int, letters: str) -> torch.Tensor:
-    """Codes (N, L): of a FASTA's first records, cut to the middle, or random."""
-    if case.fasta is None:
+def _sequences(case: Case, config: RunConfig, size: int) -> torch.Tensor:
+    """Codes (N, L): the first of the config's input, cut to the middle, or random."""
+    source = config.input
+    if source.fasta is None and source.bed is None:
         draw = torch.Generator().manual_seed(case.seed + 1)
         shape = (case.sequences, case.length)
         return torch.randint(size, shape, generator=draw, dtype=torch.uint8)
     from yuzu_cli.inputs.windows import open_windows
 
-    with open_windows(
-        alphabet=parse_alphabet(letters),
-        fasta=case.fasta,
+    stream = open_windows(
+        alphabet=parse_alphabet(config.model.alphabet),
+        fasta=source.fasta,
+        bed=source.bed,
+        genome=source.genome,
         length=case.length,
+        center=source.center,
+        edge=source.edge,
         wrong_length="crop",
-    ) as stream:
+    )
+    with stream:
         windows = list(stream.iterate(0, min(case.sequences, stream.n_records)))
     return torch.as_tensor(np.stack([window.codes for window in windows]))
 
 
 def find_truth(
-    path: Path,
-    model: Model,
-    settings: Settings,
-    codes: torch.Tensor,
-    positions: np.ndarray,
-    options: dict[str, Any],
+    config: RunConfig, model: Model, settings: Settings, codes: torch.Tensor, positions: np.ndarray
 ) -> Truth:
-    """Effects of evenly chosen mutants of the first sequences, in double precision if it can be.
-
-    `options` are what the model was loaded with.
-    """
-    double = replace(settings, dtype=torch.float64)
+    """Effects of evenly chosen mutants of the first sequences, in double precision if it can be."""
+    double, size = replace(settings, dtype=torch.float64), model.alphabet_size
     try:
-        exact = load_model(path, dtype=torch.float64, **options)
+        (exact,) = load_models(config, size, double)
     except ModelError:
         exact, double = model, settings
-    codes = codes[:TRUE_SEQUENCES]
-    mutants = len(codes) * len(positions) * (model.alphabet_size - 1)
+    codes = codes[: max(1, min(TRUE_SEQUENCES, TRUE_LETTERS // settings.length))]
+    mutants = len(codes) * len(positions) * (size - 1)
     count = min(mutants, 64 * len(codes) * 3, max(16, TRUE_VALUES // model.n_targets))
     where = torch.as_tensor(positions, device=codes.device)
-    index = _some(codes[:, where], model.alphabet_size, count)
-    delta = _naive(exact, double, codes, index, where)
-    return Truth(codes, index, delta.cpu().numpy(), double.dtype == torch.float64)
+    index = _some(codes[:, where], size, count)
+    flat = index.cpu().numpy()
+    sequence, letter = flat // (size * len(positions)), flat % size
+    position = positions[flat // size % len(positions)]
+    delta = _naive(exact, double, codes, sequence, position, letter).cpu().numpy()
+    exactly = double.dtype == torch.float64
+    return Truth(codes, index, sequence, position, letter, delta, exactly)
 
 
 def _some(codes: torch.Tensor, size: int, count: int) -> torch.Tensor:
@@ -275,11 +295,11 @@ def _naive(
     model: Model,
     settings: Settings,
     codes: torch.Tensor,
-    index: torch.Tensor,
-    where: torch.Tensor,
+    sequence: np.ndarray,
+    position: np.ndarray,
+    letter: np.ndarray,
 ) -> torch.Tensor:
     """Output of each mutant less that of its sequence, in the type of the model, (E, T)."""
-    size, width = model.alphabet_size, len(where)
     low = model.batch_range[0]
     rows = max(low, min(64, settings.memory // (4 * max(1, row_cost(model, settings)[0]))))
 
@@ -288,8 +308,8 @@ def _naive(
         parts = [model(one_hot(part, model, settings)) for part in padded.split(rows)]
         return torch.cat(parts)[: len(table)].double()
 
-    sequence = index // (width * size)
-    mutants = codes[sequence].clone()
-    at = where[index // size % width]
-    mutants[torch.arange(len(index), device=index.device), at] = (index % size).to(mutants.dtype)
-    return outputs(mutants) - outputs(codes)[sequence]
+    row = torch.as_tensor(sequence, device=codes.device)
+    mutants = codes[row].clone()
+    changed = torch.as_tensor(letter, device=codes.device).to(mutants.dtype)
+    mutants[np.arange(len(sequence)), position] = changed
+    return outputs(mutants) - outputs(codes)[row]

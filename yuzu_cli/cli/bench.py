@@ -16,7 +16,8 @@ from yuzu_cli.ready import check_inputs
 from yuzu_cli.selection import split
 
 if TYPE_CHECKING:
-    from yuzu_cli.bench.suites import Suite
+    from yuzu_cli.bench.papers.suites import Suite
+    from yuzu_cli.bench.report import Report
     from yuzu_cli.config import RunConfig
 
 
@@ -52,22 +53,24 @@ def _names(text: str | None) -> tuple[str, ...]:
 @click.option(
     "-l", "--length", "lengths", multiple=True, metavar="LENGTH", help="Letters; 500 or 500,1000."
 )
-@config_options("fasta", "targets", "reduce", "mutate_center", "model_output")
+@config_options(
+    *("fasta", "bed", "genome", "model_output", "targets", "reduce", "mutate", "mutate_center")
+)
 @click.option(
     "--suite",
     "suites",
     multiple=True,
     metavar="NAME",
-    help="Tables and figures of papers: yuzu-fig2, yuzu-fig3, fastism-table1, tism-table1, "
-    "tism-table2, tism-fig2, or all.",
+    help="Tables and figures of papers: yuzu-fig2, yuzu-fig3a, yuzu-fig3bc, fastism-table1, "
+    "tism-table1, tism-table2, tism-fig1a, or all.",
 )
 @click.option("--full", is_flag=True, help="Suites at the size of their papers: hours on a CPU.")
 @click.option("--backends", metavar="LIST", help="naive,windowed,yuzu:orthogonal; default: all.")
 @click.option(
     "--peers",
     metavar="LIST",
-    help="yuzu-ism, tangermeme, captum, fastism, gradient-x-input, integrated-gradients, deeplift, "
-    "or none.",
+    help="naive-compiled, yuzu-ism, tangermeme, tangermeme-fast, captum, fastism, "
+    "gradient-x-input, integrated-gradients, deeplift, or none.",
 )
 @click.option(
     "--fastism-python", metavar="PYTHON", help="Python of an environment that has fastISM."
@@ -109,7 +112,7 @@ def _names(text: str | None) -> tuple[str, ...]:
     default=5,
     show_default=True,
     metavar="COUNT",
-    help="Timed runs of each method, in turn.",
+    help="Timed runs of each method, in turn; up to twice as many where they differ.",
 )
 @click.option(
     "--seconds",
@@ -117,7 +120,12 @@ def _names(text: str | None) -> tuple[str, ...]:
     default=10.0,
     show_default=True,
     metavar="SECONDS",
-    help="For each method on each case, in about; naive is cut to fit.",
+    help="For each method on each case, in about; slow ones are run on some positions.",
+)
+@click.option(
+    "--against",
+    metavar="JSON",
+    help="An earlier bench.json: say what became slower since; exit 1 if anything did.",
 )
 @click.option(
     "-o",
@@ -125,28 +133,30 @@ def _names(text: str | None) -> tuple[str, ...]:
     required=True,
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Folder of bench.json, bench.tsv, bench.txt and the pictures.",
+    help="Folder of bench.json, bench.tsv, bench.txt and the pictures; continued if unfinished.",
 )
 @click.option(
     "--progress/--no-progress", default=None, help="Progress bar (by default only on a terminal)."
 )
 @verbosity_options
-def command(output: Path, progress: bool | None, **given: Any) -> None:
+def command(output: Path, progress: bool | None, against: str | None, **given: Any) -> int:
     """Time every method on a model, and compare its scores with naive mutagenesis.
 
     Methods take turns in one process; times are medians. Errors are measured on some mutants
-    against naive mutagenesis in double precision.
+    against naive mutagenesis in double precision. Sequences are random unless they are given.
 
     \b
     Examples:
       yuzu bench -m model.pt -l 500 -o bench_out
-      yuzu bench -c run.yaml -f sequences.fa --mutate-center 100 -o bench_out
+      yuzu bench -c run.yaml -f peaks.fa --targets 3 --mutate-center 100 -o bench_out
       yuzu bench --arch basset,bpnet4 -l 500,1000 --peers tangermeme -o bench_out
       yuzu bench --suite all -o bench_out
+      yuzu bench --suite all --against earlier/bench.json -o bench_out
     """
-    from yuzu_cli.bench.report import as_text
+    from yuzu_cli.bench.report import as_text, load
     from yuzu_cli.bench.run import Options, run
 
+    earlier = load(Path(against)) if against else None
     devices = _names(given["devices"])
     options = Options(
         backends=_names(given["backends"]) or None,
@@ -166,6 +176,16 @@ def command(output: Path, progress: bool | None, **given: Any) -> None:
     rows = [row for section in report.sections for row in section.rows]
     if rows and all(row.status != "ok" for row in rows):
         raise ModelError("yuzu bench", "no method could run", "each one's reason is above")
+    return _slower(report, earlier) if earlier else 0
+
+
+def _slower(report: Report, earlier: Report) -> int:
+    """Say what changed since an earlier report; 1 when anything became slower."""
+    from yuzu_cli.bench.against import as_text, compare
+
+    changes = compare(report, earlier)
+    click.echo("\n" + as_text(changes, report, earlier), nl=False)
+    return int(any(change.verdict == "slower" for change in changes))
 
 
 class _Bar(_console.Progress):
@@ -183,23 +203,9 @@ class _Bar(_console.Progress):
             _console.logger.debug(what)
 
 
-def yaml_of(config: RunConfig) -> str:
-    """What a config says of its models and their positions; empty when nothing."""
-    from yuzu_cli.yaml12 import write_yaml
-
-    sections = {"model": {"path"}, "score": {"save", "dtype"}, "mutate": set[str]()}
-    found: dict[str, Any] = {}
-    for section, others in sections.items():
-        part = getattr(config, section)
-        default = type(part)().model_dump()
-        told = {k: v for k, v in part.model_dump(exclude=others).items() if v != default[k]}
-        found |= {section: told} if told else {}
-    return write_yaml(found) if found else ""
-
-
 def _suites(given: dict[str, Any]) -> list[Suite]:
     """What was asked for: cases of one's own first, then suites."""
-    from yuzu_cli.bench.suites import SUITES, Grid, custom, get_suite
+    from yuzu_cli.bench.papers.suites import Grid, custom, get_suites
 
     archs = _names(",".join(given["archs"]))
     config = read_config(given | {"model": given["models"]})
@@ -207,12 +213,11 @@ def _suites(given: dict[str, Any]) -> list[Suite]:
     lengths = _numbers("--length", given["lengths"])
     if not lengths and config.input.length and not archs:
         lengths = [config.input.length]
-    asked = yaml_of(config)
-    if asked and archs and not config.model.path:
-        hint = "give them with --model"
-        raise UsageError("--arch", "takes no settings of outputs, targets and positions", hint)
     suites: list[Suite] = []
     if models or lengths:
+        kept = _kept(config)
+        if archs and ("model" in kept or "score" in kept):
+            raise UsageError("--arch", "takes no settings of outputs", "give them with --model")
         grid = Grid(
             models=models,
             lengths=lengths,
@@ -223,13 +228,23 @@ def _suites(given: dict[str, Any]) -> list[Suite]:
             width=given["width"],
             seed=given["seed"],
             score=given["score"],
-            fasta=config.input.fasta,
-            config=asked,
+            config=kept or None,
         )
         suites.append(custom(grid))
     for name in _names(",".join(given["suites"])):
-        suites += SUITES.values() if name == "all" else [get_suite(name)]
+        suites += get_suites(name)
     if not suites:
         raise UsageError("yuzu bench", "nothing to measure", "give --model, --arch or --suite")
     check_inputs(config)
     return suites
+
+
+def _kept(config: RunConfig) -> dict[str, Any]:
+    """What a config says of models, sequences and positions, as plain values; no defaults."""
+    others = {"model": {"path"}, "input": {"length"}, "score": {"save", "dtype"}, "mutate": set()}
+    plain = config.model_dump(mode="json", include=set(others), exclude_defaults=True)
+    kept = {
+        section: {key: value for key, value in part.items() if key not in others[section]}
+        for section, part in plain.items()
+    }
+    return {section: part for section, part in kept.items() if part}

@@ -10,20 +10,23 @@ from collections.abc import Callable
 
 from yuzu_cli.bench.methods import Method
 from yuzu_cli.bench.peers.captum import Captum, CaptumAblation
+from yuzu_cli.bench.peers.compiled import CompiledNaive
 from yuzu_cli.bench.peers.fastism import FastISM
 from yuzu_cli.bench.peers.tangermeme import Tangermeme
 from yuzu_cli.bench.peers.yuzu_ism import PublishedYuzu
 from yuzu_cli.errors import UsageError
 
 PEERS: dict[str, Callable[[], Method]] = {
+    "naive-compiled": CompiledNaive,
     "tangermeme": Tangermeme,
+    "tangermeme-fast": lambda: Tangermeme(fast=True),
     "yuzu-ism": PublishedYuzu,
     "captum": CaptumAblation,
     "gradient-x-input": lambda: Captum("gradient-x-input", "InputXGradient"),
     "integrated-gradients": lambda: Captum(
-        "integrated-gradients", "IntegratedGradients", {"n_steps": 50, "internal_batch_size": 16}
+        "integrated-gradients", "IntegratedGradients", {"n_steps": 50, "internal_batch_size": 100}
     ),
-    "deeplift": lambda: Captum("deeplift", "DeepLift"),
+    "deeplift": lambda: Captum("deeplift", "DeepLiftShap"),
 }
 """Name -> what makes the method; fastISM, which needs an environment, beside them."""
 

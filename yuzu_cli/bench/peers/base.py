@@ -10,13 +10,14 @@ import warnings
 from importlib import import_module
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
-from yuzu_cli.backends.passes import one_hot
-from yuzu_cli.bench.clock import NAN, timed
+from yuzu_cli.backends.passes import one_hot, pass_rows, row_cost
+from yuzu_cli.bench.clock import timed
 from yuzu_cli.bench.machine import version_of
-from yuzu_cli.bench.methods import EXACT, CannotRun, Found
+from yuzu_cli.bench.methods import CannotRun, Method
 from yuzu_cli.bench.peers.chain import Rows
 from yuzu_cli.bench.subject import Subject
 
@@ -39,17 +40,15 @@ def import_peer(module: str, package: str) -> Any:
         raise CannotRun(f"{package} cannot be imported: {error}") from error
 
 
-class Peer:
-    """What the peers share: the sequences as one-hot, and no counted work."""
-
-    name = ""
-    claim = EXACT
+class Peer(Method):
+    """What the peers share: the sequences as one-hot, in whole or in part."""
 
     def prepare(self, subject: Subject) -> None:
         """Remember the case."""
-        self.subject = subject
+        super().prepare(subject)
         self.count = len(subject.codes)
-        x = one_hot(subject.codes, subject.model, subject.settings)
+        # No method is run on more than a batch of them.
+        x = one_hot(subject.codes[: max(subject.batch, 16)], subject.model, subject.settings)
         self.x: torch.Tensor = x.to(subject.device)
 
     def network(self) -> nn.Module:
@@ -60,20 +59,12 @@ class Peer:
         module = copy.deepcopy(subject.module).to(subject.device, subject.settings.dtype)
         return Rows(module).eval()
 
-    def facts(self) -> dict[str, Any]:
-        """Nothing to tell."""
-        return {}
-
-    def check(self) -> Found | None:
-        """Nothing to compare."""
-        return None
-
     def plan(self, seconds: float) -> float:
         """As many sequences as there is time for."""
         self.count = 1
         typical = timed(self.run, self.subject.device).wall
         self.count = max(1, min(len(self.x), int(seconds / max(typical, 1e-9))))
-        return self.count / len(self.x)
+        return self.count / len(self.subject.codes)
 
     def run(self) -> None:
         """Do it, quietly."""
@@ -85,6 +76,53 @@ class Peer:
         """The method itself on one-hot sequences (N, A, L)."""
         raise NotImplementedError
 
-    def macs(self) -> float:
-        """Unknown."""
-        return NAN
+
+class Passes(Peer):
+    """A peer that runs mutants in passes: at its best pass size, on a stretch of positions.
+
+    Every position costs it the same, so its time is scaled linearly from those. `turns` is how many
+    passes a position takes part in.
+    """
+
+    turns = 1
+
+    def prepare(self, subject: Subject) -> None:
+        """Passes as large as those of naive, until they are swept."""
+        super().prepare(subject)
+        cost, _ = row_cost(subject.model, subject.settings)
+        self.rows = pass_rows(subject.model, subject.settings, cost)
+        self.positions = subject.positions
+        self.swept = False
+
+    def best(self, letters: int) -> None:
+        """Sweep the size of a pass, by what `letters` mutants of each position take."""
+
+        def one_pass(rows: int) -> int:
+            self.rows, self.count = rows, 1
+            self.positions = self.few(-(-rows * self.turns // letters))
+            self.run()
+            return len(self.positions) * letters
+
+        self.rows = self.sweep(self.rows, one_pass)
+        self.swept = True
+
+    def few(self, count: int) -> np.ndarray:
+        """So many positions, next to each other, from the middle."""
+        positions = self.subject.positions
+        count = max(1, min(len(positions), count))
+        start = (len(positions) - count) // 2
+        return positions[start : start + count]
+
+    def plan(self, seconds: float) -> float:
+        """Some positions of one sequence, or all of them of one or more sequences."""
+        letters = self.subject.model.alphabet_size - 1
+        if not self.swept:
+            self.best(letters)
+        per_position = self.tried[self.rows] * letters
+        everywhere = len(self.subject.positions)
+        self.positions = self.few(len(self.stretch(per_position, seconds)))
+        self.count = 1
+        if len(self.positions) == everywhere:
+            wanted = int(seconds / (per_position * everywhere))
+            self.count = max(1, min(len(self.x), wanted))
+        return self.count * len(self.positions) / (everywhere * len(self.subject.codes))

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
-from yuzu_cli.backends.passes import pass_rows, row_cost
-from yuzu_cli.bench.methods import EXACT, OTHER, Found
-from yuzu_cli.bench.peers.base import Peer, import_peer
+from yuzu_cli.bench.clock import timed
+from yuzu_cli.bench.methods import OTHER, Found
+from yuzu_cli.bench.peers.base import Passes, Peer, import_peer
 from yuzu_cli.bench.subject import Subject
+
+SHUFFLES = 10
+"""Shuffled sequences that DeepLIFT compares each with, as in fastISM's paper."""
 
 
 class _Total(nn.Module):
-    """Sum of all outputs of a network, (N,): what gradient methods explain here."""
+    """Sum of all outputs of a network, (N,): ablation explains one number."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -26,7 +29,11 @@ class _Total(nn.Module):
 
 
 class Captum(Peer):
-    """A method of captum on the sum of the outputs: another quantity, so only its time is shown."""
+    """A gradient method of captum, for every output: another quantity, so only its time is shown.
+
+    Each output is a backward pass of its own; where there are many, some are run, and their time
+    scaled.
+    """
 
     claim = OTHER
 
@@ -37,69 +44,82 @@ class Captum(Peer):
         """Import it and hand it the network."""
         super().prepare(subject)
         attr = import_peer("captum.attr", "captum")
-        model = _Total(self.network())
-        if self.method in ("IntegratedGradients", "InputXGradient"):
-            self.tool = getattr(attr, self.method)(model.forward)
-        else:
-            self.tool = getattr(attr, self.method)(model)
+        model = self.network()
+        whole = self.method in ("IntegratedGradients", "InputXGradient")
+        self.tool = getattr(attr, self.method)(model.forward if whole else model)
+        self.targets = 1
+        self.run()  # a first call, as a warm-up
 
-    def compute(self, x: torch.Tensor) -> torch.Tensor:
-        """Attributions of every letter."""
+    def compute(self, x: torch.Tensor) -> None:
+        """Attributions of every letter to the first of the outputs."""
+        if self.method == "DeepLiftShap":
+            draw = torch.Generator().manual_seed(0)
+            order = torch.randperm(x.shape[2], generator=draw).to(x.device)
+            self.options["baselines"] = torch.stack(
+                [x[0][:, order.roll(turn)] for turn in range(SHUFFLES)]
+            )
         with torch.enable_grad():
-            return self.tool.attribute(x.clone().requires_grad_(), **self.options)
+            for target in range(self.targets):
+                given = x.detach().clone().requires_grad_()
+                self.tool.attribute(given, target=target, **self.options)
 
     def plan(self, seconds: float) -> float:
-        """All sequences: gradients are quick."""
-        self.run()
-        return 1.0
+        """As many sequences at a time as are quickest, and outputs as there is time for."""
+        per_sequence: dict[int, float] = {}
+        for count in sorted({1, min(8, len(self.x)), min(64, len(self.x))}):
+            self.count = count
+            per_sequence[count] = timed(self.run, self.subject.device).wall / count
+            if per_sequence[count] * count > seconds:
+                break
+        self.count = min(per_sequence, key=lambda count: per_sequence[count])
+        outputs = self.subject.model.n_targets
+        wanted = int(seconds / (per_sequence[self.count] * self.count))
+        self.targets = max(1, min(outputs, wanted))
+        return self.count * self.targets / (len(self.subject.codes) * outputs)
+
+    def facts(self) -> dict[str, Any]:
+        """How many outputs it explains one by one."""
+        return {"outputs": self.subject.model.n_targets}
 
 
-class CaptumAblation(Peer):
+class CaptumAblation(Passes):
     """Mutagenesis as captum has it: `FeatureAblation` by position, once for each other letter.
 
     Every position is replaced in turn by the letter that comes one, two, three places later.
     """
 
     name = "captum"
-    claim = EXACT
 
     def prepare(self, subject: Subject) -> None:
-        """Import it; as many positions a pass as naive has mutants."""
+        """Import it."""
         super().prepare(subject)
         attr = import_peer("captum.attr", "captum")
         self.tool = attr.FeatureAblation(_Total(self.network()))
-        cost, _ = row_cost(subject.model, subject.settings)
-        self.rows = pass_rows(subject.model, subject.settings, cost)
+        self.turns = subject.model.alphabet_size - 1
 
     def compute(self, x: torch.Tensor) -> torch.Tensor:
-        """Effects on the sum of the outputs, (A - 1, N, L)."""
-        mask = torch.arange(x.shape[2], device=x.device).expand(1, x.shape[1], -1)
+        """Effects on the sum of the outputs, (A - 1, N, L); what is left out is one feature."""
+        mask = torch.full((x.shape[2],), len(self.positions), device=x.device)
+        where = torch.as_tensor(self.positions, device=x.device)
+        mask[where] = torch.arange(len(self.positions), device=x.device)
+        feature = mask.expand(1, x.shape[1], -1)
         turns = [x.roll(turn, dims=1) for turn in range(1, x.shape[1])]
         with torch.no_grad():
             found = [
                 self.tool.attribute(
-                    x, baselines=turn, feature_mask=mask, perturbations_per_eval=self.rows
+                    x, baselines=turn, feature_mask=feature, perturbations_per_eval=self.rows
                 )[:, 0]
                 for turn in turns
             ]
         return -torch.stack(found)
 
     def check(self) -> Found:
-        """Effects on the sum of the outputs of one sequence."""
+        """Effects on the sum of the outputs of one sequence, where the truth has some of them."""
         truth, letters = self.subject.truth, self.subject.model.alphabet_size
-        length = self.subject.case.length
-        index = truth.index.cpu()
-        seen = index < letters * length
-        index = index[seen]
-        began = time.perf_counter()
+        self.positions = np.unique(truth.position[truth.sequence == 0])[:64]
         table = self.compute(self.x[:1])[:, 0].cpu()
-        self.took = time.perf_counter() - began
-        position = index // letters % length
-        old = truth.codes[0].cpu().long()[position]
-        turn = (index % letters - old) % letters
-        return Found("sum", table[turn - 1, position].float().numpy(), seen.numpy())
-
-    def plan(self, seconds: float) -> float:
-        """As many sequences as there is time for, by what the first took when checked."""
-        self.count = max(1, min(len(self.x), int(seconds / self.took)))
-        return self.count / len(self.x)
+        seen = (truth.sequence == 0) & np.isin(truth.position, self.positions)
+        position = truth.position[seen]
+        old = truth.codes[0].cpu().numpy().astype(np.int64)[position]
+        turn = (truth.letter[seen] - old) % letters
+        return Found("sum", table[turn - 1, position].float().numpy(), seen)

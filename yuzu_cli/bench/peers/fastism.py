@@ -19,17 +19,23 @@ import numpy as np
 import torch
 from torch import nn
 
-from yuzu_cli.bench.architectures import BPNet
-from yuzu_cli.bench.clock import NAN, Sample
-from yuzu_cli.bench.methods import EXACT, CannotRun, Found
+from yuzu_cli.bench.clock import Sample
+from yuzu_cli.bench.methods import LEAST, CannotRun, Found, Method
+from yuzu_cli.bench.papers.networks import BPNet
 from yuzu_cli.bench.peers.chain import layers
 from yuzu_cli.bench.subject import Subject
 
 WORKER = Path(__file__).parent / "fastism_worker.py"
 
+SWEEP = (1, 8, 64, 256)
+"""Sequences at a time that are tried."""
 
-class FastISM:
-    """The published fastISM.
+POSITIONS = 12
+"""It is run on so many at least: each is some calls of its own."""
+
+
+class FastISM(Method):
+    """The published fastISM, on some positions, at its best number of sequences at a time.
 
     Parameters
     ----------
@@ -38,30 +44,38 @@ class FastISM:
     """
 
     name = "fastism"
-    claim = EXACT
 
     def __init__(self, python: str | None) -> None:
         self.python = python
 
     def prepare(self, subject: Subject) -> None:
         """Write the network and the sequences, start the other process."""
+        super().prepare(subject)
         if self.python is None:
             raise CannotRun("needs an environment of its own: give --fastism-python")
         if subject.device.type != "cpu":
             raise CannotRun("is measured on the CPU only")
         if subject.module is None:
             raise CannotRun("a model file cannot be rebuilt in Keras")
-        self.subject = subject
         self.count = len(subject.codes)
         folder = tempfile.TemporaryDirectory()
         weakref.finalize(self, folder.cleanup)
         self.folder = Path(folder.name)
         steps, arrays = translate(subject.module, subject.case.length)
         np.savez(self.folder / "weights.npz", **arrays)  # type: ignore[arg-type]
-        np.save(self.folder / "codes.npy", subject.codes.cpu().numpy())
+        np.save(self.folder / "codes.npy", subject.codes[: max(SWEEP)].cpu().numpy())
+        np.save(self.folder / "positions.npy", self._positions())
         (self.folder / "layers.json").write_text(json.dumps(steps))
         self.process = self._start()
         self._answer()
+
+    def _positions(self) -> np.ndarray:
+        """Evenly spread ones that the truth has mutants at: a position takes it long."""
+        known = np.unique(self.subject.truth.position)
+        count = max(POSITIONS, int(LEAST * len(self.subject.positions)))
+        place = np.linspace(0, len(known) - 1, min(count, len(known))).round().astype(np.int64)
+        self.positions: np.ndarray = known[np.unique(place)]
+        return self.positions
 
     def _start(self) -> subprocess.Popen[str]:
         threads = str(torch.get_num_threads())
@@ -114,34 +128,30 @@ class FastISM:
             self.process.stdin.flush()
         return self._answer()
 
-    def facts(self) -> dict[str, Any]:
-        """Nothing to tell."""
-        return {}
-
     def check(self) -> Found:
-        """Its deltas of the mutants of the truth."""
-        truth, size = self.subject.truth, self.subject.model.alphabet_size
-        length = self.subject.case.length
-        self.typical = self._ask("save", len(truth.codes))["wall"]
-        delta = np.load(self.folder / "delta.npy")  # (A, N, L, T)
-        index = truth.index.cpu().numpy()
-        values = delta[index % size, index // (size * length), index // size % length]
-        return Found("delta", values)
+        """Its deltas of the mutants of the truth, at its positions."""
+        truth = self.subject.truth
+        self._ask("save", len(truth.codes))
+        delta = np.load(self.folder / "delta.npy")  # (A, N, its positions, T)
+        seen = np.isin(truth.position, self.positions)
+        place = np.searchsorted(self.positions, truth.position[seen])
+        return Found("delta", delta[truth.letter[seen], truth.sequence[seen], place], seen)
 
     def plan(self, seconds: float) -> float:
-        """As many sequences as there is time for."""
-        wanted = int(seconds / max(self.typical, 1e-9))
-        self.count = max(1, min(len(self.subject.codes), wanted))
-        return self.count / len(self.subject.codes)
+        """As many sequences at a time as are quickest."""
+        most = len(self.subject.codes)
+        for count in sorted({min(count, most) for count in SWEEP}):
+            took = self._ask("run", count)["wall"]
+            self.tried[count] = took / count
+            if took > seconds:
+                break
+        self.count = min(self.tried, key=lambda count: self.tried[count])
+        return self.count * len(self.positions) / (most * len(self.subject.positions))
 
     def run(self) -> Sample:
         """Time as the other process measured it."""
         answer = self._ask("run", self.count)
         return Sample(answer["wall"], answer["cpu"], elsewhere=True)
-
-    def macs(self) -> float:
-        """Unknown."""
-        return NAN
 
 
 def _end(process: subprocess.Popen[str]) -> None:

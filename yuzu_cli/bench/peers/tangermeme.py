@@ -2,69 +2,90 @@
 
 from __future__ import annotations
 
+import contextlib
+import warnings
+from collections.abc import Iterator
+from typing import Any
+from unittest import mock
+
+import numpy as np
 import torch
 
-from yuzu_cli.backends.passes import pass_rows, row_cost
-from yuzu_cli.bench.clock import timed
-from yuzu_cli.bench.methods import EXACT, Found
-from yuzu_cli.bench.peers.base import Peer, import_peer
+from yuzu_cli.bench.methods import CannotRun, Found
+from yuzu_cli.bench.peers.base import Passes, import_peer
 from yuzu_cli.bench.subject import Subject
 
 
-class Tangermeme(Peer):
+class Tangermeme(Passes):
     """`tangermeme.saturation_mutagenesis`: every mutant through the network, in passes.
 
-    Costs the same at every position, so it is run on the first ones only when there is little time.
+    Parameters
+    ----------
+    fast : bool
+        Whether its own windows are used. It tries them for long jobs only, and captures the model
+        in each call; here they are asked for at once and what was captured is kept, as in one long
+        job.
     """
 
-    name = "tangermeme"
-    claim = EXACT
+    def __init__(self, fast: bool = False) -> None:
+        self.fast = fast
+        self.name = "tangermeme-fast" if fast else "tangermeme"
+        self.kept: tuple[tuple[int, int, int], Any] | None = None
 
     def prepare(self, subject: Subject) -> None:
-        """Import it; passes as large as those of naive."""
+        """Import it."""
         super().prepare(subject)
         self.tool = import_peer("tangermeme.saturation_mutagenesis", "tangermeme")
         self.model = self.network()
-        cost, _ = row_cost(subject.model, subject.settings)
-        self.rows = pass_rows(subject.model, subject.settings, cost)
-        self.end = subject.case.length
 
     def compute(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Outputs of the sequences, and of the mutants (N, A, M, T)."""
-        return self.tool.saturation_mutagenesis(
-            self.model,
-            x,
-            start=0,
-            end=self.end,
-            batch_size=self.rows,
-            raw_outputs=True,
-            device=str(self.subject.device),
-        )
+        start, end = int(self.positions[0]), int(self.positions[-1]) + 1
+        options = {"batch_size": self.rows, "device": str(self.subject.device)}
+        with self._captured((len(x), start, end)):
+            return self.tool.saturation_mutagenesis(
+                self.model, x, start=start, end=end, raw_outputs=True, fast=self.fast, **options
+            )
+
+    @contextlib.contextmanager
+    def _captured(self, job: tuple[int, int, int]) -> Iterator[None]:
+        """Within it the windows that were made for this job are taken again."""
+        if not self.fast:
+            yield
+            return
+        make = self.tool._fast_path
+
+        def keep(*given: Any) -> tuple[Any, None, int]:
+            if self.kept is None or self.kept[0] != job:
+                with warnings.catch_warnings(record=True) as said:
+                    warnings.simplefilter("always")
+                    made = make(*given)[0]
+                if made is None:
+                    raise CannotRun(" ".join(str(warning.message) for warning in said))
+                self.kept = (job, made)
+            return self.kept[1], None, 0
+
+        with (
+            mock.patch.object(self.tool, "_FAST_MIN_SECONDS", 0.0),
+            mock.patch.object(self.tool, "_fast_path", keep),
+        ):
+            yield
 
     def check(self) -> Found:
         """Of as many positions as eight passes hold."""
-        truth, letters = self.subject.truth, self.subject.model.alphabet_size
-        length = self.subject.case.length
-        self.end = min(length, max(2, 8 * self.rows // letters))
+        truth = self.subject.truth
+        self.positions = self.few(max(2, 8 * self.rows // self.subject.model.alphabet_size))
+        self.count = len(truth.codes)
         reference, mutants = self.compute(self.x[: len(truth.codes)])
-        letter = (truth.index % letters).cpu()
-        position = (truth.index // letters % length).cpu()
-        sequence = (truth.index // (letters * length)).cpu()
-        seen = (position < self.end).numpy()
-        if not seen.any():
-            seen[0], position[0] = True, 0  # the first mutant is at position 0
-        delta = mutants[sequence[seen], letter[seen], position[seen]] - reference[sequence[seen]]
-        return Found("delta", delta.float().cpu().numpy(), seen)
+        start = int(self.positions[0])
+        seen = (truth.position >= start) & (truth.position <= int(self.positions[-1]))
+        place = (truth.sequence[seen], truth.letter[seen], truth.position[seen] - start)
+        delta = mutants[place] - reference[truth.sequence[seen]]
+        return Found("delta", delta.float().cpu().numpy(), np.asarray(seen))
 
     def plan(self, seconds: float) -> float:
-        """One sequence and some positions of it, or all of it and others."""
-        length = self.subject.case.length
-        self.count = 1
-        typical = timed(self.run, self.subject.device).wall / self.end
-        positions = max(seconds / typical, 2.0)
-        if positions < length:
-            self.end = int(positions)
-            return self.end / (length * len(self.x))
-        self.end = length
-        self.count = max(1, min(len(self.x), int(positions / length)))
-        return self.count / len(self.x)
+        """As of every such peer; what it captures for these positions is made now."""
+        share = super().plan(seconds)
+        if self.fast:
+            self.run()
+        return share

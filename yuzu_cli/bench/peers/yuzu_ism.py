@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from yuzu_cli.bench.clock import timed
 from yuzu_cli.bench.methods import ESTIMATE, CannotRun, Found
 from yuzu_cli.bench.peers.base import Peer, import_peer
 from yuzu_cli.bench.peers.chain import layers
@@ -38,10 +39,12 @@ class PublishedYuzu(Peer):
         models = import_peer("yuzu.models", "yuzu-ism")
         if subject.module is None:
             raise CannotRun("a model file has no list of layers")
+        if len(subject.positions) != subject.case.length:
+            raise CannotRun("mutates every position")
         length = subject.case.length
         chain = layers(subject.module, length, subject.model.alphabet_size)
         _refuse_what_is_too_large(chain, length)
-        self.tool = tool
+        self.tool, self.at_a_time = tool, 1
         self.model = _permuted(chain, length, models.Flatten).to(subject.device)
         case = subject.case
         key = (case.model, length, case.width, case.seed, str(subject.device))
@@ -64,16 +67,27 @@ class PublishedYuzu(Peer):
     def compute(self, x: torch.Tensor) -> np.ndarray:
         """The l2 score (N, A, L)."""
         rows = x.float().cpu().numpy()
-        return self.tool.yuzu_ism(self.model, rows, self.made, device=self.subject.device.type)
+        device = self.subject.device.type
+        return self.tool.yuzu_ism(
+            self.model, rows, self.made, batch_size=self.at_a_time, device=device
+        )
 
     def check(self) -> Found:
         """Its l2 scores of the mutants of the truth."""
-        truth, letters = self.subject.truth, self.subject.model.alphabet_size
-        length = self.subject.case.length
+        truth = self.subject.truth
         table = self.compute(self.x[: len(truth.codes)])
-        index = truth.index.cpu().numpy()
-        values = table[index // (letters * length), index % letters, index // letters % length]
-        return Found("l2", values)
+        return Found("l2", table[truth.sequence, truth.letter, truth.position])
+
+    def plan(self, seconds: float) -> float:
+        """One sequence at a time, or as many as the case has, whichever is quicker."""
+        per_sequence: dict[int, float] = {}
+        for count in sorted({1, min(len(self.x), self.subject.batch)}):
+            self.at_a_time = self.count = count
+            per_sequence[count] = timed(self.run, self.subject.device).wall / count
+        self.at_a_time = min(per_sequence, key=lambda count: per_sequence[count])
+        wanted = int(seconds / per_sequence[self.at_a_time])
+        self.count = max(self.at_a_time, min(len(self.x), wanted))
+        return self.count / len(self.subject.codes)
 
 
 class _Zeroed:

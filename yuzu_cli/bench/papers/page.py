@@ -1,0 +1,207 @@
+"""Puts one benchmark into the documentation: its page, and what other pages say of speed.
+
+    python -m yuzu_cli.bench.papers.page out/bench docs README.md
+
+reads `bench.json` of the folder, copies it with `bench.tsv` and the pictures to `docs/bench/`, and
+replaces what stands between `<!-- bench NAME -->` and `<!-- end -->` in every page that is given:
+the machine, the summary, what differs from the papers, and a paper's picture with its notes.
+A number in a sentence is marked `<!--bench MODEL LENGTH METHOD-->45x<!--/-->`, and filled in too.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from yuzu_cli.bench.charts import case_name
+from yuzu_cli.bench.measure import Row
+from yuzu_cli.bench.papers.published import theirs
+from yuzu_cli.bench.papers.suites import SUITES
+from yuzu_cli.bench.report import (
+    Report,
+    duration,
+    load,
+    machine_line,
+    notes,
+    number,
+    of_agreement,
+    refusals,
+    times,
+)
+from yuzu_cli.errors import InputError, YuzuError
+
+BLOCK = re.compile(r"(<!-- bench ([\w-]+) -->\n)(.*?)(<!-- end -->)", re.S)
+FIGURE = re.compile(r"(<!--bench ([\w.-]+) (\d+) ([\w:@.-]+)-->)(.*?)(<!--/-->)", re.S)
+DATA = "bench"
+SHOWN = ("windowed", "yuzu:interleaved", "taylor", "yuzu-ism", "fastism", "tangermeme-fast")
+"""Methods with a column of their own in the summary."""
+
+
+def piped(table: Sequence[Sequence[str]]) -> str:
+    """Lines of a table for a page, header first."""
+    if not table:
+        return ""
+    rule = ["---"] * len(table[0])
+    return "\n".join("| " + " | ".join(line) + " |" for line in [table[0], rule, *table[1:]]) + "\n"
+
+
+def summary(report: Report) -> str:
+    """One table: naive, how many times as fast the others are, errors, the paper's own numbers."""
+    methods = [m for m in SHOWN if any(r.method == m for s in report.sections for r in s.good)]
+    head = [
+        "model",
+        "naive",
+        *methods,
+        "error of windowed",
+        "of naive",
+        "the paper, on its hardware",
+    ]
+    table, seen = [head], set()
+    for section in report.sections:
+        if section.name in SUITES and SUITES[section.name].chart not in ("bars", "concordance"):
+            continue
+        for rows in section.by_case():
+            found = {row.method: row for row in rows if row in section.good}
+            if "naive" not in found or rows[0].case.key in seen:
+                continue
+            seen.add(rows[0].case.key)
+            cells = [case_name(rows[0]), duration(found["naive"].per_sequence)]
+            cells += [_fast(found.get(method)) for method in methods]
+            cells += [_error(found.get("windowed")), _error(found["naive"])]
+            table.append([*cells, theirs(rows[0].case) or "-"])
+    picture = f"\n![The same as bars]({DATA}/bench.png)\n" if "bench.png" in report.pictures else ""
+    return piped(table) + picture
+
+
+def speed(row: Row) -> float:
+    """Times as fast as naive: by processor time where there is one processor to blame."""
+    return row.speedup_cpu if math.isfinite(row.speedup_cpu) else row.speedup
+
+
+def _fast(row: Row | None) -> str:
+    return times(speed(row)) if row else "-"
+
+
+def _error(row: Row | None) -> str:
+    return number(of_agreement(row, "relative")) if row else "-"
+
+
+def differs() -> str:
+    """What each suite has of its paper, what is measured here, and what differs."""
+    table = [["suite", "the paper", "here, in full", "what differs"]]
+    table += [[f"`{s.name}`", s.theirs, s.ours, s.differs] for s in SUITES.values()]
+    return piped(table)
+
+
+def about(report: Report) -> str:
+    """The command, the machine, and the other tools."""
+    others = ", ".join(f"{name} {version}" for name, version in report.machine["peers"].items())
+    told = f" Other tools: {others}." if others else ""
+    raw = f"Raw: [bench.tsv]({DATA}/bench.tsv), [bench.json]({DATA}/bench.json)."
+    return f"```\n{report.command}\n```\n\n{machine_line(report)}.{told} {raw}\n"
+
+
+def of_paper(report: Report, paper: str) -> str:
+    """A paper's picture, and what readers of it must know; why a method has no bar, once."""
+    sections = [s for s in report.sections if s.name in SUITES and SUITES[s.name].paper == paper]
+    if not sections:
+        return "Not in this run.\n"
+    picture = f"{paper.lower()}.png"
+    lines = []
+    if picture in report.pictures:
+        titles = "; ".join(section.title for section in sections)
+        lines = [f"![{titles}]({DATA}/{picture})", ""]
+    said = dict.fromkeys(
+        f"- {line}"
+        for section in sections
+        for rows in section.by_case()
+        for line in (*refusals(rows), *notes(rows))
+    )
+    return "\n".join([*lines, *said]) + "\n"
+
+
+def parts(report: Report) -> dict[str, str]:
+    """What belongs between the marks of each name."""
+    papers = dict.fromkeys(suite.paper for suite in SUITES.values())
+    found = {"machine": about(report), "summary": summary(report), "differs": differs()}
+    return found | {paper.lower(): of_paper(report, paper) for paper in papers}
+
+
+def figures(report: Report) -> dict[tuple[str, str, str], str]:
+    """(model, length, method) -> times as fast as naive, as written in sentences."""
+    return {
+        (row.case.model, str(row.case.length), row.method): times(speed(row))
+        for section in report.sections
+        for row in section.good
+        if row.case.width == 1.0
+    }
+
+
+def fill(text: str, report: Report, where: str = "page") -> str:
+    """A page with everything between its marks made anew.
+
+    Raises
+    ------
+    InputError
+        It has a mark that the report knows nothing of.
+    """
+    known, said = parts(report), figures(report)
+
+    def block(match: re.Match[str]) -> str:
+        if match[2] not in known:
+            raise InputError(where, f"no part {match[2]!r}", "one of " + ", ".join(known))
+        return f"{match[1]}{known[match[2]]}{match[4]}"
+
+    def figure(match: re.Match[str]) -> str:
+        key = (match[2], match[3], match[4])
+        if key not in said:
+            raise InputError(where, f"{' '.join(key)} is not in the run")
+        return f"{match[1]}{said[key]}{match[6]}"
+
+    return FIGURE.sub(figure, BLOCK.sub(block, text))
+
+
+def publish(folder: Path, docs: Path, others: Sequence[Path] = ()) -> list[Path]:
+    """Copy the raw tables and pictures beside the pages, and fill the pages; those that changed.
+
+    Raises
+    ------
+    InputError
+        The folder has no report, or a page asks for what it has not.
+    """
+    report = load(folder / "bench.json")
+    changed = []
+    for page in [*sorted(docs.glob("*.md")), *others]:
+        text = page.read_text(encoding="utf-8")
+        if (made := fill(text, report, str(page))) != text:
+            page.write_text(made, encoding="utf-8")
+            changed.append(page)
+    (docs / DATA).mkdir(exist_ok=True)
+    for name in ("bench.tsv", "bench.json", *report.pictures):
+        shutil.copyfile(folder / name, docs / DATA / name)
+    return changed
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """``python -m yuzu_cli.bench.papers.page FOLDER DOCS [PAGE...]``."""
+    given = [Path(text) for text in (sys.argv[1:] if arguments is None else arguments)]
+    if len(given) < 2:
+        print(
+            "usage: python -m yuzu_cli.bench.papers.page FOLDER DOCS [PAGE.md ...]", file=sys.stderr
+        )
+        return 2
+    try:
+        for page in publish(given[0], given[1], given[2:]):
+            print(page)
+    except YuzuError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
