@@ -277,7 +277,8 @@ class NaiveMethod(BackendMethod):
         wanted = max(seconds, rows * self.tried[rows])
         count = len(self.stretch(self.tried[rows] * per_position, wanted))
         if per_position * count > rows and count < len(subject.positions):  # whole passes
-            count = max(1, per_position * count // rows * rows // per_position)
+            passes = -(-per_position * count // rows)  # not fewer than were asked for
+            count = min(len(subject.positions), max(1, passes * rows // per_position))
         place = np.linspace(0, len(subject.positions) - 1, count).round().astype(np.int64)
         self.positions, self.sequences = subject.positions[place], sequences
         return count * sequences / (len(subject.positions) * len(subject.codes))

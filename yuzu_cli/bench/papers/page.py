@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from yuzu_cli.bench.charts import case_name
+from yuzu_cli.bench.clock import ENOUGH, NAN, UNSETTLED
 from yuzu_cli.bench.measure import Row
 from yuzu_cli.bench.papers.published import theirs
 from yuzu_cli.bench.papers.suites import SUITES
@@ -37,7 +38,10 @@ from yuzu_cli.errors import InputError, YuzuError
 BLOCK = re.compile(r"(<!-- bench ([\w-]+) -->\n)(.*?)(<!-- end -->)", re.S)
 FIGURE = re.compile(r"(<!--bench ([\w.-]+) (\d+) ([\w:@.-]+)-->)(.*?)(<!--/-->)", re.S)
 DATA = "bench"
-SHOWN = ("windowed", "yuzu:interleaved", "taylor", "yuzu-ism", "fastism", "tangermeme-fast")
+SHOWN = (
+    *("windowed", "yuzu:interleaved", "taylor", "yuzu-ism", "fastism"),
+    *("tangermeme", "tangermeme-fast"),
+)
 """Methods with a column of their own in the summary."""
 
 
@@ -69,7 +73,7 @@ def summary(report: Report) -> str:
             if "naive" not in found or rows[0].case.key in seen:
                 continue
             seen.add(rows[0].case.key)
-            cells = [case_name(rows[0]), duration(found["naive"].per_sequence)]
+            cells = [case_name(rows[0]), _naive(found["naive"])]
             cells += [_fast(found.get(method)) for method in methods]
             cells += [_error(found.get("windowed")), _error(found["naive"])]
             table.append([*cells, theirs(rows[0].case) or "-"])
@@ -82,8 +86,18 @@ def speed(row: Row) -> float:
     return row.speedup_cpu if math.isfinite(row.speedup_cpu) else row.speedup
 
 
+def _naive(row: Row) -> str:
+    seconds = row.cpu_seconds / row.case.sequences if row.case.device == "cpu" else NAN
+    return duration(seconds if math.isfinite(seconds) else row.per_sequence)
+
+
 def _fast(row: Row | None) -> str:
-    return times(speed(row)) if row else "-"
+    """Times as fast; `!` where the spread is wide, or the times are few."""
+    if row is None:
+        return "-"
+    half = (row.cpu_high - row.cpu_low) / 2 / row.cpu_seconds
+    unsure = len(row.samples) < ENOUGH or half > UNSETTLED
+    return times(speed(row)) + " !" * unsure
 
 
 def _error(row: Row | None) -> str:
