@@ -64,12 +64,19 @@ class Subject:
         return codes.to(torch.uint8)
 
     def save(self, path: Path, how: str) -> Path:
-        """Write the module as TorchScript, `scripted` or `traced`."""
+        """Write the module as TorchScript, `scripted` or `traced`, or `exported` for any rows."""
         module = self.module()
         rows = self.sequences()[[0, 2]]
         x = torch.stack([oracle.one_hot(row, self.letters, torch.float32) for row in rows])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what torch thinks of these models is not the question
+            if how == "exported":
+                given = tuple(self.arguments(x))
+                shapes = tuple({0: torch.export.Dim.AUTO} for _ in given)
+                graph = torch.export.export(module, given, dynamic_shapes=shapes)
+                path = path.with_suffix(".pt2")
+                torch.export.save(graph, path)
+                return path
             if how == "scripted":
                 program = torch.jit.script(module)
             else:
