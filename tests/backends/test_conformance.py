@@ -31,7 +31,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel"),
 ]
 
-HOW = ("scripted", "traced")
+HOW = ("scripted", "traced", "exported")
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +40,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def possible(case: Case, how: str) -> bool:
-    return case.scripted if how == "scripted" else case.traced
+    return (
+        case.scripted if how == "scripted" else case.traced and (how == "traced" or case.captured)
+    )
 
 
 def marks(how: str, backend: str, first: str = "scripted") -> tuple[pytest.MarkDecorator, ...]:
@@ -54,9 +56,10 @@ TABLE = [
         how,
         backend,
         id=f"{case.name}-{how}-{backend}",
-        marks=marks(how, backend, "scripted" if case.scripted else "traced"),
+        marks=marks(how, backend, "scripted" if case.scripted else "traced")
+        or ((pytest.mark.slow,) if how == "exported" and (i % 4 or backend != "windowed") else ()),
     )
-    for case in CASES
+    for i, case in enumerate(CASES)
     for how in HOW
     if possible(case, how)
     for backend in EXACT
@@ -76,9 +79,9 @@ PUBLISHED_TABLE = [
     if possible(case, how)
     for backend in EXACT
 ]
-# Quickly, every second family scripted and the others traced; long scans not.
+# Quickly, every family as one kind of file, in turn; long scans not.
 QUICK = [
-    pytest.param(case.name, HOW[i % 2], "windowed", id=f"{case.name}-{HOW[i % 2]}")
+    pytest.param(case.name, HOW[i % 3], "windowed", id=f"{case.name}-{HOW[i % 3]}")
     for i, case in enumerate(PUBLISHED)
     if not case.name.startswith("like-mamba")
 ]
@@ -102,7 +105,7 @@ def test_published_families(name, how, backend, folder):
 ZOO_TABLE = [
     pytest.param(name, how, backend, id=f"{name}-{how}-{backend}", marks=marks(how, backend))
     for name in zoo.ZOO
-    for how in HOW
+    for how in HOW[:2]
     for backend in EXACT
 ]
 

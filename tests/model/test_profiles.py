@@ -10,11 +10,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.support.cli import invoke
 from tests.support.engine_nets import seeded
 from tests.support.results import random_sequences
 from yuzu_cli import engine, open_result
 from yuzu_cli.config import load_config
 from yuzu_cli.model import load_model
+from yuzu_cli.results.plot.square import square
 from yuzu_cli.results.streaming import Source
 
 L = 48
@@ -156,3 +158,25 @@ def test_unreduced_profiles_are_warned_of(
     run(path, tmp_path, **{k.replace(".", "__"): v for k, v in changes.items()})
     told = "(2, 36) is not reduced: 72 targets, each with all its scores; give --reduce profile"
     assert (told in caplog.text) is warned
+
+
+def test_a_picture_of_input_by_output_position(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    path = exported(seeded(Bpnet), tmp_path / "m.pt2")
+    out = run(path, tmp_path)
+    code, _, err = invoke(["plot", str(out), "--map", "-o", str(tmp_path / "map.png")], capsys)
+    assert code == 0, err
+    assert (tmp_path / "map.png").stat().st_size > 5000
+    with Source(out) as source:
+        seen = square(source, 1)
+        expected = source.scores("contribution", slice(1, 2), range(36, 72))[0]
+    assert [name for name, _ in seen.tracks] == ["profile[0]", "profile[1]"]
+    np.testing.assert_array_equal(seen.tracks[1][1], expected)
+    # A letter reaches no further than the model looks: the corners are empty.
+    assert np.all(np.abs(expected[0, -8:]) < 1e-6)
+    assert np.abs(expected).max() > 1e-3
+    reduced = run(path, tmp_path, score__reduce="profile")
+    code, _, err = invoke(["plot", str(reduced), "--map", "-o", str(tmp_path / "no.png")], capsys)
+    assert (code, "--map: the targets are not the positions of a profile" in err) == (2, True)

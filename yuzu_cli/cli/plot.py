@@ -50,6 +50,12 @@ from yuzu_cli.cli._options import verbosity_options
     "most happens.",
 )
 @click.option("--same-scale", is_flag=True, help="One scale for all targets of a region.")
+@click.option(
+    "--map",
+    "as_map",
+    is_flag=True,
+    help="Input position by output position, of a result whose targets are those of a profile.",
+)
 @click.option("--force", is_flag=True, help="Replace existing files.")
 @verbosity_options
 def command(
@@ -60,6 +66,7 @@ def command(
     targets: tuple[str, ...],
     stretch: str | None,
     same_scale: bool,
+    as_map: bool,
     force: bool,
     verbose: int,
     quiet: bool,
@@ -85,6 +92,7 @@ def command(
         targets=targets,
         stretch=stretch,
         same_scale=same_scale,
+        as_map=as_map,
         force=force,
     )
     if not quiet:

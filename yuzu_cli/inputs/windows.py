@@ -282,7 +282,10 @@ def _check_arguments(
     if fasta is not None and genome is not None:
         raise UsageError("input.genome", "a genome goes with a BED, and a FASTA was given")
     if genome == "-":
-        raise UsageError("input.genome", "a genome cannot be read from standard input")
+        raise UsageError(
+            "input.genome",
+            "a genome cannot be read from standard input: its windows are read in any order",
+        )
     if bed is not None and length is None:
         raise UsageError("input.length", "a BED needs the length of its windows", "--length")
     if length is not None and length < 1:

@@ -96,7 +96,11 @@ def basenji(source: Source, out: Path, options: ExportOptions) -> Exported:
     targets = source.choose(options.targets)
     statistic = options.score or "centered"
     if statistic not in ("centered", "delta", "prediction"):
-        raise UsageError("--score", f"basenji cannot hold {statistic}", "centered or delta")
+        raise UsageError(
+            "--score",
+            f"basenji cannot hold {statistic}: its files have a value for each target",
+            "centered or delta",
+        )
     source.need(statistic)
     path = out if out.suffix in (".h5", ".hdf5") else out / "scores.h5"
     n, half, where = int(keep.sum()), _Half(), source.regions

@@ -30,7 +30,9 @@ def tsv(source: Source, out: Path, options: ExportOptions) -> Exported:
     if statistic not in _TABLE_SCORES:
         known = ", ".join(_TABLE_SCORES)
         raise UsageError(
-            "--score", f"a line per mutation cannot hold {statistic}", f"one of {known}"
+            "--score",
+            f"a line per mutation cannot hold {statistic}, which is none of a mutation",
+            f"one of {known}",
         )
     source.need(statistic)
     targets = source.choose(options.targets)

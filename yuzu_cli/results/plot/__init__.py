@@ -17,6 +17,7 @@ from yuzu_cli.errors import UsageError
 from yuzu_cli.files import replacing
 from yuzu_cli.results.derived import ACROSS
 from yuzu_cli.results.plot.region import View, head, view
+from yuzu_cli.results.plot.square import Square, draw_square, square
 from yuzu_cli.results.reader import Row
 from yuzu_cli.results.streaming import Source
 
@@ -34,6 +35,7 @@ def plot(
     targets: Sequence[str] = (),
     stretch: str | None = None,
     same_scale: bool = False,
+    as_map: bool = False,
     force: bool = False,
 ) -> list[Path]:
     """Draw regions of a result into a file each, or into the pages of one PDF.
@@ -55,6 +57,8 @@ def plot(
         where most happens.
     same_scale : bool
         One scale for all targets of a region.
+    as_map : bool
+        Input position by output position, of a result whose targets are those of a profile.
     force : bool
         Replace files that are there.
 
@@ -71,8 +75,10 @@ def plot(
         rows = [source.result.find(text) for text in regions] or strongest(source, top)
         chosen = source.choose(targets) if targets else None
         asked = regions or [""] * len(rows)
-        views = [
-            view(source, row, chosen, stretch or _place(source.result.row(row), text))
+        views: list[Any] = [
+            square(source, row, chosen)
+            if as_map
+            else view(source, row, chosen, stretch or _place(source.result.row(row), text))
             for row, text in zip(rows, asked, strict=True)
         ]
     if out.suffix == "" or out.is_dir():
@@ -137,26 +143,27 @@ def strongest(source: Source, count: int) -> list[int]:
     return np.argsort(-strength, kind="stable")[:count].tolist()
 
 
-def _save(views: Sequence[View], path: Path, kind: str, same_scale: bool) -> None:
+def _save(views: Sequence[View | Square], path: Path, kind: str, same_scale: bool) -> None:
     import matplotlib as mpl
 
     from yuzu_cli.results.plot.figure import STYLE, draw
 
+    def drawn(seen: View | Square) -> Any:
+        return draw_square(seen) if isinstance(seen, Square) else draw(seen, same_scale=same_scale)
+
     plain: dict[str, Any] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(kind, {})
     with mpl.rc_context(STYLE):
         if kind != "pdf":
-            draw(views[0], same_scale=same_scale).savefig(
-                path, format=kind, dpi=_DPI, metadata=plain or None
-            )
+            drawn(views[0]).savefig(path, format=kind, dpi=_DPI, metadata=plain or None)
             return
         from matplotlib.backends.backend_pdf import PdfPages
 
         with PdfPages(path, metadata=plain) as pages:
             for seen in views:
-                pages.savefig(draw(seen, same_scale=same_scale))
+                pages.savefig(drawn(seen))
 
 
-def _file_name(seen: View) -> str:
+def _file_name(seen: View | Square) -> str:
     """`row-name`, fit for any file system."""
     name = re.sub(r"[^\w.+-]+", "_", head(seen.row)).strip("._")
     return f"{seen.row.index:05d}-{name}"[:120]

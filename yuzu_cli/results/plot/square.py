@@ -1,0 +1,105 @@
+"""A picture of input position by output position: what each letter does to each place of a profile.
+
+Draws with matplotlib on a figure of its own; reads what it needs from a source.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from yuzu_cli.errors import UsageError
+from yuzu_cli.results.plot.region import head
+from yuzu_cli.results.reader import Row
+from yuzu_cli.results.streaming import Source
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MOST_TRACKS = 4
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Square:
+    """One region of a result whose targets are the positions of a profile.
+
+    Attributes
+    ----------
+    row : Row
+    first : int
+        First mutated base, 0-based, on the forward strand.
+    tracks : list of (str, ndarray, float32, (T, M))
+        Name of each track, and contribution of every mutated position to each position of it, both
+        along the forward strand.
+    unit : str
+    """
+
+    row: Row
+    first: int
+    tracks: list[tuple[str, np.ndarray]]
+    unit: str
+
+
+def square(source: Source, index: int, targets: Sequence[int] | None = None) -> Square:
+    """Gather one region; targets whose names end in a number belong to a track, in that order.
+
+    Raises
+    ------
+    UsageError
+        The targets are no positions.
+    """
+    chosen = list(range(len(source.targets))) if targets is None else list(targets)
+    groups: dict[str, list[tuple[int, int]]] = {}
+    for target in chosen:
+        found = re.fullmatch(r"(.*?)(\d+)(\]?)", source.targets[target])
+        if found:
+            name = (found[1].rstrip(",[") + found[3] * ("," in found[1])) or "profile"
+            groups.setdefault(name, []).append((int(found[2]), target))
+    tracks = [(name, sorted(places)) for name, places in groups.items() if len(places) > 1]
+    if not tracks:
+        hint = "run with --reduce none on the output that is the profile"
+        raise UsageError("--map", "the targets are not the positions of a profile", hint)
+    row, rows = source.result.row(index), slice(index, index + 1)
+    values = []
+    for name, places in tracks[:MOST_TRACKS]:
+        one = source.scores("contribution", rows, [target for _, target in places])
+        table = source.forward(one, rows)[0]
+        values.append((name, table[::-1] if row.strand == "-" else table))
+    return Square(row, int(source.mutated(rows)[0][0]), values, source.unit)
+
+
+def draw_square(seen: Square) -> Figure:
+    """The figure: a map for each track, one under the other, all on one scale."""
+    from matplotlib.figure import Figure
+
+    count = len(seen.tracks)
+    figure = Figure(figsize=(6.5, 0.7 + 3.4 * count), layout="constrained")
+    largest = max(float(np.nanmax(np.abs(np.nan_to_num(v)))) for _, v in seen.tracks) or 1.0
+    for axes, (name, values) in zip(
+        np.atleast_1d(figure.subplots(count, 1, sharex=True)), seen.tracks, strict=True
+    ):
+        outputs, width = values.shape
+        limits: Any = (seen.first + 0.5, seen.first + width + 0.5, -0.5, outputs - 0.5)
+        image = axes.imshow(
+            np.ma.masked_invalid(values),
+            aspect="auto",
+            cmap="RdBu_r",
+            interpolation="nearest",
+            origin="lower",
+            extent=limits,
+            vmin=-largest,
+            vmax=largest,
+        )
+        axes.set_ylabel(f"position in the output {name}, from 0".replace("$", r"\$"))
+        axes.set_facecolor("#dddddd")
+        axes.ticklabel_format(axis="x", style="plain", useOffset=False)
+        bar = figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02)
+        bar.set_label(f"contribution to the {seen.unit}, blue lowers")
+    axes.set_xlabel(f"position in {seen.row.chrom}, counted from 1".replace("$", r"\$"))
+    title = f"{head(seen.row)}: what each letter does to each position of the output"
+    figure.suptitle(title.replace("$", r"\$"), fontsize=9)
+    return figure
