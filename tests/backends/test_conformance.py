@@ -96,6 +96,13 @@ def test_published_families_at_some_positions(name, how, backend, folder):
     run(subject, how, backend, folder, positions=[*ends, *range(middle, middle + 14, 2)])
 
 
+def test_windows_that_meet_no_weights(folder):
+    """Of few positions, some at an end: their part of a layer over positions is empty."""
+    subject = case_subject("like-explainn")
+    positions = [0, 1, subject.length // 2, subject.length - 1]
+    run(subject, "traced", "windowed", folder, positions=positions)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "how", "backend"), PUBLISHED_TABLE)
 def test_published_families(name, how, backend, folder):

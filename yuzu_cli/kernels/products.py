@@ -301,6 +301,6 @@ def grouped_slices(
     p, groups = rows.shape[1], rows.shape[-1]
     into = out.view(p, -1, groups, weight.shape[2])
     for run, own, first in pieces:
-        x = rows[own, run].reshape(own.stop - own.start, -1, groups).permute(2, 1, 0).contiguous()
+        x = rows[own, run].flatten(1, -2).permute(2, 1, 0).contiguous()  # maybe of no rows
         made = torch.bmm(x, weight[:, first : first + x.shape[2]]).transpose(0, 1)
         into[run].view(-1, groups, weight.shape[2]).copy_(made)
