@@ -288,3 +288,20 @@ def test_what_a_card_is_asked_is_as_it_was(name):
     assert head == HEAD
     before = {line.split("\t")[0]: line for line in kept}
     assert rows([name]) == [before[name]], f"renew with: {RENEW}"
+
+
+PROMISED = {
+    # model: most kernels, most milliseconds a sequence
+    "basset": (100, 1.25),
+    "bpnet9": (250, 10.0),
+    "aitac-residual": (250, 1.0),
+}
+
+
+def test_the_predicted_numbers_are_those_promised():
+    head, *kept = (line.split("\t") for line in GOLDEN.read_text().splitlines())
+    found = {line[0]: dict(zip(head, line, strict=True)) for line in kept}
+    for name, (kernels, milliseconds) in PROMISED.items():
+        assert int(found[name]["kernels"]) <= kernels * int(found[name]["chunks"])
+        assert float(found[name]["ms a sequence"]) <= milliseconds
+    assert all(float(line["live share"]) <= 0.5 and line["waits"] == "0" for line in found.values())

@@ -232,3 +232,23 @@ def test_memory_that_runs_out_is_no_fault_of_the_compiler(writing, monkeypatch):
 
 def test_on_a_cpu_it_is_the_definition():
     assert fused.compute_on(torch.device("cpu")) is between.compute
+
+
+def tf32(x: Tensor) -> Tensor:
+    """Rounded to the nearest number with ten bits behind the point."""
+    bits = x.contiguous().view(torch.int32)
+    return ((bits + 0xFFF + ((bits >> 13) & 1)) & ~0x1FFF).view(torch.float32)
+
+
+def test_three_products_of_tf32_round_like_one_of_float32():
+    """As a card's kernels make them, but for how its units add up."""
+    draw = torch.Generator().manual_seed(0)
+    x, y = torch.randn(2000, 192, generator=draw), torch.randn(192, 64, generator=draw)
+    exact, (a, b) = x.double() @ y.double(), (tf32(x), tf32(y))
+    rest = tf32(x - a) @ b + a @ tf32(y - b)
+    off = {
+        name: float((made - exact).abs().max())
+        for name, made in (("float32", x @ y), ("three", rest + a @ b), ("one", a @ b))
+    }
+    assert off["three"] < 1.5 * off["float32"]
+    assert off["one"] > 100 * off["float32"]

@@ -50,7 +50,7 @@ def compiled(passage: Passage, capability: int) -> Any:
     writing = importlib.import_module("yuzu_cli.kernels.fused.writing")
     function, constants, options = writing.prepared(
         passage.out, [shape for shape, _ in passage.reads], passage.options["program"],
-        [tuple(x.shape) for x in passage.options["constants"]],
+        [tuple(x.shape) for x in passage.options["constants"]], "tf32x3",
     )  # fmt: skip
     types = {}
     for name in function.arg_names:

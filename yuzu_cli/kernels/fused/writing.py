@@ -12,6 +12,7 @@ import contextlib
 import linecache
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from itertools import count
 from typing import Any
@@ -22,17 +23,43 @@ import triton.language as tl
 from torch import Tensor
 
 from yuzu_cli.kernels.fused.functions import apply, larger, smaller
-from yuzu_cli.plan.programs import TABLES, Program
+from yuzu_cli.plan.programs import TABLES, Program, Statement
 
 WARPS = 8
 """Of a program with products; with half as many, these spill registers on an A100."""
-PRODUCTS = "ieee"
-"""How taps are multiplied: float32."""
 ELEMENTS = 1024
 """Of a block without products."""
 BINARY = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/"}
 LARGEST = {"maximum", "minimum"}
 Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a kernel is written for, besides its program.
+
+    Attributes
+    ----------
+    channels : int
+        Of the result.
+    sizes, alphabet : tuple of int
+        Of what is read: channels, and pairs of letters.
+    constants : int
+        How many.
+    taps : tuple of int, optional
+        (kernel, I, O).
+    exact : str
+        How products are made.
+    """
+
+    channels: int
+    sizes: Shape
+    alphabet: Shape
+    constants: int
+    taps: Shape | None
+    exact: str
+
+
 _number = count()
 
 
@@ -45,7 +72,7 @@ def compute(
     rows, mutants = width * positions, letters * batch
     shapes = [tuple(x.shape) for x in reads]
     kernel, blocks, options = prepared(
-        tuple(out.shape), shapes, program, [tuple(x.shape) for x in constants]
+        tuple(out.shape), shapes, program, [tuple(x.shape) for x in constants], exactly(out.device)
     )
     taps = next((s[2] for s in program if s[0] == "taps"), None)
     lines, columns = (rows, mutants * channels) if taps is None else (rows * mutants, channels)
@@ -59,17 +86,33 @@ def compute(
 
 
 def prepared(
-    out: Shape, reads: Sequence[Shape], program: Program, constants: Sequence[Shape]
+    out: Shape, reads: Sequence[Shape], program: Program, constants: Sequence[Shape], exact: str
 ) -> tuple[Any, dict[str, int], dict[str, Any]]:
-    """The kernel for tensors of these shapes, the sizes of its blocks, and how it is compiled."""
-    taps = next((constants[s[2][2]] for s in program if s[0] == "taps"), None)
-    sizes = tuple(x[-1] if len(x) > 1 else 0 for x in reads)
-    alphabet = tuple(x[2] if len(x) == 5 else 0 for x in reads)
-    kernel = written(program, out[-1], sizes, alphabet, len(constants), taps)
-    options: dict[str, Any] = {"enable_fp_fusion": False}
-    if taps is None:
+    """The kernel for tensors of these shapes, the sizes of its blocks, and how it is compiled.
+
+    `exact` says how products are made: see `exactly`.
+    """
+    given = Given(
+        channels=out[-1],
+        sizes=tuple(x[-1] if len(x) > 1 else 0 for x in reads),
+        alphabet=tuple(x[2] if len(x) == 5 else 0 for x in reads),
+        constants=len(constants),
+        taps=next((constants[s[2][2]] for s in program if s[0] == "taps"), None),
+        exact=exact,
+    )
+    kernel, options = written(program, given), {"enable_fp_fusion": False}
+    if given.taps is None:
         return kernel, elementwise(math.prod(out[2:])), options
-    return kernel, products(*taps[1:]), options | {"num_warps": WARPS}
+    return kernel, products(*given.taps[1:]), options | {"num_warps": WARPS}
+
+
+@cache
+def exactly(device: torch.device) -> str:
+    """How float32 is multiplied: by three products of tf32, which round no worse, where there are
+    units for these.
+    """
+    able = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+    return "tf32x3" if able else "ieee"
 
 
 def elementwise(inner: int) -> dict[str, int]:
@@ -85,17 +128,10 @@ def products(inputs: int, outputs: int) -> dict[str, int]:
 
 
 @cache
-def written(
-    program: Program,
-    channels: int,
-    sizes: tuple[int, ...],
-    alphabet: tuple[int, ...],
-    constants: int,
-    taps: tuple[int, ...] | None,
-) -> Any:
-    """The kernel of a program: for so many channels of the result, of each read, and taps."""
+def written(program: Program, given: Given) -> Any:
+    """The kernel of a program."""
     name = f"between_{next(_number)}"
-    text = source(name, program, channels, sizes, alphabet, constants, taps)
+    text = source(name, program, given)
     file = f"<yuzu {name}>"
     # Triton asks for the text of what it compiles.
     linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
@@ -105,17 +141,10 @@ def written(
     return triton.jit(space[name])
 
 
-def source(
-    name: str,
-    program: Program,
-    channels: int,
-    sizes: tuple[int, ...],
-    alphabet: tuple[int, ...],
-    constants: int,
-    taps: tuple[int, ...] | None,
-) -> str:
+def source(name: str, program: Program, given: Given) -> str:
     """The text of a kernel."""
-    reads = [f"r{i}" for i in range(len(sizes))] + [f"k{i}" for i in range(constants)]
+    channels, taps = given.channels, given.taps
+    reads = [f"r{i}" for i in range(len(given.sizes))] + [f"k{i}" for i in range(given.constants)]
     more = ", block_c: tl.constexpr" if taps else ""
     lines = [
         f"def {name}(out, {', '.join(reads)}, tables, rows, positions, mutants, batch, held, "
@@ -134,36 +163,32 @@ def source(
     lines += [f"t{t} = tl.load(tables + {t} * rows + r, mask=r < rows, other=-1).to(tl.int64)"
               for t in used]  # fmt: skip
     for i, statement in enumerate(program):
-        lines += line(i, statement, sizes, alphabet, taps)
+        lines += line(i, statement, given)
     lines += [f"into = out + (r * mutants + m) * {channels} + c"]
     lines += [f"tl.store(into, v{len(program) - 1}, mask=good)"]
     return "\n    ".join(lines) + "\n"
 
 
-def line(
-    i: int, statement: Any, sizes: tuple[int, ...], alphabet: tuple[int, ...],
-    taps: tuple[int, ...] | None,
-) -> list[str]:  # fmt: skip
+def line(i: int, statement: Statement, given: Given) -> list[str]:
     """A statement in Triton: its value is ``v{i}``."""
     name, operands, numbers = statement
-    given = [f"v{o}" for o in operands]
+    values = [f"v{o}" for o in operands]
     if name == "number":
         return [f'v{i} = float("{numbers[0]}")']
     if name == "where":
-        return [f"v{i} = tl.where(t{numbers[0]} >= 0, {given[0]}, {given[1]})"]
+        return [f"v{i} = tl.where(t{numbers[0]} >= 0, {values[0]}, {values[1]})"]
     if name == "constant":
         return [f"v{i} = tl.load(k{numbers[0]} + c, mask=good, other=0.0)"]
     if name in BINARY:
-        return [f"v{i} = {given[0]} {BINARY[name]} {given[1]}"]
+        return [f"v{i} = {values[0]} {BINARY[name]} {values[1]}"]
     if name in LARGEST:
-        return [f"v{i} = tl.{name}({', '.join(given)}, propagate_nan=tl.PropagateNan.ALL)"]
+        return [f"v{i} = tl.{name}({', '.join(values)}, propagate_nan=tl.PropagateNan.ALL)"]
     if name == "taps":
-        assert taps is not None
-        return multiplied(i, numbers, taps)
-    if given:
-        return [f'v{i} = apply({given[0]}, "{name}")']
+        return multiplied(i, numbers, given)
+    if values:
+        return [f'v{i} = apply({values[0]}, "{name}")']
     read, *_, table = numbers
-    size = sizes[read]
+    size = given.sizes[read]
     if name == "rows":
         place = f"(t{table} * mutants + m) * {size}"
     elif name == "reference":
@@ -171,18 +196,19 @@ def line(
     else:
         pair = f"r{numbers[1]} + t{table} % positions * mutants + m"
         held = f"tl.load({pair}, mask=good & (t{table} >= 0), other=0)"
-        place = f"(t{table} // positions * {alphabet[read]} + {held}) * {size}"
+        place = f"(t{table} // positions * {given.alphabet[read]} + {held}) * {size}"
     where = f"mask=good & (t{table} >= 0), other=0.0"
     return [f"v{i} = tl.load(r{read} + {place} + c, {where})"]
 
 
-def multiplied(i: int, numbers: tuple[Any, ...], taps: tuple[int, ...]) -> list[str]:
+def multiplied(i: int, numbers: tuple[Any, ...], given: Given) -> list[str]:
     """The taps of a convolution as one loop; unrolled, it would spill registers.
 
     C division rounds to zero: where that matters, the tap is cut to what there is.
     """
     read, table, which, stride, shift, gap = numbers
-    kernel, inputs, outputs = taps
+    assert given.taps is not None
+    kernel, inputs, outputs = given.taps
     return [
         f"v{i} = tl.full((block_r, block_i), 0.0, tl.float32)",
         f"chunks: tl.constexpr = ({inputs} + block_c - 1) // block_c",
@@ -202,5 +228,5 @@ def multiplied(i: int, numbers: tuple[Any, ...], taps: tuple[int, ...]) -> list[
         f"mask=there & (c_in < {inputs})[None, :], other=0.0)",
         f"    y = tl.load(k{which} + (step // chunks * {inputs} + c_in[:, None]) * {outputs} + i, "
         f"mask=(c_in < {inputs})[:, None] & (i < {outputs}), other=0.0)",
-        f'    v{i} = tl.dot(x, y, v{i}, input_precision="{PRODUCTS}")',
+        f'    v{i} = tl.dot(x, y, v{i}, input_precision="{given.exact}")',
     ]
