@@ -38,7 +38,10 @@ def a_report() -> Report:
         for length in (200, 400):
             for count in (1, 4):
                 case = Case(model, length, count)
-                rows += [a_row(case, "naive", 8.0, share=0.25), a_row(case, "windowed", 0.5)]
+                rows += [
+                    a_row(case, "naive", 8.0, share=0.25, extra={"alpha": math.nan}),
+                    a_row(case, "windowed", 0.5),
+                ]
                 seen = Agreement(1e-3 * count, 0.5, 1e-13, 0.9, 0.9, 100, 0)
                 rows.append(a_row(case, "yuzu:gaussian@1.05", 1.0, agreement=seen))
                 rows.append(a_row(case, "yuzu:gaussian@2", 2.0))
@@ -143,6 +146,7 @@ def test_json_gives_the_same_report_back(tmp_path: Path) -> None:
     made = a_report()
     write(made, tmp_path)
     again = load(tmp_path / "bench.json")
+    assert math.isnan(again.sections[0].rows[0].extra["alpha"])
     assert as_json(again) == as_json(made) == (tmp_path / "bench.json").read_text()
     assert as_text(again) == (tmp_path / "bench.txt").read_text()
     assert json.loads(as_json(made))["sections"][0]["rows"][0]["samples"][0] == {

@@ -370,9 +370,12 @@ def test_concordance_suite_with_the_trained_model() -> None:
 
 
 def test_every_convolution_on_probes() -> None:
-    rows = measured("naive", "yuzu:interleaved!", case=Case("two-layers-8x5", 40, score="l2"))
-    assert rows["yuzu:interleaved!"].verdict == "exact"
-    assert len(rows["yuzu:interleaved!"].extra["probes"]) == 2
+    names = ("naive", "yuzu:interleaved!", "yuzu:gaussian!")
+    rows = measured(*names, case=Case("two-layers-8x5", 40, score="l2"))
+    for name in names[1:]:
+        assert (rows[name].status, rows[name].verdict) == ("ok", "exact")
+        assert len(rows[name].extra["probes"]) == 2
+    assert rows["yuzu:gaussian!"].extra["alpha"] >= 1
 
 
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

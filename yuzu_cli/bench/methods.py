@@ -170,7 +170,9 @@ class BackendMethod(Method):
         if self.slack is None:
             return self.backend.prepare(subject.model, self.settings)
         design = make_design(subject.model, self.settings, slack=self.slack)
-        return YuzuRunner(subject.model, self.settings, design.codes, self.slack)
+        runner = YuzuRunner(subject.model, self.settings, design.codes, self.slack)
+        runner.alpha = design.alpha
+        return runner
 
     def facts(self) -> dict[str, Any]:
         """Of codes: alpha where it matters, probes by layer, bytes."""

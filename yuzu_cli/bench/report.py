@@ -346,4 +346,7 @@ def _row(values: dict[str, Any]) -> Row:
 
 
 def _numbers(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: NAN if value is None else value for name, value in values.items()}
+    return {
+        name: _numbers(value) if isinstance(value, dict) else NAN if value is None else value
+        for name, value in values.items()
+    }
