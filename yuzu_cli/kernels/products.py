@@ -25,7 +25,7 @@ LINE = 64
 def convolve(
     out: torch.Tensor, rows: torch.Tensor, taps: torch.Tensor, shift: int, gap: int
 ) -> None:
-    """Stride-1 convolution of windows as one matrix product per tap.
+    """Stride-1 convolution of windows: at once as an image, or as one matrix product per tap.
 
     Parameters
     ----------
