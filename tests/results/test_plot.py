@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from yuzu_cli.errors import OutputError, UsageError
 from yuzu_cli.results.derived import ACROSS, derive
 from yuzu_cli.results.plot import plot, strongest
 from yuzu_cli.results.plot.figure import draw
+from yuzu_cli.results.plot.logo import _BASES
 from yuzu_cli.results.plot.region import ZOOM, busiest, label, logo_heights, view
 from yuzu_cli.results.streaming import Source
 
@@ -254,6 +256,34 @@ def test_every_saved_score_gives_a_picture(
         np.testing.assert_allclose(seen.contribution[0], score.sum(axis=0) / 3, rtol=1e-5)
     else:
         np.testing.assert_allclose(seen.contribution, made.contribution[0], atol=1e-6)
+
+
+#: Linear RGB as people without green or red cones see it (Machado, Oliveira, Fernandes, 2009).
+BLIND = {
+    "deuteranopia": [[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]],
+    "protanopia": [[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]],
+}
+
+
+@pytest.mark.parametrize("kind", BLIND)
+def test_colors_of_letters_stay_apart_for_colour_blind_readers(kind: str) -> None:
+    from matplotlib.colors import to_rgb
+
+    def seen(color: str) -> np.ndarray:
+        linear = np.array(BLIND[kind]) @ np.power(to_rgb(color), 2.2)
+        return np.power(linear.clip(0, 1), 1 / 2.2)
+
+    def least(colors: list[str]) -> float:
+        return min(float(np.linalg.norm(seen(a) - seen(b))) for a, b in combinations(colors, 2))
+
+    assert least([_BASES[letter] for letter in "ACGT"]) > 0.25
+
+
+def test_colors_that_are_not_apart_are_seen_not_to_be() -> None:
+    """Green and red as logos mostly have them."""
+    linear = [np.power(color, 2.2) for color in ((0.06, 0.59, 0.28), (0.84, 0.16, 0.22))]
+    seen = [np.power(np.array(BLIND["deuteranopia"]) @ c, 1 / 2.2) for c in linear]
+    assert np.linalg.norm(seen[0] - seen[1]) < 0.25
 
 
 def test_targets_without_names_are_called_what_they_are() -> None:
