@@ -195,16 +195,25 @@ class CutRunner(TaylorRunner):
         """Every mutant, some targets at a time."""
         assert self.kept is not None
         leaves, y = self.kept
-        size = sum(leaf[0].numel() * 4 for leaf in leaves)
-        group = max(
-            1, min(self.rows // len(codes), self.settings.memory // (4 * size * len(codes)))
-        )
+        # Windows are computed anew for each group: as many targets as there is memory for.
+        group = max(1, self.settings.memory // (16 * sum(leaf.numel() for leaf in leaves)))
         for first in range(0, y.shape[1], group):
             last = min(y.shape[1], first + group)
-            grads = self._gradients(leaves, y, first, last, self.vectorised and last > first + 1)
+            grads = self._in_passes(leaves, y, first, last)
             self.windows.references.gradient = Gradients(dict(zip(self.cut, grads, strict=True)))
             for block in self.windows.blocks(codes, positions):
                 yield Block(block.index, block.delta, slice(first, last))
+
+    def _in_passes(
+        self, leaves: list[torch.Tensor], y: torch.Tensor, first: int, last: int
+    ) -> list[torch.Tensor]:
+        """`_gradients`, of as many targets at a time as a pass has room for."""
+        step = max(1, self.rows // len(y)) if self.vectorised else 1
+        passes = [
+            self._gradients(leaves, y, at, min(at + step, last), step > 1)
+            for at in range(first, last, step)
+        ]
+        return [torch.cat(found) for found in zip(*passes, strict=True)]
 
     def _forward(self, codes: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
         self.windows.reference(codes)

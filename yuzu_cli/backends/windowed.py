@@ -9,7 +9,7 @@ captured is exact.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -126,7 +126,7 @@ class WindowedRunner:
         self.machine = Machine(
             self.references, settings.device, model.alphabet_size, self.script.tape
         )
-        self.order = phase_keys(self.program, self.plan.ways, self.understood.reaches)
+        self.order = phase_keys(self.script.nodes, self.plan.ways, self.understood.reaches)
         self._budget = settings.memory // 2 if gpu else min(settings.memory // 2, CPU_CHUNK_BYTES)
         self._input = torch.empty(0)
         self.sequences = self._at_once()
@@ -288,14 +288,14 @@ def squares(win: Window, rows: torch.Tensor, pairs: torch.Tensor) -> torch.Tenso
 
 
 def phase_keys(
-    program: Program, ways: dict[str, str], reaches: dict[str, AnyReach]
+    nodes: Sequence[Node], ways: dict[str, str], reaches: dict[str, AnyReach]
 ) -> list[np.ndarray]:
     """For every step with a stride, how each position's window lies on its grid.
 
     Mutants that lie alike are handled together, so a chunk is sorted by these.
     """
     keys: list[np.ndarray] = []
-    for node in program.calls():
+    for node in nodes:
         reach = reaches[node.name]
         source: Any = node.args[0] if node.args else None
         if ways[node.name] == WHOLE or not isinstance(reach, Reach):

@@ -30,9 +30,12 @@ def cut_at(found: Analysis, plan: Plan, start: str) -> tuple[str, ...]:
     program, order = found.program, {n.name: i for i, n in enumerate(found.program.nodes)}
     if start == FRONTIER:
         behind, ways = given_up(found, plan), plan.ways
-        # What only moves a tensor comes to the same as the tensor.
-        moved = {n.name for n in program.calls() if ways[n.name] == MOVE} - {program.output.name}
-        return _crossed(found, lambda node: node.name in behind | moved)
+        # What is linear in one tensor comes to the same as that tensor, and is wider.
+        linear = {
+            n.name for n in program.calls() if n is not program.output
+            and (ways[n.name] == MOVE or found.operators[n.name].linear) and _reads_one(found, n)
+        }  # fmt: skip
+        return _crossed(found, lambda node: node.name in behind | linear)
     place = order.get(program.input.name if start == INPUT else start)
     return () if place is None else _crossed(found, lambda node: order[node.name] > place)
 
@@ -64,6 +67,11 @@ def _crossed(found: Analysis, behind: Callable[[Node], bool]) -> tuple[str, ...]
         else:
             cut.add(node.name)
     return tuple(n.name for n in program.nodes if n.name in cut)
+
+
+def _reads_one(found: Analysis, node: Node) -> bool:
+    reads = node.all_input_nodes
+    return sum(found.reaches.get(n.name, UNTOUCHED) is not UNTOUCHED for n in reads) == 1
 
 
 def _has_gradient(program: Program, node: Node) -> bool:
