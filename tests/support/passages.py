@@ -15,7 +15,7 @@ from torch import Tensor
 from tests.support.conformance import BY_NAME, Subject, loaded
 from yuzu_cli.backends.base import Settings
 from yuzu_cli.backends.windowed import understand
-from yuzu_cli.bench import zoo
+from yuzu_cli.bench.papers import zoo
 from yuzu_cli.kernels.runner import sized
 from yuzu_cli.model import Model, load_model
 from yuzu_cli.plan.tape import Script
