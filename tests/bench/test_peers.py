@@ -89,6 +89,19 @@ def test_precomputation_that_does_not_fit_is_refused(monkeypatch: pytest.MonkeyP
         yuzu_ism._refuse_what_is_too_large(chain, 200)
 
 
+def test_precomputation_that_takes_too_long_is_refused() -> None:
+    """As its users timed it: two minutes for AI-TAC, half an hour for the deep one."""
+    for name, seconds in (("basset", 145), ("aitac8", 1445)):
+        chain = layers(zoo.build(name, 1000), 1000)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(yuzu_ism, "_free_memory", lambda: float("inf"))
+            patch.setattr(yuzu_ism, "PATIENCE", 2 * seconds)
+            yuzu_ism._refuse_what_is_too_large(chain, 1000)
+            patch.setattr(yuzu_ism, "PATIENCE", seconds / 2)
+            with pytest.raises(CannotRun, match=r"would take about \d+ minutes"):
+                yuzu_ism._refuse_what_is_too_large(chain, 1000)
+
+
 def test_memory_that_a_peer_never_sets_is_zero() -> None:
     module = SimpleNamespace(torch=torch)
     with yuzu_ism._nothing_unset(module):

@@ -25,6 +25,13 @@ NOTE = (
 )
 
 
+SECONDS, PATIENCE = 3e-8, 600.0
+"""Of its precomputation, per position and cube of mutants; and what is waited for, at most.
+
+TISM's authors report 145 s for AI-TAC and 1,445 s for the deep one, at 1,000 letters on a CPU.
+"""
+
+
 class PublishedYuzu(Peer):
     """`yuzu-ism`: compressed sensing, with its own search for alpha; returns the l2 score."""
 
@@ -136,13 +143,17 @@ def _permuted(chain: list[nn.Module], length: int, flatten: type[nn.Module]) -> 
 
 
 def _refuse_what_is_too_large(chain: list[nn.Module], length: int) -> None:
-    """Its decoders grow as positions times the square of mutants at a position."""
-    seen, stride, most, y = 1, 1, 0.0, torch.zeros(2, 4, length)
+    """Its decoders grow as positions times the square of mutants at a position; the time to make
+    them, as the cube.
+    """
+    seen, stride, most, work, y = 1, 1, 0.0, 0.0, torch.zeros(2, 4, length)
     for layer in chain:
         y = layer(y)
         if isinstance(layer, nn.Conv1d):
             seen += (layer.kernel_size[0] - 1) * layer.dilation[0] * stride  # type: ignore[operator]
-            most += 4 * 4.0 * y.shape[2] * (3 * min(seen, length)) ** 2
+            meet = 3.0 * min(seen, length)
+            most += 4 * 4.0 * y.shape[2] * meet**2
+            work += y.shape[2] * meet**3
         elif isinstance(layer, (nn.MaxPool1d, nn.AvgPool1d)):
             kernel = layer.kernel_size
             stride *= kernel if isinstance(kernel, int) else kernel[0]
@@ -151,6 +162,8 @@ def _refuse_what_is_too_large(chain: list[nn.Module], length: int) -> None:
         raise CannotRun(
             f"its precomputation would take about {size(most)}, and {size(free)} are free"
         )
+    if work * SECONDS > PATIENCE:
+        raise CannotRun(f"its precomputation would take about {work * SECONDS / 60:.0f} minutes")
 
 
 def _free_memory() -> float:
