@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from yuzu_cli.kernels import packed
 from yuzu_cli.kernels.table import kernel
 from yuzu_cli.operators.frames import overlap
 
@@ -51,9 +52,14 @@ def convolve(
     covered = pieces[first][0]
     out[: covered.start].zero_()
     out[covered.stop :].zero_()
+    per_row = rows[0].numel() // rows.shape[-1]
+    quick = taps.dim() == 3 and packed.fits(per_row, taps)
     for k in [first, *(k for k in range(kernel) if k != first)]:
         into, out_of = pieces[k]
-        if into.stop > into.start:
+        if into.stop > into.start and quick:
+            made = packed.product(rows[out_of].reshape(-1, taps.shape[1]), taps, k)
+            (out[into].copy_ if k == first else out[into].add_)(made.view(out[into].shape))
+        elif into.stop > into.start:
             multiply(rows[out_of], taps[k], out[into], fresh=k == first)
         elif k == first:
             out.zero_()
@@ -216,7 +222,11 @@ def mix_rows(out: torch.Tensor, rows: torch.Tensor, matrix: torch.Tensor, into: 
 @kernel("matrix")
 def matrix(out: torch.Tensor, rows: torch.Tensor, weight: torch.Tensor) -> None:
     """A linear layer at every row (and along every axis but the last): no bias."""
-    torch.mm(rows.view(-1, weight.shape[0]), weight, out=out.view(-1, weight.shape[1]))
+    x = rows.view(-1, weight.shape[0])
+    if packed.fits(len(x), weight):
+        out.view(-1, weight.shape[1]).copy_(packed.product(x, weight))
+        return
+    torch.mm(x, weight, out=out.view(-1, weight.shape[1]))
 
 
 @kernel("dense on one slice")

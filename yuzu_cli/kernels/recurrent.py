@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from yuzu_cli.kernels import packed
 from yuzu_cli.kernels.table import kernel
 
 Tensor = torch.Tensor
@@ -14,7 +15,12 @@ def follow(
 ) -> tuple[Tensor, Tensor | None]:
     """The next state and cell (E, H) from what is read (E or 1, G * H), by weight (H, G * H)."""
     h, gru = state.shape[1], kind == "gru"
-    mine = torch.addmm(bias if gru else given, state, weight)
+    add = bias if gru else given
+    if packed.fits(len(state), weight):
+        mine = packed.product(state, weight, 0, add.reshape(-1) if len(add) == 1 or gru else None)
+        mine = mine if len(add) == 1 or gru else mine.add_(add)
+    else:
+        mine = torch.addmm(add, state, weight)
     if gru:
         gates = mine[:, : 2 * h].add_(given[:, : 2 * h]).sigmoid_()
         new = torch.addcmul(given[:, 2 * h :], gates[:, :h], mine[:, 2 * h :]).tanh_()
