@@ -78,7 +78,7 @@ def test_profile_and_counts_side_by_side(
     model = load_model(path, length=L, output="all", reduce="profile")
     found = net(x())
     profile, counts = found.values() if isinstance(found, dict) else found
-    names = ["profile", "counts[0]"] if kind is Bpnet else ["0", "1[0]"]
+    names = ["profile", "counts"] if kind is Bpnet else ["0", "1[0]"]
     assert model.target_names == names
     expected = np.stack([score(profile.detach().numpy()), counts.detach().numpy()[:, 0]], 1)
     np.testing.assert_allclose(model(x()).numpy(), expected, rtol=1e-4, atol=1e-5)

@@ -12,7 +12,9 @@ from yuzu_cli.ready import check_inputs
 
 
 @click.command("precompute", short_help="The plan of a model and length, for the yuzu backend.")
-@config_options("model", "length", "device", "precision", "targets", "reduce", "progress")
+@config_options(
+    *("model", "length", "device", "precision", "model_output", "targets", "reduce", "progress")
+)
 @click.option("-o", "--output", "plan_path", metavar="PLAN.h5", required=True, help="The plan.")
 @click.option("--force", "replace", is_flag=True, help="Replace an existing plan.")
 @verbosity_options

@@ -19,6 +19,7 @@ _OPTIONS = (
     "backend",
     "device",
     "precision",
+    "model_output",
     "targets",
     "reduce",
     "reverse_complement",

@@ -55,10 +55,12 @@ class Head:
         return self.shape[: self.position] + self.shape[self.position + 1 :]
 
     def names(self) -> list[str]:
-        """Target names: `3`, `0,517`, or `profile[0,517]` when the model returns several."""
+        """Target names: `3`, `0,517`; of several outputs `counts` or `profile[0,517]`."""
         inside = [",".join(map(str, i)) for i in itertools.product(*map(range, self.kept))]
         if self.key is None:
             return [text or "0" for text in inside]
+        if inside == ["0"] and isinstance(self.key, str):
+            return [self.key]  # a number alone would pass for a place among the targets
         return [f"{self.key}[{text}]" if text else str(self.key) for text in inside]
 
     def apply(self, value: torch.Tensor) -> torch.Tensor:
