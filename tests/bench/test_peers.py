@@ -311,7 +311,7 @@ def test_times_are_those_of_the_other_process(tmp_path: Any, monkeypatch: Any) -
     assert (row.status, row.error, row.verdict) == ("ok", "", "wrong")
     assert row.share == 12 / 30  # twelve positions of all eight sequences: quicker than one by one
     assert [(sample.wall, sample.cpu) for sample in row.samples] == [(2.0, 0.25)] * 3
-    assert row.extra["seconds_per_mutant_by_rows"] == {1: 1.0, 8: 0.25}
+    assert row.extra["tried"] == {1: 1.0, 8: 0.25}
     assert row.per_sequence == 2.0 / 8 * 30 / 12
     assert math.isnan(row.host_peak)
     process = method.process

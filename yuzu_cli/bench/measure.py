@@ -204,7 +204,7 @@ def _prepare(
             found[method.name] = said
         row.share = method.plan(seconds)
         if method.tried:
-            row.extra["seconds_per_mutant_by_rows"] = method.tried
+            row.extra["tried"] = method.tried
     except CannotRun as error:
         row.status, row.error = "cannot", _one_line(error)
     except Exception as error:  # whatever a method raises is its result

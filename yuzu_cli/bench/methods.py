@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -77,7 +77,7 @@ class Method:
     claim : str
         EXACT, ESTIMATE or OTHER.
     tried : dict
-        Rows in a pass -> seconds per mutant, where that was swept.
+        What was swept: rows in a pass -> seconds of a mutant, or sequences at a time -> of one.
     """
 
     name = ""
@@ -130,6 +130,23 @@ class Method:
             tries = [timed(call, self.subject.device).wall for _ in range(2)]
             self.tried[rows] = min(tries) / done[0]
         return min(self.tried, key=lambda rows: self.tried[rows])
+
+    def at_once(self, counts: Iterable[int], seconds: float, took: Callable[[int], float]) -> int:
+        """How many sequences at a time are quickest; more are not tried once `seconds` are passed.
+
+        Parameters
+        ----------
+        counts : iterable of int
+        seconds : float
+        took : function of (count) -> seconds
+        """
+        most = len(self.subject.codes)
+        for count in sorted({min(count, most) for count in counts}):
+            spent = took(count)
+            self.tried[count] = spent / count
+            if spent > seconds:
+                break
+        return min(self.tried, key=lambda count: self.tried[count])
 
     def stretch(self, per_position: float, seconds: float) -> np.ndarray:
         """Evenly spread positions that take about `seconds`, `LEAST` of all at least."""

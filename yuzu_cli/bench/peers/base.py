@@ -61,9 +61,7 @@ class Peer(Method):
 
     def plan(self, seconds: float) -> float:
         """As many sequences as there is time for."""
-        self.count = 1
-        typical = timed(self.run, self.subject.device).wall
-        self.count = max(1, min(len(self.x), int(seconds / max(typical, 1e-9))))
+        self.count = max(1, min(len(self.x), int(seconds / max(self.took(1), 1e-9))))
         return self.count / len(self.subject.codes)
 
     def run(self) -> None:
@@ -71,6 +69,11 @@ class Peer(Method):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             self.compute(self.x[: self.count])
+
+    def took(self, count: int) -> float:
+        """Seconds of one run over so many sequences."""
+        self.count = count
+        return timed(self.run, self.subject.device).wall
 
     def compute(self, x: torch.Tensor) -> Any:
         """The method itself on one-hot sequences (N, A, L)."""

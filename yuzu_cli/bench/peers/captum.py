@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from yuzu_cli.bench.clock import timed
 from yuzu_cli.bench.methods import OTHER, Found
 from yuzu_cli.bench.peers.base import Passes, Peer, import_peer
 from yuzu_cli.bench.subject import Subject
@@ -65,15 +64,9 @@ class Captum(Peer):
 
     def plan(self, seconds: float) -> float:
         """As many sequences at a time as are quickest, and outputs as there is time for."""
-        per_sequence: dict[int, float] = {}
-        for count in sorted({1, min(8, len(self.x)), min(64, len(self.x))}):
-            self.count = count
-            per_sequence[count] = timed(self.run, self.subject.device).wall / count
-            if per_sequence[count] * count > seconds:
-                break
-        self.count = min(per_sequence, key=lambda count: per_sequence[count])
+        self.count = self.at_once((1, 8, min(64, len(self.x))), seconds, self.took)
         outputs = self.subject.model.n_targets
-        wanted = int(seconds / (per_sequence[self.count] * self.count))
+        wanted = int(seconds / (self.tried[self.count] * self.count))
         self.targets = max(1, min(outputs, wanted))
         return self.count * self.targets / (len(self.subject.codes) * outputs)
 

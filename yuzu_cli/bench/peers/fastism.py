@@ -139,14 +139,9 @@ class FastISM(Method):
 
     def plan(self, seconds: float) -> float:
         """As many sequences at a time as are quickest."""
-        most = len(self.subject.codes)
-        for count in sorted({min(count, most) for count in SWEEP}):
-            took = self._ask("run", count)["wall"]
-            self.tried[count] = took / count
-            if took > seconds:
-                break
-        self.count = min(self.tried, key=lambda count: self.tried[count])
-        return self.count * len(self.positions) / (most * len(self.subject.positions))
+        self.count = self.at_once(SWEEP, seconds, lambda count: self._ask("run", count)["wall"])
+        part = self.count * len(self.positions)
+        return part / (len(self.subject.codes) * len(self.subject.positions))
 
     def run(self) -> Sample:
         """Time as the other process measured it."""

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from yuzu_cli.bench.clock import timed
 from yuzu_cli.bench.methods import ESTIMATE, CannotRun, Found
 from yuzu_cli.bench.peers.base import Peer, import_peer
 from yuzu_cli.bench.peers.chain import layers
@@ -87,12 +86,14 @@ class PublishedYuzu(Peer):
 
     def plan(self, seconds: float) -> float:
         """One sequence at a time, or as many as the case has, whichever is quicker."""
-        per_sequence: dict[int, float] = {}
-        for count in sorted({1, min(len(self.x), self.subject.batch)}):
-            self.at_a_time = self.count = count
-            per_sequence[count] = timed(self.run, self.subject.device).wall / count
-        self.at_a_time = min(per_sequence, key=lambda count: per_sequence[count])
-        wanted = int(seconds / per_sequence[self.at_a_time])
+
+        def took(count: int) -> float:
+            self.at_a_time = count
+            return self.took(count)
+
+        counts = (1, min(len(self.x), self.subject.batch))
+        self.at_a_time = self.at_once(counts, seconds, took)
+        wanted = int(seconds / self.tried[self.at_a_time])
         self.count = max(self.at_a_time, min(len(self.x), wanted))
         return self.count / len(self.subject.codes)
 
