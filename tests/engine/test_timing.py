@@ -71,6 +71,8 @@ def test_explain_ends_with_what_bounds_the_gain(tmp_path: Path) -> None:
         return explain(load_config(None, {"model.path": [str(path)], "input.length": L}))
 
     text = explained(Mixed)
+    assert "for the first of them it runs" in text
+    assert ": taps" in text
     assert "measured here, a mutant takes" in text
     starts, _, last = text.rpartition("\n\n")
     assert "  input: " in starts

@@ -22,6 +22,7 @@ from tests.support import passages
 from tests.support.cases import CASES
 from tests.support.conformance import (
     BY_NAME,
+    REDUCED,
     Subject,
     case_subject,
     loaded,
@@ -29,6 +30,7 @@ from tests.support.conformance import (
     zoo_subject,
 )
 from yuzu_cli.backends.windowed import WindowedRunner
+from yuzu_cli.bench.papers import zoo
 from yuzu_cli.kernels import between, fused
 from yuzu_cli.kernels.runner import Machine
 from yuzu_cli.plan.programs import Program
@@ -133,6 +135,18 @@ def small(name: str, folder: Path) -> list[passages.Passage]:
 def test_kernels_are_their_definition(name, folder, writing):
     found = small(name, folder)
     assert found
+    same_kernels(found, writing)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", zoo.ZOO)
+def test_kernels_of_the_zoo_are_their_definition(name, writing):
+    found = passages.passages(name, REDUCED.get(name, 101), batch=1, positions=3, width=0.1)
+    assert found or name == "onelayer"  # whose windows stay pairs of letters to their end
+    same_kernels(found, writing)
+
+
+def same_kernels(found: list[passages.Passage], writing: ModuleType) -> None:
     for passage in found:
         out, reads, options = passage.numbers("cpu")
         between.compute(out, *reads, **options)

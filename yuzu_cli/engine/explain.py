@@ -19,7 +19,7 @@ from yuzu_cli.graph.program import CaptureError
 from yuzu_cli.inputs.windows import open_windows
 from yuzu_cli.model import Model
 from yuzu_cli.operators.cost import rates_of
-from yuzu_cli.plan.describe import advice, describe, short, starts
+from yuzu_cli.plan.describe import advice, describe, short, starts, tape_lines
 
 if TYPE_CHECKING:
     from yuzu_cli.config import RunConfig
@@ -64,8 +64,10 @@ def _one(model: Model, settings: Settings, positions: int) -> str:
     runner = WindowedRunner(model, settings)
     count = runner.positions_per_chunk(1)
     memory = runner.chunk_bytes(1)
+    tape = tape_lines(runner.script.tape(np.arange(settings.length)[:count]))
     chunk = (
-        f"windowed takes {count} positions at a time, {short(memory)}B of memory at the worst step"
+        f"windowed takes {count} positions at a time, {short(memory)}B of memory at the worst "
+        f"step; {tape}"
     )
     mutants = positions * (model.alphabet_size - 1)
     about = (found.found, found.plan, rates_of(settings.device), model.n_targets, mutants)

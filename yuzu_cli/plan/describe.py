@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import groupby
 
 import torch
 from torch.fx import Node
@@ -15,6 +16,7 @@ from yuzu_cli.operators.record import CONSTANT, WHOLE
 from yuzu_cli.plan.analyse import Analysis
 from yuzu_cli.plan.cuts import FRONTIER, INPUT, cut_at, given_up, seconds
 from yuzu_cli.plan.plan import ENDINGS, Plan, Step
+from yuzu_cli.plan.tape import Tape
 
 _HEAD = ("node", "operation", "shape", "reach", "way", "multiply-adds", "naive", "bytes")
 
@@ -51,6 +53,18 @@ def totals(plan: Plan) -> list[str]:
     if plan.cut is not None:
         lines.append(f"from {plan.cut} on, whole tensors are cheaper than windows")
     return lines
+
+
+def tape_lines(tape: Tape) -> str:
+    """What is done for a chunk, a line for each node: its kernels in order, and what they make."""
+    lines = [f"for the first of them it runs {len(tape.instructions)} kernels:"]
+    for node, steps in groupby(tape.instructions, key=lambda step: step.node):
+        kernels = list(steps)
+        shape = tape.registers[kernels[-1].write].shape
+        sizes = (str(n) if n > 0 else f"{-n}B".removeprefix("1") for n in shape or ())
+        made = "" if shape is None else f" -> {'x'.join(sizes)}"
+        lines.append(f"  {node}: {', '.join(step.kernel for step in kernels)}{made}")
+    return "\n".join(lines)
 
 
 def _row(node: Node, step: Step, found: Analysis) -> tuple[str, ...]:
