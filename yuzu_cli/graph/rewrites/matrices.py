@@ -26,7 +26,8 @@ def _matrix_argument(r: Rewriter, node: Any) -> tuple[Node, torch.Tensor] | None
     value = r.constant(root)
     if value is None or not isinstance(node, Node):
         return None
-    if value.dim() == 3 and value.shape[0] == 1:  # as einsum spells it
+    alike = value.dim() == 3 and bool((value == value[:1]).all())
+    if alike and len(value):  # as einsum spells it, or one matrix for every position
         value = value[0]
         root = r.add_constant(value, node)
     if value.dim() != 2:
