@@ -45,7 +45,7 @@ def check_output(config: RunConfig) -> None:
     OutputError
         The folder is missing or not to be written to, or the path is taken.
     """
-    from yuzu_cli.runs.folder import preflight
+    from yuzu_cli.runs.target import preflight
 
     process = config.run
     accept = config.to_yaml() if process.resume and may_be_done(config) else None

@@ -91,14 +91,14 @@ def begun_with(config: RunConfig) -> str | None:
     """Under `auto`, the backend of an earlier start of this run, if there is one to go on with."""
     if config.compute.backend != "auto" or not config.run.resume:
         return None
-    from yuzu_cli.runs.manifest import backend_of
+    from yuzu_cli.runs.target import backend_of
 
     return backend_of(Path(os.path.realpath(config.output.path)), config.to_yaml())
 
 
 def warn_of_disk(config: RunConfig, info: RunInfo) -> None:
     """Say so when the disk may turn out too small."""
-    from yuzu_cli.runs.folder import shortage
+    from yuzu_cli.runs.target import shortage
 
     if text := shortage(config.output.path, info):
         logger.warning("%s", text)

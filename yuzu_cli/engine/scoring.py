@@ -14,6 +14,7 @@ import torch
 
 from yuzu_cli.backends.passes import PassSize
 from yuzu_cli.engine.exact_top import ExactTop, agreement
+from yuzu_cli.engine.heap import Heap
 from yuzu_cli.engine.limits import RESULT_BYTES, chunks
 from yuzu_cli.engine.members import Member, Views
 from yuzu_cli.engine.net import Net
@@ -82,6 +83,7 @@ class Scorer:
         )
         self.size = PassSize(min(sequences, at_once), unit="sequences")
         self._seen: dict[int, torch.Tensor] = {}
+        self._heap = Heap()
         self._reference = torch.empty(0)
         self.mended = np.zeros(0, dtype=bool)
 
@@ -165,3 +167,4 @@ class Scorer:
             if self.should_stop():
                 raise Stopped
             scores.add(view.restore(block) if moved else block)
+            self._heap.trim()

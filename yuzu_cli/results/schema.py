@@ -5,7 +5,7 @@ Only names, shapes, types and chunking. It opens no file and knows nothing of ho
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -88,168 +88,95 @@ class Attribute:
     added: bool = False
 
 
-DATASETS: tuple[Dataset, ...] = (
-    Dataset("regions/chrom", "N", TEXT, "chromosome, or the FASTA record"),
-    Dataset("regions/name", "N", TEXT, "name of the BED line or of the FASTA record"),
-    Dataset(
-        "regions/start", "N", "int64", "first base of the window, 0-based, forward strand; FASTA: 0"
-    ),
-    Dataset("regions/end", "N", "int64", "one past its last base, on the forward strand; FASTA: L"),
-    Dataset(
-        "regions/strand",
-        "N",
-        "S1",
-        "`+`, `-` or `.` (none given); sequence and scores run 5'→3' of this strand",
-    ),
-    Dataset(
-        "regions/input_index",
-        "N",
-        "int64",
-        "0-based number of the record in the input; leads back from a row when others were dropped",
-    ),
-    Dataset(
-        "regions/status",
-        "N",
-        "uint8",
-        "bits: 1 has unknown letters, 2 padded at an edge, 4 cropped or padded to length, "
-        "8 naive computed some of its mutants, as the backend failed on them",
-    ),
-    Dataset("sequences", "N L", "uint8", "index into `alphabet`; 255 is an unknown letter"),
-    Dataset("targets", "T", TEXT, "names of the targets; they label the T axis"),
-    Dataset("region", "N", "int64", "label of the N axis: `input_index` again", label=True),
-    Dataset("letter", "A", TEXT, "label of the A axis: the letters", label=True),
-    Dataset("window", "L", "int32", "label of the L axis: 0 to L - 1", label=True),
-    Dataset("position", "M", "int32", "label of the M axis: positions in the window", label=True),
-    Dataset(
-        "reference",
-        "N T",
-        "float32",
-        "the model's output for the sequence itself, after reduce and transform",
-    ),
-    Dataset(
-        "scores/delta",
-        "N T A M",
-        SCORE,
-        "mutant minus reference, at the letter mutated to; 0 at the letter that is there, "
-        "NaN where the letter is unknown",
-    ),
-    Dataset(
-        "scores/l2",
-        "N A M",
-        SCORE,
-        "Euclidean norm of `delta` over the targets: the score of the Yuzu paper",
-    ),
-    Dataset(
-        "scores/jsd",
-        "N A M",
-        SCORE,
-        "Jensen-Shannon distance (base 2) of the mutant's profile, the softmax over the targets, "
-        "from the reference's",
-    ),
-    Dataset(
-        "scores/contribution",
-        "N T M",
-        SCORE,
-        "minus the mean of `delta` over all A letters: importance of the letter that is there "
-        "(TISM paper, eq. 5 and 8)",
-    ),
-    Dataset(
-        "scores/centered",
-        "N T A M",
-        SCORE,
-        "`delta` minus its mean over A (TISM paper, eq. 4; hypothetical scores in TF-MoDISco)",
-    ),
-    Dataset(
-        "scores/prediction",
-        "N T A M",
-        SCORE,
-        "the mutant's own output; the reference's at the letter that is there, NaN where the "
-        "letter is unknown",
-    ),
-    Dataset(
-        "scores/exact",
-        "N T A M",
-        "bool",
-        "with `taylor.exact_top`: the effects that were computed exactly; the others are estimates",
-    ),
-    Dataset(
-        "estimate/correlation",
-        "N T",
-        "float32",
-        "with `taylor.exact_top`: of estimated and exact effects, over a random sample of the "
-        "region's mutants; NaN where either does not vary",
-        part_of=EXACT,
-    ),
-    Dataset(
-        "estimate/max_error",
-        "N T",
-        "float32",
-        "the same: the largest difference of an estimated effect from the exact one",
-        part_of=EXACT,
-    ),
-)
+def _table(text: str) -> Iterator[tuple[str, list[str]]]:
+    """The mark and the cells of each line; one that is indented goes on with the line before."""
+    for line in text.strip().replace("\n    ", " ").split("\n"):
+        name = line.lstrip(_MARKS)
+        yield line[: len(line) - len(name)], name.split(" | ")
 
-ATTRIBUTES: tuple[Attribute, ...] = (
-    Attribute("format", "str", "`yuzu`"),
-    Attribute("format_version", "int", "1"),
-    Attribute("yuzu_version", "str", "version of this tool"),
-    Attribute("torch_version", "str", "version of PyTorch"),
-    Attribute("created", "str", "when the run was first started, ISO 8601, UTC"),
-    Attribute("command", "str", "the command line that started it"),
-    Attribute("config", "str", "every setting, as resolved, YAML"),
-    Attribute(
-        "model_sha256",
-        "str",
-        "of the model file, or of all of an ensemble, and of `.npy` extra inputs",
-    ),
-    Attribute("input_sha256", "str", "of the sequences or the regions with their genome"),
-    Attribute("alphabet", "str", "the letters, in the order of the A axis"),
-    Attribute("backend", "str", "the one that was used, never `auto`"),
-    Attribute("device", "str", "what it ran on"),
-    Attribute("precision", "str", "type the model computed in"),
-    Attribute("mutate_start", "int", "first mutated position, 0-based in the window"),
-    Attribute("mutate_end", "int", "one past the last; M is the difference"),
-    Attribute(
-        "verify_max_abs_error",
-        "float",
-        "largest difference from naive over the mutants checked, in what was compared: deltas, "
-        "norms, or the worse of both; NaN when none was",
-    ),
-    Attribute(
-        "verify_max_rel_error", "float", "the same, relative to the largest effect; NaN likewise"
-    ),
-    Attribute(
-        "verify_delta_max_abs_error",
-        "float",
-        "that of `delta`, of which all scores but `l2` are made; NaN when only `l2` is saved",
-        added=True,
-    ),
-    Attribute(
-        "verify_delta_max_rel_error",
-        "float",
-        "the same, relative to the largest effect",
-        added=True,
-    ),
-    Attribute(
-        "verify_l2_max_abs_error", "float", "that of `l2`; NaN when it is not saved", added=True
-    ),
-    Attribute(
-        "verify_l2_max_rel_error", "float", "the same, relative to the largest norm", added=True
-    ),
-    Attribute("n_regions", "int", "rows in this file, N"),
-    Attribute(
-        "n_mended",
-        "int",
-        "rows of which naive computed some mutants, as the backend failed on them or gave numbers "
-        "that are not finite (`status` bit 8)",
-        added=True,
-    ),
-    Attribute("n_records", "int", "records in the whole input, dropped ones included"),
-    Attribute("record_start", "int", "first input record this file answers for"),
-    Attribute("record_stop", "int", "one past the last; a record without a row here was dropped"),
-    Attribute("batch_size", "int", "input records per batch; 0 where merged shards differ in it"),
-    Attribute("shard_index", "int", "which shard this is, from 1", optional=True),
-    Attribute("shard_count", "int", "of how many", optional=True),
+
+_MARKS = "~^+?"
+
+# Path, axes, type, meaning. `~` marks labels, `^` what belongs to `exact`.
+_DATASETS = """
+regions/chrom | N | text | chromosome, or the FASTA record
+regions/name | N | text | name of the BED line or of the FASTA record
+regions/start | N | int64 | first base of the window, 0-based, forward strand; FASTA: 0
+regions/end | N | int64 | one past its last base, on the forward strand; FASTA: L
+regions/strand | N | S1 | `+`, `-` or `.` (none given); sequence and scores run 5'→3' of this strand
+regions/input_index | N | int64 | 0-based number of the record in the input; leads back from a row
+    when others were dropped
+regions/status | N | uint8 | bits: 1 has unknown letters, 2 padded at an edge, 4 cropped or padded
+    to length, 8 naive computed some of its mutants, as the backend failed on them
+sequences | N L | uint8 | index into `alphabet`; 255 is an unknown letter
+targets | T | text | names of the targets; they label the T axis
+~region | N | int64 | label of the N axis: `input_index` again
+~letter | A | text | label of the A axis: the letters
+~window | L | int32 | label of the L axis: 0 to L - 1
+~position | M | int32 | label of the M axis: positions in the window
+reference | N T | float32 | the model's output for the sequence itself, after reduce and transform
+scores/delta | N T A M | score | mutant minus reference, at the letter mutated to; 0 at the letter
+    that is there, NaN where the letter is unknown
+scores/l2 | N A M | score | Euclidean norm of `delta` over the targets: the score of the Yuzu paper
+scores/jsd | N A M | score | Jensen-Shannon distance (base 2) of the mutant's profile, the softmax
+    over the targets, from the reference's
+scores/contribution | N T M | score | minus the mean of `delta` over all A letters: importance of
+    the letter that is there (TISM paper, eq. 5 and 8)
+scores/centered | N T A M | score | `delta` minus its mean over A (TISM paper, eq. 4; hypothetical
+    scores in TF-MoDISco)
+scores/prediction | N T A M | score | the mutant's own output; the reference's at the letter that is
+    there, NaN where the letter is unknown
+scores/exact | N T A M | bool | with `taylor.exact_top`: the effects that were computed exactly; the
+    others are estimates
+^estimate/correlation | N T | float32 | with `taylor.exact_top`: of estimated and exact effects,
+    over a random sample of the region's mutants; NaN where either does not vary
+^estimate/max_error | N T | float32 | the same: the largest difference of an estimated effect from
+    the exact one
+"""
+
+# Name, type, meaning. `+` marks those that files of yuzu 0.1 lack, `?` those of a shard.
+_ATTRIBUTES = """
+format | str | `yuzu`
+format_version | int | 1
+yuzu_version | str | version of this tool
+torch_version | str | version of PyTorch
+created | str | when the run was first started, ISO 8601, UTC
+command | str | the command line that started it
+config | str | every setting, as resolved, YAML
+model_sha256 | str | of the model file, or of all of an ensemble, and of `.npy` extra inputs
+input_sha256 | str | of the sequences or the regions with their genome
+alphabet | str | the letters, in the order of the A axis
+backend | str | the one that was used, never `auto`
+device | str | what it ran on
+precision | str | type the model computed in
+mutate_start | int | first mutated position, 0-based in the window
+mutate_end | int | one past the last; M is the difference
+verify_max_abs_error | float | largest difference from naive over the mutants checked, in what was
+    compared: deltas, norms, or the worse of both; NaN when none was
+verify_max_rel_error | float | the same, relative to the largest effect; NaN likewise
++verify_delta_max_abs_error | float | that of `delta`, of which all scores but `l2` are made; NaN
+    when only `l2` is saved
++verify_delta_max_rel_error | float | the same, relative to the largest effect
++verify_l2_max_abs_error | float | that of `l2`; NaN when it is not saved
++verify_l2_max_rel_error | float | the same, relative to the largest norm
+n_regions | int | rows in this file, N
++n_mended | int | rows of which naive computed some mutants, as the backend failed on them or gave
+    numbers that are not finite (`status` bit 8)
+n_records | int | records in the whole input, dropped ones included
+record_start | int | first input record this file answers for
+record_stop | int | one past the last; a record without a row here was dropped
+batch_size | int | input records per batch; 0 where merged shards differ in it
+?shard_index | int | which shard this is, from 1
+?shard_count | int | of how many
+"""
+
+DATASETS = tuple(
+    Dataset(*cells, label=mark == "~", part_of=EXACT if mark == "^" else None)
+    for mark, cells in _table(_DATASETS)
+)
+ATTRIBUTES = tuple(
+    Attribute(*cells, optional=mark == "?", added=mark == "+")
+    for mark, cells in _table(_ATTRIBUTES)
 )
 
 #: The dataset that labels each axis.

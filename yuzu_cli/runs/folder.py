@@ -1,27 +1,26 @@
 """`OUT.h5.part/`, the folder beside an output: who may use it, what is in it, how it goes.
 
-Also whether a file may be put at the path itself. Deletes only files that this tool named, so that
-a folder of somebody else's survives a mistake.
+Deletes only files that this tool named, so that a folder of somebody else's survives a mistake.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from yuzu_cli.errors import OutputError
-from yuzu_cli.files import disk_errors, remove, size_text, sync_folder, token
+from yuzu_cli.files import disk_errors, remove, sync_folder, token
 from yuzu_cli.results.schema import MANIFEST, UNFINISHED
 from yuzu_cli.runs.identity import Identity
 from yuzu_cli.runs.lock import LOCK, Lock
 from yuzu_cli.runs.log import DATA, LOG, SEALED
-from yuzu_cli.runs.manifest import Manifest, finished_by, is_output, may_be_of
+from yuzu_cli.runs.manifest import Manifest
 from yuzu_cli.runs.run_info import RunInfo
+from yuzu_cli.runs.target import check_folder
 
 #: Beside an output, what it is linked to.
 SEGMENTS = ".segments"
@@ -50,11 +49,7 @@ class PartFolder:
         OutputError
             When it cannot be, or is somebody else's.
         """
-        if not target.parent.is_dir():
-            what = "there is no such folder"
-            raise OutputError(
-                os.fspath(target.parent), what, "create it, or mend the output's path"
-            )
+        check_folder(target.parent)
         part = cls(target.with_name(target.name + UNFINISHED))
         names: list[str] = []
         with disk_errors(part.path):
@@ -77,22 +72,13 @@ class PartFolder:
             self.remove_if_empty()
             raise
 
-    def manifest(self, tolerant: bool = False) -> Manifest | None:
-        """What is recorded here; None for nothing, or (if tolerant) nothing readable."""
-        try:
-            return Manifest.load(self.path)
-        except OutputError:
-            if tolerant:
-                return None
-            raise
-
     def patience(self, info: RunInfo) -> Callable[[OutputError], None]:
         """For `Lock`: wait while the run that holds it does just what `info` asks for."""
         told = False
 
         def held(error: OutputError) -> None:
             nonlocal told
-            found = self.manifest(tolerant=True)
+            found = Manifest.load(self.path, tolerant=True)
             if found is not None and Identity.of(info).differences(Identity.of(found.info)):
                 raise error
             if not told:
@@ -197,110 +183,3 @@ class PartFolder:
 def _is_ours(name: str) -> bool:
     # `.nfs…` is what NFS leaves of a file that was deleted while it was open somewhere.
     return name in (MANIFEST, LOCK) or name.endswith(_ENDINGS) or name.startswith(".nfs")
-
-
-def check_target(path: Path, force: bool, inputs: Sequence[str | os.PathLike[str]] = ()) -> None:
-    """Whether a file may be put at `path`.
-
-    Raises
-    ------
-    OutputError
-        When something is there that must stay, or may only go by `force`.
-    """
-    shown = os.fspath(path)
-    if not path.exists():
-        return
-    for other in inputs:
-        if os.path.exists(other) and os.path.samefile(path, other):
-            raise OutputError(shown, "is an input of this run", "take another output")
-    if not path.is_file():
-        raise OutputError(shown, "is not a regular file", "take another output")
-    if not is_output(path):
-        what = "exists and is not an output of yuzu, so it is not replaced"
-        raise OutputError(shown, what, "take another output, or move that file away")
-    if not force:
-        raise OutputError(shown, "exists", "use --force to replace it")
-
-
-def preflight(
-    path: str | os.PathLike[str],
-    *,
-    force: bool = False,
-    inputs: Sequence[str | os.PathLike[str]] = (),
-    accept: str | None = None,
-) -> None:
-    """Whether a run to `path` could begin, asked before long work; `OutputRun.open` asks again.
-
-    Parameters
-    ----------
-    path : path
-    force : bool
-    inputs : sequence of paths
-        As `OutputRun.open` takes them.
-    accept : str, optional
-        Settings as YAML. A finished output that may be of these is no obstacle.
-
-    Raises
-    ------
-    OutputError
-        When the folder is missing or may not be written to, or the path is taken.
-    """
-    target = Path(os.path.realpath(path))
-    _check_folder(target.parent)
-    part = PartFolder(target.with_name(target.name + UNFINISHED))
-    found = part.manifest(tolerant=True)
-    if found is not None and finished_by(target, found.info):
-        return
-    if accept is None or not may_be_of(target, accept):
-        check_target(target, force, inputs)
-
-
-def _check_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        what = "there is no such folder"
-        raise OutputError(os.fspath(folder), what, "create it, or mend the output's path")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise OutputError(os.fspath(folder), "may not be written to", "take another output")
-
-
-def check_room(path: Path, needed: int) -> None:
-    """Whether the disk has room for the finished file: better now than after an hour of copying.
-
-    Raises
-    ------
-    OutputError
-        When it has not.
-    """
-    free = shutil.disk_usage(path.parent).free
-    if free < needed:
-        what = f"the finished file needs {size_text(needed)} more, {size_text(free)} are free"
-        hint = "free some space, then run the same command to continue"
-        raise OutputError(os.fspath(path), what, hint)
-
-
-def shortage(path: str | os.PathLike[str], info: RunInfo) -> str:
-    """What to tell a user whose disk may be too small for a run; empty when it is not."""
-    target = Path(os.path.realpath(path))
-    free, needed = shutil.disk_usage(target.parent).free, info.disk_bytes()
-    part = target.with_name(target.name + UNFINISHED)
-    there = sum(p.stat().st_size for ending in (DATA, SEALED) for p in part.glob(f"*{ending}"))
-    if needed - there <= free:
-        return ""
-    return (
-        f"{target.parent}: the run needs up to {size_text(needed)} (compression makes it less), "
-        f"and {size_text(free)} are free"
-    )
-
-
-def publish(finished: Path, path: Path, force: bool) -> None:
-    """Move the finished, synced file to its path.
-
-    Raises
-    ------
-    OutputError
-        When a file came to be there meanwhile and may not be replaced.
-    """
-    check_target(path, force)
-    with disk_errors(path):
-        os.replace(finished, path)
-        sync_folder(path.parent)

@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from yuzu_cli.errors import OutputError, UsageError
-from yuzu_cli.runs.folder import PartFolder, check_target
+from yuzu_cli.runs.folder import PartFolder
 from yuzu_cli.runs.manifest import Manifest
 from yuzu_cli.runs.run_info import RunInfo
 from yuzu_cli.runs.segments import Sealed, Segments
 from yuzu_cli.runs.shards import Shard, check_shards, look, unlike
+from yuzu_cli.runs.target import check_target
 from yuzu_cli.yaml12 import read_yaml, write_yaml
 
 _MERGE = "merge"
@@ -110,7 +111,7 @@ def _run_id(shards: Sequence[Shard]) -> str:
 
 
 def _take_up(part: PartFolder, manifest: Manifest) -> None:
-    found = part.manifest()
+    found = Manifest.load(part.path)
     if found is not None and not found.run_id.startswith(_MERGE):
         what = "an unfinished run is there"
         raise OutputError(os.fspath(part.path), what, "finish it, or take another output")

@@ -16,10 +16,11 @@ from yuzu_cli.errors import OutputError
 from yuzu_cli.files import remove
 from yuzu_cli.results.reader import open_result
 from yuzu_cli.runs.compression import Workers
-from yuzu_cli.runs.folder import LINK, PartFolder, check_room, publish
+from yuzu_cli.runs.folder import LINK, PartFolder
 from yuzu_cli.runs.manifest import Manifest
 from yuzu_cli.runs.pack import DamageError, layouts, pack, pieces_of
 from yuzu_cli.runs.segment import Segment
+from yuzu_cli.runs.target import check_room, publish
 
 #: A segment is closed at this size and the next one begun.
 SEGMENT_BYTES = 1 << 30

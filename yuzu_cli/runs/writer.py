@@ -9,26 +9,23 @@ is.
 from __future__ import annotations
 
 import os
-import queue
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from yuzu_cli.errors import OutputError
 from yuzu_cli.files import token
+from yuzu_cli.runs.background import Background, Item
 from yuzu_cli.runs.columns import Rows, check_rows
-from yuzu_cli.runs.folder import PartFolder, check_target, preflight
+from yuzu_cli.runs.folder import PartFolder
 from yuzu_cli.runs.lock import Lock
-from yuzu_cli.runs.manifest import Manifest, finished_by, same_run
+from yuzu_cli.runs.manifest import Manifest
 from yuzu_cli.runs.run_info import RunInfo
 from yuzu_cli.runs.segments import Segments
+from yuzu_cli.runs.target import check_target, finished_by, preflight, same_run
 
 __all__ = ["OutputRun", "RunInfo", "preflight"]
 
-#: Batches waiting to be written; more would only hold memory.
-QUEUE = 2
 #: What is written at most before it is made safe, where batches come faster than disks sync.
 UNSAFE = 64 << 20
 
@@ -64,12 +61,9 @@ class OutputRun:
         self._part, self._lock, self._manifest = part, lock, manifest
         self._segments = Segments(part, manifest, pack, look=not finished)
         self._done = set(self._segments.batches())
-        self._queue: queue.Queue[tuple[int, dict[str, Any]] | None] = queue.Queue(QUEUE)
-        self._failure: BaseException | None = None
         self._accepted: set[int] = set()
         self._closed = False
-        self._thread = threading.Thread(target=self._write_loop, name="yuzu-writer", daemon=True)
-        self._thread.start()
+        self._writing = Background(self._work)
 
     @classmethod
     def open(
@@ -86,25 +80,11 @@ class OutputRun:
     ) -> OutputRun:
         """Begin a run, or continue the same run after it was interrupted.
 
-        Parameters
-        ----------
-        path : path
-            Of the finished file.
-        info : RunInfo
-        resume : bool
-            False throws away work in progress.
-        force : bool
-            A finished output at `path` may be replaced, and so may work in progress of other
-            settings.
-        inputs : sequence of paths
-            Files that must never be replaced.
-        accept : bool
-            A finished output of the same settings is this run's own, with nothing left to do.
-        wait : bool
-            Wait for a live run of the same settings to end, rather than be refused.
-        pack : str
-            ``yes`` for a result in one file, ``no`` for one that is linked to its segments,
-            ``auto`` for the first below `PACKED` bytes.
+        Without `resume`, work in progress is thrown away. With `force` a finished output at `path`
+        may be replaced, and so may work in progress of other settings; `inputs` never. `accept`: a
+        finished output of the same settings is this run's own, with nothing left to do. `wait`: a
+        live run of the same settings is waited for. `pack`: ``yes`` for a result in one file,
+        ``no`` for one that is linked to its segments, ``auto`` for the first if it is small.
 
         Raises
         ------
@@ -116,7 +96,7 @@ class OutputRun:
         part = PartFolder.make(target)
         lock = part.lock(part.patience(info) if wait else None)
         try:
-            found = part.manifest(tolerant=not resume or force)
+            found = Manifest.load(part.path, tolerant=not resume or force)
             if found is None and accept and resume and not force:
                 same = same_run(target, info)
                 found = Manifest(token(), same) if same else None
@@ -167,14 +147,9 @@ class OutputRun:
     def write(self, batch: int, rows: Rows) -> None:
         """Hand over one batch; its arrays must not be changed afterwards.
 
-        Parameters
-        ----------
-        batch : int
-            One of `info.batches`.
-        rows : mapping
-            Dataset path -> values, the rows of the batch along the first axis, by rising
-            `regions/input_index`; text as a sequence of str. May be empty when every record was
-            dropped.
+        `rows` are values by dataset path, along the first axis the rows of the batch by rising
+        `regions/input_index`; text as a sequence of str. May be empty when every record was
+        dropped.
 
         Raises
         ------
@@ -183,28 +158,25 @@ class OutputRun:
         ValueError
             When the rows are not what the file needs: a mistake of the caller.
         """
-        if not self._thread.is_alive():
+        if self._writing.stopped:
             raise ValueError("this run is closed")
         if batch not in self.info.batches or batch in self._accepted or batch in self._done:
             raise ValueError(f"batch {batch} is written already or is not of this run")
         item = (batch, check_rows(self.info, batch, rows))
         self._accepted.add(batch)
         self._check()
-        self._queue.put(item)
+        self._writing.put(item)
 
     def flush(self) -> None:
         """Return when every batch handed over is safe on disk."""
-        self._queue.join()
+        self._writing.join()
         self._check()
 
     def finish(self, should_stop: Callable[[], bool] | None = None) -> Path:
         """Put the file together and move it to its path; the work in progress is deleted.
 
-        Parameters
-        ----------
-        should_stop : function, optional
-            Asked now and then, as this can take minutes; once it is true, the work is left for
-            the next time and `finished` stays False.
+        `should_stop` is asked now and then, as this can take minutes; once it is true, the work is
+        left for the next time and `finished` stays False.
 
         Raises
         ------
@@ -217,7 +189,7 @@ class OutputRun:
             missing = next(self.pending(), None)
             if missing is not None:
                 raise ValueError(f"batch {missing[0]} has not been written")
-            self._stop()
+            self._writing.stop()
             try:
                 self._segments.finish(self.path, self._between(should_stop or (lambda: False)))
             except _StoppedError:
@@ -236,7 +208,7 @@ class OutputRun:
         if self._closed:
             return
         self._closed = True
-        self._stop()
+        self._writing.stop()
         with suppress(OutputError):  # Of a disk that is full; what is safe stays so.
             self._segments.close()
         if self._lock.still_ours():
@@ -256,46 +228,29 @@ class OutputRun:
         if kind is None and not self.finished:
             self._check()
 
-    def _check(self) -> None:
-        if self._lock.lost and self._failure is None:
+    def _check(self, ours: bool = True) -> None:
+        if self._writing.failure is not None:
+            raise self._writing.failure
+        if self._lock.lost or not ours:
             what = "another run took this output over, thinking this one gone"
-            self._failure = OutputError(os.fspath(self._part.path), what, "let that one finish")
-        if self._failure is not None:
-            raise self._failure
+            raise OutputError(os.fspath(self._part.path), what, "let that one finish")
 
     def _between(self, should_stop: Callable[[], bool]) -> Callable[[], None]:
         def between() -> None:
-            self._lock.still_ours()
-            self._check()
+            self._check(self._lock.still_ours())
             if should_stop():
                 raise _StoppedError
 
         return between
 
-    def _stop(self) -> None:
-        if self._thread.is_alive():
-            self._queue.put(None)
-            self._thread.join()
-
-    def _write_loop(self) -> None:
-        while True:
-            item = self._queue.get()
-            try:
-                # After a failure batches are taken and dropped, so that nobody waits for room.
-                if self._failure is None and not self._lock.lost:
-                    if item is not None:
-                        self._segments.append(item[0], item[1])
-                    if self._queue.empty() or self._segments.uncommitted > UNSAFE:
-                        self._commit()
-            except BaseException as error:
-                self._failure = error
-            finally:
-                self._queue.task_done()
-            if item is None:
-                return
-
-    def _commit(self) -> None:
-        self._segments.commit()
-        safe = [batch for batch in list(self._accepted) if self._segments.holds(batch)]
-        self._done.update(safe)
-        self._accepted.difference_update(safe)
+    def _work(self, item: Item | None, more: bool) -> None:
+        """In the thread: write a batch, and make all safe when there is time or need to."""
+        if self._lock.lost:
+            return
+        if item is not None:
+            self._segments.append(*item)
+        if not more or self._segments.uncommitted > UNSAFE:
+            self._segments.commit()
+            safe = [batch for batch in list(self._accepted) if self._segments.holds(batch)]
+            self._done.update(safe)
+            self._accepted.difference_update(safe)

@@ -1,0 +1,84 @@
+"""A thread that works off what it is handed, in order, while the next is being made."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+#: Bytes of batches that may wait; one more may be in work.
+WAITING = 32 << 20
+
+Item = tuple[int, dict[str, Any]]
+
+
+class _Waiting(queue.Queue["Item | None"]):
+    """Batches and their rows; full when those that wait hold `maxsize` bytes, not so many."""
+
+    def _init(self, maxsize: int) -> None:
+        self._items: deque[tuple[Item | None, int]] = deque()
+
+    def _qsize(self) -> int:
+        return sum(size for _, size in self._items)
+
+    def _put(self, item: Item | None) -> None:
+        rows = item[1].values() if item else ()
+        self._items.append((item, 1 + sum(getattr(values, "nbytes", 0) for values in rows)))
+
+    def _get(self) -> Item | None:
+        return self._items.popleft()[0]
+
+
+class Background:
+    """Runs until `stop`; after a failure it takes what comes and drops it, so that nobody waits.
+
+    Parameters
+    ----------
+    work : function of (item, bool)
+        Called for every item, and with None at the end; the second says whether more is waiting.
+
+    Attributes
+    ----------
+    failure : BaseException or None
+        What `work` raised first.
+    """
+
+    def __init__(self, work: Callable[[Item | None, bool], None]) -> None:
+        self.failure: BaseException | None = None
+        self._work, self._queue = work, _Waiting(WAITING)
+        self._thread = threading.Thread(target=self._loop, name="yuzu-writer", daemon=True)
+        self._thread.start()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether nothing can be handed over any more."""
+        return not self._thread.is_alive()
+
+    def put(self, item: Item) -> None:
+        """Hand over; waits while too much is waiting."""
+        self._queue.put(item)
+
+    def join(self) -> None:
+        """Return when all that was handed over is done."""
+        self._queue.join()
+
+    def stop(self) -> None:
+        """End when all that was handed over is done."""
+        if not self.stopped:
+            self._queue.put(None)
+            self._thread.join()
+
+    def _loop(self) -> None:
+        while True:
+            item = self._queue.get()
+            try:
+                if self.failure is None:
+                    self._work(item, not self._queue.empty())
+            except BaseException as error:
+                self.failure = error
+            finally:
+                self._queue.task_done()
+            if item is None:
+                return
