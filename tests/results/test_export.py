@@ -344,6 +344,16 @@ def test_where_the_sizes_come_from(tmp_path: Path, kind: str) -> None:
     file.close()
 
 
+def test_the_index_of_another_genome_is_found_out(tmp_path: Path, mixed: Made) -> None:
+    """As when a genome was replaced by one of the same size, and older."""
+    chrom, genome = mixed.rows[0][0], tmp_path / "g.fa"
+    genome.write_text(f">{'x' * len(chrom)}\n{'ACGT' * 500}\n")
+    (tmp_path / "g.fa.fai").write_text(f"{chrom}\t2000\t{len(chrom) + 2}\t2000\t2001\n")
+    options = ExportOptions(targets=("0",), genome=genome)
+    with pytest.raises(InputError, match=r"the index g\.fa\.fai .*delete"):
+        export(mixed.path, "bedgraph", tmp_path / "t.bedgraph", options)
+
+
 def test_faults_of_sizes(tmp_path: Path, mixed: Made) -> None:
     out, table = tmp_path / "t.bw", tmp_path / "s.tsv"
     with pytest.raises(UsageError, match="--genome or --chrom-sizes"):

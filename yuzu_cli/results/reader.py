@@ -34,15 +34,8 @@ UNKNOWN = 255
 class Row:
     """One region of a result; the scores are read when asked for, with `Result.scores`.
 
-    Attributes
-    ----------
-    index : int
-        Row in this file.
-    chrom, start, end, name, strand, input_index, status
-        As in `/regions`.
-    codes : ndarray, uint8, (L,)
-        The sequence, 5'→3' of `strand`.
-    reference : ndarray, float32, (T,)
+    `index` is its row in this file, `codes` uint8 (L,) the sequence 5'→3' of `strand`, `reference`
+    float32 (T,); the others are as in `/regions`.
     """
 
     index: int
@@ -60,11 +53,7 @@ class Row:
 class Result:
     """A finished output, open for reading; made by `open_result`, closed by `close` or ``with``.
 
-    Attributes
-    ----------
-    path : Path
-    attributes : dict
-        Those of the root, as str, int and float.
+    `attributes` are those of the root, as str, int and float.
     """
 
     def __init__(self, path: Path, file: h5py.File) -> None:
@@ -111,18 +100,8 @@ class Result:
     def read(self, path: str, rows: slice | int = slice(None), targets: Any = slice(None)) -> Any:
         """Some rows of one dataset.
 
-        Parameters
-        ----------
-        path : str
-            As in the schema: ``regions/start``, ``scores/delta``.
-        rows : slice or int
-        targets : slice or int
-            For datasets with a T axis: only these are read.
-
-        Returns
-        -------
-        ndarray
-            Text as an object array of str.
+        `path` is as in the schema: ``regions/start``, ``scores/delta``; of datasets with a T axis
+        only `targets` are read. Text comes as an object array of str.
 
         Raises
         ------
@@ -155,19 +134,12 @@ class Result:
         if not -n <= index < n:
             raise OutputError(os.fspath(self.path), f"has no row {index}", f"it has {n} rows")
         i = index % n
-        get = {d: self.read(f"regions/{d}", i) for d in self.file["regions"]}
-        strand = bytes(get["strand"]).decode()
+        names = ("chrom", "start", "end", "name", "strand", "input_index", "status")
+        get = {name: self.read(f"regions/{name}", i) for name in names}
+        get |= {name: int(value) for name, value in get.items() if isinstance(value, np.integer)}
+        get["strand"] = bytes(get["strand"]).decode()
         return Row(
-            index=i,
-            chrom=str(get["chrom"]),
-            start=int(get["start"]),
-            end=int(get["end"]),
-            name=str(get["name"]),
-            strand=strand,
-            input_index=int(get["input_index"]),
-            status=int(get["status"]),
-            codes=self.read("sequences", i),
-            reference=self.read("reference", i),
+            index=i, codes=self.read("sequences", i), reference=self.read("reference", i), **get
         )
 
     def __len__(self) -> int:
@@ -217,13 +189,11 @@ class Result:
     def _only(self, region: str, found: np.ndarray) -> int:
         if len(found) == 1:
             return int(found[0])
-        if len(found) == 0:
-            hint = f"give a name, chrom:start-end, or a row from 0 to {self.n_regions - 1}"
-            raise OutputError(os.fspath(self.path), f"has no region {region!r}", hint)
-        rows = ", ".join(str(i) for i in found[:5])
-        raise OutputError(
-            os.fspath(self.path), f"has {len(found)} regions {region!r}", f"give a row: {rows}"
-        )
+        what = f"has {len(found) or 'no'} region{'s' * (len(found) > 1)} {region!r}"
+        hint = f"give a name, chrom:start-end, or a row from 0 to {self.n_regions - 1}"
+        if len(found):
+            hint = f"give a row: {', '.join(str(i) for i in found[:5])}"
+        raise OutputError(os.fspath(self.path), what, hint)
 
     def close(self) -> None:
         """Close the file."""

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-FORMAT = "yuzu"
-FORMAT_VERSION = 1
+FORMAT, FORMAT_VERSION = "yuzu", 1
 
 #: A chunk of scores stays at or below this, so that reading one region decompresses little.
 CHUNK_BYTES = 1 << 20
@@ -29,8 +28,7 @@ MENDED = 8
 #: What `taylor.exact_top` adds to a file.
 EXACT = "exact"
 
-TEXT = "text"
-SCORE = "score"
+TEXT, SCORE = "text", "score"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +42,7 @@ class Dataset:
     axes : str
         Its axes in order: N region, T target, A letter, L window position, M mutated position.
     dtype : str
-        A numpy type name, ``text`` (UTF-8 of any length), or ``score`` (float32 or float16, as
-        asked).
+        A numpy type name, ``text`` (UTF-8), or ``score`` (float32 or float16, as asked).
     meaning : str
         For the docs.
     label : bool
@@ -64,9 +61,8 @@ class Dataset:
     @property
     def saved_name(self) -> str | None:
         """Name in `score.save`, or `EXACT`, that asks for this; None when it is always there."""
-        return (
-            self.path.removeprefix("scores/") if self.path.startswith("scores/") else self.part_of
-        )
+        _, score, name = self.path.partition("scores/")
+        return name if score else self.part_of
 
     @property
     def per_row(self) -> bool:
@@ -91,11 +87,9 @@ class Attribute:
 def _table(text: str) -> Iterator[tuple[str, list[str]]]:
     """The mark and the cells of each line; one that is indented goes on with the line before."""
     for line in text.strip().replace("\n    ", " ").split("\n"):
-        name = line.lstrip(_MARKS)
+        name = line.lstrip("~^+?")
         yield line[: len(line) - len(name)], name.split(" | ")
 
-
-_MARKS = "~^+?"
 
 # Path, axes, type, meaning. `~` marks labels, `^` what belongs to `exact`.
 _DATASETS = """
@@ -171,12 +165,12 @@ batch_size | int | input records per batch; 0 where merged shards differ in it
 """
 
 DATASETS = tuple(
-    Dataset(*cells, label=mark == "~", part_of=EXACT if mark == "^" else None)
-    for mark, cells in _table(_DATASETS)
+    Dataset(path, axes, dtype, meaning, mark == "~", EXACT if mark == "^" else None)
+    for mark, (path, axes, dtype, meaning) in _table(_DATASETS)
 )
 ATTRIBUTES = tuple(
-    Attribute(*cells, optional=mark == "?", added=mark == "+")
-    for mark, cells in _table(_ATTRIBUTES)
+    Attribute(name, dtype, meaning, mark == "?", mark == "+")
+    for mark, (name, dtype, meaning) in _table(_ATTRIBUTES)
 )
 
 #: The dataset that labels each axis.
@@ -214,8 +208,8 @@ def row_bytes(dataset: Dataset, sizes: Mapping[str, int], score_dtype: str) -> i
 
 def chunk_rows(dataset: Dataset, sizes: Mapping[str, int], score_dtype: str) -> int:
     """Regions per chunk: 1, so that chunks move between files untouched; more if rows are small."""
-    size = row_bytes(dataset, sizes, score_dtype)
-    return 1 if size >= SMALL_ROW_BYTES else max(1, SHARED_CHUNK_BYTES // max(1, size))
+    size = max(1, row_bytes(dataset, sizes, score_dtype))
+    return 1 if size >= SMALL_ROW_BYTES else SHARED_CHUNK_BYTES // size
 
 
 def row_is_chunks(dataset: Dataset, sizes: Mapping[str, int], score_dtype: str) -> bool:

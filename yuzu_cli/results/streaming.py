@@ -19,6 +19,7 @@ from yuzu_cli.errors import OutputError, UsageError
 from yuzu_cli.results.derived import ACROSS, derive, source_of
 from yuzu_cli.results.reader import Result, open_result
 from yuzu_cli.selection import choose
+from yuzu_cli.yaml12 import read_yaml
 
 HAS_UNKNOWN, PADDED = 1, 2
 _COLUMNS = ("chrom", "start", "end", "name", "strand", "input_index", "status")
@@ -114,9 +115,7 @@ class Source:
     @cached_property
     def config(self) -> dict[str, Any]:
         """The run's settings, section by section."""
-        import yaml
-
-        return yaml.safe_load(str(self.attrs.get("config", ""))) or {}
+        return read_yaml(str(self.attrs.get("config", ""))) or {}
 
     @property
     def unit(self) -> str:
@@ -127,12 +126,8 @@ class Source:
     def choose(self, wanted: Sequence[str], *, one: bool = False) -> list[int]:
         """Indices of targets asked for by name or by index; all of them when none is asked for.
 
-        Parameters
-        ----------
-        wanted : sequence of str
-            Names, patterns, or 0-based indices as text: `CTCF`, `K562_*`, `0,3,7-9`.
-        one : bool
-            The format takes exactly one target.
+        `wanted` are names, patterns, or 0-based indices as text: `CTCF`, `K562_*`, `0,3,7-9`; with
+        `one` it must be exactly one target.
 
         Raises
         ------
@@ -218,13 +213,8 @@ class Source:
     def forward(self, values: np.ndarray, rows: slice, letters: int | None = None) -> np.ndarray:
         """Turn the minus-strand rows of an array round: last axis flipped, letters complemented.
 
-        Parameters
-        ----------
-        values : ndarray, (B, ..., M or L)
-        rows : slice
-            The rows it holds.
-        letters : int or None
-            Which axis counts letters of the alphabet, when one does.
+        `values` are (B, ..., M or L) of these rows; `letters` is the axis, if any, that counts
+        letters of the alphabet.
         """
         minus = np.flatnonzero(self.regions.minus[rows])
         if not len(minus):

@@ -56,24 +56,19 @@ def _started(pid: int) -> str | None:
         return None if rest[0] in "ZX" else rest[19]
     if os.path.exists("/proc/self/stat"):
         return None
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return None
-    except OSError:
-        return ""
+    with suppress(PermissionError):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return None
     return ""
 
 
 def this_process() -> dict[str, Any]:
     """Who we are, for `is_gone`."""
     pid = os.getpid()
-    return {
-        "host": socket.gethostname(),
-        "machine": _machine(),
-        "pid": pid,
-        "started": _started(pid),
-    }
+    who = {"host": socket.gethostname(), "machine": _machine()}
+    return {**who, "pid": pid, "started": _started(pid)}
 
 
 def is_gone(process: dict[str, Any]) -> bool:
@@ -89,8 +84,6 @@ class Lock:
     ----------
     folder : Path
         Where the lock file goes.
-    heartbeat, timeout : float
-        Seconds.
     held : function of an OutputError, optional
         Called when a live run holds the lock. It raises the error, as it does by default, or sleeps
         a little and returns: then the lock is asked for again.
@@ -188,11 +181,7 @@ class Lock:
         deadline = time.monotonic() + self._timeout
         owner = _owner(first)
         if owner.get("machine") == _machine():
-            if is_gone(owner):
-                self._break(first)
-            else:
-                self._held(self._by(owner))
-            return
+            return self._break(first) if is_gone(owner) else self._held(self._by(owner))
         _log.info("%s: waiting to see whether the run on %s is alive", self._path, owner["host"])
         while time.monotonic() < deadline:
             time.sleep(min(1.0, self._heartbeat / 4))

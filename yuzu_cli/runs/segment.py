@@ -36,14 +36,8 @@ BUFFER = 1 << 22
 class Segment:
     """Made by `create` or `resume`; not for several threads at once.
 
-    Attributes
-    ----------
-    start, stop : int
-        The input records it answers for so far.
-    rows : int
-        How many rows it has.
-    size : int
-        Bytes of the file so far.
+    It has `rows` rows and `size` bytes so far, and answers for the input records from `start` to
+    `stop`. `columns` are the datasets that it holds itself, by path.
     """
 
     def __init__(
@@ -53,10 +47,8 @@ class Segment:
         self.start = self.stop = start
         self.rows = 0
         self.size = self._reserved = reserved
-        #: The datasets that it holds itself, by path.
         self.columns = {d.path: Column(d, info) for d in info.row_datasets if d.path not in linked}
-        self._buffer: list[bytes] = []
-        self._buffered = 0
+        self._held = bytearray()
         self._checksum = 0
         self._committed = (start, self.size)
         self._fd = -1
@@ -75,18 +67,15 @@ class Segment:
         linked = linked or {}
         stem = folder / f"{run_id}-{token()}"
         segment = cls(stem, run_id, info, start, _reserve(info, linked), linked)
-        with disk_errors(folder):
-            segment._create()
-        return segment
-
-    def _create(self) -> None:
         flags = os.O_CREAT | os.O_EXCL
-        self._fd = os.open(_with(self._stem, DATA), os.O_RDWR | flags, 0o666)
-        os.ftruncate(self._fd, self._reserved)
-        self._log = Log(_with(self._stem, LOG), flags)
-        begun = {"start": self.start, "reserved": self._reserved, "owner": this_process()}
-        self._log.append(Record({"run_id": self._run_id, **begun}))
-        sync_folder(self._stem.parent)
+        with disk_errors(folder):
+            segment._fd = os.open(_with(stem, DATA), os.O_RDWR | flags, 0o666)
+            os.ftruncate(segment._fd, segment.size)
+            segment._log = Log(_with(stem, LOG), flags)
+            begun = {"start": start, "reserved": segment.size, "owner": this_process()}
+            segment._log.append(Record({"run_id": run_id, **begun}))
+            sync_folder(folder)
+        return segment
 
     # --- writing ------------------------------------------------------------------------------
 
@@ -107,30 +96,22 @@ class Segment:
     def put(self, data: bytes) -> int:
         """Add bytes at the end; where they stand."""
         at = self.size
-        self._buffer.append(data)
-        self._buffered += len(data)
+        self._held += data
         self.size += len(data)
-        if self._buffered >= BUFFER:
-            self.flush()
+        if len(self._held) >= BUFFER:
+            self._flush()
         return at
 
-    def flush(self) -> None:
-        """Hand what is held to the system."""
-        data = b"".join(self._buffer)
-        if data:
+    def _flush(self) -> None:
+        if self._held:
             with disk_errors(self._stem.parent):
-                write_all(self._fd, data, self.size - self._buffered)
-            self._checksum = crc32(data, self._checksum)
-        self._buffer, self._buffered = [], 0
-
-    @property
-    def uncommitted(self) -> int:
-        """Bytes since the last commit."""
-        return self.size - self._committed[1]
+                write_all(self._fd, self._held, self.size - len(self._held))
+            self._checksum = crc32(self._held, self._checksum)
+            self._held = bytearray()
 
     def commit(self) -> None:
         """Make all of it safe: on return it survives a crash of the machine."""
-        self.flush()
+        self._flush()
         news = {path: column.news() for path, column in self.columns.items()}
         facts = {
             "run_id": self._run_id,
@@ -154,6 +135,11 @@ class Segment:
         """One past the last record that is safe on disk."""
         return self._committed[0]
 
+    @property
+    def uncommitted(self) -> int:
+        """Bytes that are not safe yet."""
+        return self.size - self._committed[1]
+
     def seal(self, info: RunInfo) -> Path:
         """Complete the file and close it; its path, in the folder of the segment.
 
@@ -172,7 +158,7 @@ class Segment:
         assert self.size == self._reserved or len(bones.image) <= self._reserved
         self.size = max(self.size, len(bones.image))
         set_end(bones.image, self.size)
-        self.flush()
+        self._flush()
         sealed = self._stem.with_name(f"{self._stem.name}{SEALED}")
         with disk_errors(self._stem.parent):
             write_all(self._fd, bones.image)
@@ -254,10 +240,8 @@ class Segment:
 
 
 def _reserve(info: RunInfo, linked: Layouts) -> int:
-    """Bytes kept free at the start of a segment for what HDF5 puts there; a multiple of 4096.
-
-    All of it is known but some numbers, so it is as large now as at the end; a quarter is to spare.
-    """
+    """Bytes kept free at the start of a segment for what HDF5 puts there; a multiple of 4096."""
+    # All of it is known but some numbers: as large now as at the end, and a quarter to spare.
     size = len(skeleton(info, 1, {}, linked).image)
     return -(-(size + size // 4) // 4096) * 4096
 

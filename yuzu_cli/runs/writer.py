@@ -37,15 +37,9 @@ class _StoppedError(Exception):
 class OutputRun:
     """One run writing one file: made by `open`, used from one thread, closed by `close`.
 
-    Attributes
-    ----------
-    path : Path
-        Where the finished file will stand.
-    info : RunInfo
-        As recorded when the run was first started: on a continued one, its `batch_size` counts, not
-        the one asked for now.
-    finished : bool
-        The file is at its path; nothing is left to do.
+    The finished file will stand at `path`; once `finished`, nothing is left to do. `info` is as
+    recorded when the run was first started: on a continued one, its `batch_size` counts, not the
+    one asked for now.
     """
 
     def __init__(

@@ -1,14 +1,11 @@
-"""Where the sizes of chromosomes come from: a table, a genome's index, the genome, or the run.
-
-Reads only; makes no index beside the user's genome.
-"""
+"""Where the sizes of chromosomes come from: a table, a genome, or the run."""
 
 from __future__ import annotations
 
-import gzip
 from pathlib import Path
 
 from yuzu_cli.errors import InputError
+from yuzu_cli.inputs.genome import Genome
 from yuzu_cli.results.export import ExportOptions
 from yuzu_cli.results.streaming import Source
 
@@ -26,12 +23,12 @@ def chromosome_sizes(source: Source, options: ExportOptions) -> dict[str, int] |
     """
     if options.chrom_sizes is not None:
         return _read_sizes(options.chrom_sizes)
-    if options.genome is not None:
-        return _genome_sizes(options.genome)
     inputs = source.config.get("input") or {}
-    genome = inputs.get("genome")
-    if genome and Path(genome).exists():
-        return _genome_sizes(Path(genome))
+    genome = options.genome
+    if genome is None and inputs.get("genome") and Path(inputs["genome"]).exists():
+        genome = Path(inputs["genome"])
+    if genome is not None:
+        return _read_sizes(genome) if genome.suffix == ".fai" else _genome_sizes(genome, source)
     if inputs.get("fasta"):
         return {str(name): source.length for name in source.regions.chrom}
     return None
@@ -53,29 +50,14 @@ def _read_sizes(path: Path) -> dict[str, int]:
     return sizes
 
 
-def _genome_sizes(path: Path) -> dict[str, int]:
-    if path.suffix == ".fai":
-        return _read_sizes(path)
-    index = path.with_name(path.name + ".fai")
-    if index.exists():
-        return _read_sizes(index)
+def _genome_sizes(path: Path, source: Source) -> dict[str, int]:
+    """By the genome's index, which is compared with the genome where the result has regions."""
     if not path.exists():
-        raise InputError(str(path), "no such file")
-    return _count_letters(path)
-
-
-def _count_letters(path: Path) -> dict[str, int]:
-    """Sizes by reading the FASTA once; nothing is written beside the user's genome."""
-    sizes: dict[str, int] = {}
-    name = None
-    packed = path.suffix in (".gz", ".bgz")
-    with gzip.open(path, "rb") if packed else path.open("rb") as file:
-        for line in file:
-            if line.startswith(b">"):
-                name = (line[1:].split() or [b""])[0].decode()
-                sizes[name] = 0
-            elif name is not None:
-                sizes[name] += len(line.strip())
-    if not sizes:
-        raise InputError(str(path), "no FASTA record in it")
-    return sizes
+        return _read_sizes(path.with_name(f"{path.name}.fai"))
+    genome = Genome(str(path))
+    try:
+        for chrom in sorted(set(source.regions.chrom) & set(genome.sizes)):
+            genome.fetch(chrom, 0, min(1, genome.sizes[chrom]))
+        return dict(genome.sizes)
+    finally:
+        genome.close()
