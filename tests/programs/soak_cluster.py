@@ -2,8 +2,9 @@
 
 `make soak-cluster` runs it with 50,000 regions:
 `python -m tests.programs.soak_cluster --regions 50000`.
-Shards are killed by SIGKILL or asked to stop by SIGTERM, at random times of their start, their work
-and their end, and so is the merge. Then every row is compared with the unsharded run's, and the
+As often as planned, shards are killed by SIGKILL in the middle of their work, and so is the merge;
+then they are killed or asked to stop by SIGTERM at random times of their start, their work and
+their end. Then every row is compared with the unsharded run's, and the
 memory of every process at its end with that at its beginning. Ends by 1 if anything is not right.
 """
 
@@ -35,8 +36,10 @@ input: {bed: many.bed, genome: big.fa, length: 40}
 score: {save: [delta, l2]}
 compute: {backend: naive, batch_size: 50, device: cpu}
 """
-#: Seconds between two looks at a process.
-EVERY = 0.1
+#: Seconds between two looks at a process; a merge has done its work in a few tenths.
+EVERY, CLOSE = 0.1, 0.005
+#: SIGKILLs of the merge while it works.
+MERGE_KILLS = 3
 #: MB that a process may take more at its end than at its beginning.
 FLAT = 16.0
 #: Looks at a process that tell something about its memory.
@@ -103,14 +106,21 @@ def held_by(lock: Path, pid: int) -> bool:
 class Soak:
     """The runs of one soak, in one folder."""
 
-    def __init__(self, folder: Path, shards: int, seed: int) -> None:
-        self.folder, self.shards = folder, shards
+    def __init__(self, folder: Path, shards: int, seed: int, kills: int) -> None:
+        self.folder, self.shards, self.kills = folder, shards, kills
         self.attempts: list[Attempt] = []
         self._seed = seed
 
-    def attempt(self, name: str, argv: list[str], kill_after: float, number: int) -> Attempt:
-        """Start a process, watch its memory, and send it `number` after so many seconds."""
+    def attempt(
+        self, name: str, argv: list[str], kill_after: float, number: int, working: bool = False
+    ) -> Attempt:
+        """Start a process, watch its memory, and send it `number` after so many seconds.
+
+        With `working` they count from when it has begun to work on its output.
+        """
         began, sent = time.monotonic(), 0
+        since = None if working else began
+        every = CLOSE if name == "merged" else EVERY
         lock = self.folder / f"{name}.h5.part" / "lock"
         memory: list[float] = []
         with open(self.folder / f"{name}.log", "a") as log:
@@ -122,22 +132,33 @@ class Soak:
                 env=os.environ | {"OMP_NUM_THREADS": "1"},
             )
             while process.poll() is None:
-                time.sleep(EVERY)
+                time.sleep(every)
                 if held_by(lock, process.pid) and (now := resident(process.pid)):
-                    memory.append(now)
-                if not sent and time.monotonic() - began > kill_after:
+                    since = since or time.monotonic()
+                    if every == EVERY:
+                        memory.append(now)
+                if not sent and since and time.monotonic() - since > kill_after:
                     process.send_signal(number)
                     sent = number
         found = Attempt(name, time.monotonic() - began, process.returncode, sent, memory)
         self.attempts.append(found)
         return found
 
-    def to_the_end(self, name: str, argv: list[str], mean: float) -> None:
-        """Start again and again, each time killed after a random while, until it has finished."""
+    def to_the_end(self, name: str, argv: list[str], mean: float, kills: int, work: float) -> None:
+        """Start again and again, each time killed after a random while, until it has finished.
+
+        The first `kills` times it is killed at work; all of that takes `work` seconds undisturbed,
+        and each time less is let pass than its share of that.
+        """
         chance = random.Random(f"{self._seed} {name}")
-        for _ in range(1000):
-            number = chance.choice([signal.SIGKILL, signal.SIGTERM])
-            ended = self.attempt(name, argv, chance.expovariate(1 / mean), number)
+        for count in range(1000):
+            if count < kills:
+                number, working = signal.SIGKILL, True
+                after = chance.uniform(0, 0.7 * work / (kills + 1))
+            else:
+                number, working = chance.choice([signal.SIGKILL, signal.SIGTERM]), False
+                after = chance.expovariate(1 / mean)
+            ended = self.attempt(name, argv, after, number, working)
             if ended.code == 0:
                 return
             # 143 when it was told to stop; -15 when that came before it listened.
@@ -155,17 +176,24 @@ class Soak:
         self.quiet = quiet
         # About once in what a shard would take undisturbed.
         mean = 5 + quiet.seconds / self.shards
+        work = len(quiet.memory) * EVERY / self.shards
         shards = range(1, self.shards + 1)
 
         def shard(number: int) -> None:
             share = ["--shard", f"{number}/{self.shards}", "-o", f"{number}.h5"]
-            self.to_the_end(str(number), ["run", "-c", "run.yaml", *share], mean)
+            kills = self.kills * number // self.shards - self.kills * (number - 1) // self.shards
+            self.to_the_end(str(number), ["run", "-c", "run.yaml", *share], mean, kills, work)
 
         with ThreadPoolExecutor(workers) as pool:
             list(pool.map(shard, shards))
         parts = [f"{number}.h5" for number in shards]
         random.Random(self._seed).shuffle(parts)
-        self.to_the_end("merged", ["merge", *parts, "-o", "merged.h5"], 1.5)
+        self.to_the_end("merged", ["merge", *parts, "-o", "merged.h5"], 5, MERGE_KILLS, 0.1)
+
+    def killed(self, merges: bool) -> int:
+        """How many processes of shards, or merges, SIGKILL has ended."""
+        every = [a for a in self.attempts if a.code == -signal.SIGKILL]
+        return sum((attempt.name == "merged") == merges for attempt in every)
 
     def problems(self, regions: int) -> list[str]:
         """What is not as it should be; empty when all is well."""
@@ -175,15 +203,18 @@ class Soak:
         for attempt in self.attempts:
             if attempt.growth is not None and attempt.growth > FLAT:
                 found.append(f"{attempt.name}: memory grew by {attempt.growth:.1f} MB")
-        if not any(attempt.sent for attempt in self.attempts):
-            found.append("nothing was killed")
+        if self.killed(merges=False) < self.kills:
+            found.append(f"shards were killed {self.killed(merges=False)} times, not {self.kills}")
+        if not self.killed(merges=True):
+            found.append("the merge was never killed")
         return found
 
     def report(self, regions: int, problems: list[str]) -> dict[str, object]:
         """Figures of all of it."""
         parts = [a for a in self.attempts if a.name not in ("whole", "merged")]
         grown = [a.growth for a in self.attempts if a.growth is not None]
-        first, last = {}, {}
+        first: dict[str, float] = {}
+        last: dict[str, float] = {}
         for attempt in parts:
             if attempt.memory:
                 first.setdefault(attempt.name, max(attempt.memory))
@@ -192,6 +223,8 @@ class Soak:
             "regions": regions,
             "shards": self.shards,
             "processes of shards": len(parts),
+            "SIGKILLs of shards": self.killed(merges=False),
+            "SIGKILLs of merges": self.killed(merges=True),
             "ends of shards": dict(Counter(str(a.code) for a in parts)),
             "ends of merges": dict(
                 Counter(str(a.code) for a in self.attempts if a.name == "merged")
@@ -247,6 +280,7 @@ def main() -> int:
     parser.add_argument("--regions", type=int, default=50_000)
     parser.add_argument("--shards", type=int, default=8)
     parser.add_argument("--workers", type=int, default=2, help="shards at one time")
+    parser.add_argument("--kills", type=int, default=16, help="SIGKILLs of shards at work")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--folder", type=Path, required=True, help="emptied first")
     options = parser.parse_args()
@@ -254,7 +288,7 @@ def main() -> int:
     if folder.exists():
         shutil.rmtree(folder)
     make_input(folder, options.regions)
-    soak = Soak(folder, options.shards, options.seed)
+    soak = Soak(folder, options.shards, options.seed, options.kills)
     soak.run(options.workers)
     problems = soak.problems(options.regions)
     report = soak.report(options.regions, problems)

@@ -11,7 +11,7 @@ import ctypes
 import os
 from contextlib import suppress
 
-GROWTH = 32 << 20
+GROWTH = 64 << 20
 """Bytes by which the process may grow before its heap is trimmed."""
 
 
