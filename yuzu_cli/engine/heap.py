@@ -11,7 +11,7 @@ import ctypes
 import os
 from contextlib import suppress
 
-GROWTH = 64 << 20
+GROWTH = 96 << 20
 """Bytes by which the process may grow before its heap is trimmed."""
 
 
@@ -26,12 +26,12 @@ class Heap:
     """The heap of this process, from a moment on when it is as small as it can be."""
 
     def __init__(self) -> None:
-        self._give_back = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        self.give_back = getattr(ctypes.CDLL(None), "malloc_trim", None)
         self._least = 0
         self.trim()
 
     def trim(self) -> None:
         """Give back what is free, if the process has grown."""
-        if self._give_back is not None and resident() > self._least + GROWTH:
-            self._give_back(0)
+        if self.give_back is not None and resident() > self._least + GROWTH:
+            self.give_back(0)
             self._least = resident()
