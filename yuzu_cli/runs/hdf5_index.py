@@ -8,10 +8,9 @@ data passes through the library, and none of its own writes can meet a full disk
 
 from __future__ import annotations
 
-import math
 import struct
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import count
 
 import h5py
 import numpy as np
@@ -27,100 +26,79 @@ _END_OF_FILE, _CONTINUATION, _LAYOUT = 40, 0x10, 0x08
 _LEAST_HEAP = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class ChunkIndex:
-    """The B-tree over a dataset's chunks, made from front to back in little memory.
+def put_index(
+    shape: Sequence[int],
+    chunk: Sequence[int],
+    itemsize: int,
+    table: Iterable[np.ndarray],
+    put: Callable[[bytes], int],
+) -> int:
+    """Write the B-tree over a dataset's chunks, from front to back in little memory.
 
-    Attributes
+    Parameters
     ----------
-    shape, chunk : tuple of int
+    shape, chunk, itemsize
         Of the dataset.
-    itemsize : int
-    at : int
-        Where in the file it will be written.
+    table : iterable of ndarray, CHUNK (n,)
+        Its chunks in order, in parts.
+    put : function of bytes
+        Adds them to the end of the file and tells where they stand.
+
+    Returns
+    -------
+    int
+        Address of the root.
     """
+    key = [("size", "<u4"), ("mask", "<u4"), ("at", "<u8", (len(shape) + 1,)), ("child", "<u8")]
+    kind = np.dtype(key)
+    size = 24 + (_FANOUT + 1) * (kind.itemsize - 8) + _FANOUT * 8
+    end = np.zeros((), kind)
+    end["at"] = [*(-(-s // c) * c for s, c in zip(shape, chunk, strict=True)), itemsize]
+    parts = _entries(shape, chunk, table, kind)
+    for level in count():
+        groups, above = _groups(parts), []
+        group, left, at = next(groups, None), UNDEFINED, put(b"")
+        while group is not None:
+            # A node names both of its neighbours, and the first chunk that comes after it.
+            after = next(groups, None)
+            right, beyond = (UNDEFINED, end) if after is None else (at + size, after[0])
+            head = struct.pack("<4sBBHQQ", b"TREE", 1, level, len(group), left, right)
+            body = head + group.tobytes() + beyond.tobytes()[:-8]
+            put(body.ljust(size, b"\0"))
+            above.append(group[:1].copy())
+            above[-1]["child"] = at
+            group, left, at = after, at, at + size
+        if len(above) == 1:
+            break
+        parts = iter([np.concatenate(above)])
+    return int(above[0]["child"][0])
 
-    shape: tuple[int, ...]
-    chunk: tuple[int, ...]
-    itemsize: int
-    at: int
 
-    @property
-    def _node(self) -> np.dtype:
-        rank = len(self.shape) + 1
-        return np.dtype(
-            [("size", "<u4"), ("mask", "<u4"), ("at", "<u8", (rank,)), ("child", "<u8")]
-        )
+def _entries(
+    shape: Sequence[int], chunk: Sequence[int], table: Iterable[np.ndarray], kind: np.dtype
+) -> Iterator[np.ndarray]:
+    counts = [-(-s // c) for s, c in zip(shape, chunk, strict=True)]
+    done = 0
+    for part in table:
+        entries = np.zeros(len(part), kind)
+        entries["size"], entries["mask"] = part["size"], part["mask"]
+        entries["child"] = part["address"]
+        where = np.unravel_index(np.arange(done, done + len(part)), counts)
+        for axis, step in enumerate(chunk):
+            entries["at"][:, axis] = where[axis] * step
+        done += len(part)
+        yield entries
 
-    @property
-    def _node_bytes(self) -> int:
-        return 24 + (_FANOUT + 1) * (self._node.itemsize - 8) + _FANOUT * 8
 
-    @property
-    def root(self) -> int:
-        """Address of the root: the last node written."""
-        counts = [-(-s // c) for s, c in zip(self.shape, self.chunk, strict=True)]
-        nodes, level = 0, -(-math.prod(counts) // _FANOUT)
-        while level > 1:
-            nodes += level
-            level = -(-level // _FANOUT)
-        return self.at + nodes * self._node_bytes
-
-    def nodes(self, table: Iterable[np.ndarray]) -> Iterator[bytes]:
-        """Its bytes, node by node, from the chunks: parts of a table of CHUNK, in order."""
-        above: list[np.ndarray] = []
-        at = self.at
-        for node, first in self._level(self._entries(table), 0, at):
-            first["child"] = at
-            above.append(first)
-            at += len(node)
-            yield node
-        level = 1
-        while len(above) > 1:
-            entries, above, begun = np.stack(above), [], at
-            for node, first in self._level(iter([entries]), level, begun):
-                first["child"] = at
-                above.append(first)
-                at += len(node)
-                yield node
-            level += 1
-
-    def _entries(self, table: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        counts = [-(-s // c) for s, c in zip(self.shape, self.chunk, strict=True)]
-        done = 0
-        for part in table:
-            entries = np.zeros(len(part), self._node)
-            entries["size"], entries["mask"] = part["size"], part["mask"]
-            entries["child"] = part["address"]
-            where = np.unravel_index(np.arange(done, done + len(part)), counts)
-            for axis, step in enumerate(self.chunk):
-                entries["at"][:, axis] = where[axis].astype(np.uint64) * np.uint64(step)
-            done += len(part)
-            yield entries
-
-    def _level(
-        self, parts: Iterator[np.ndarray], level: int, at: int
-    ) -> Iterator[tuple[bytes, np.ndarray]]:
-        """Each node of a level with its first entry; a node names both of its neighbours."""
-        left = UNDEFINED
-        held = np.zeros(0, self._node)
-        for part in parts:
-            held = np.concatenate([held, part])
-            while len(held) > _FANOUT:
-                right = at + self._node_bytes
-                yield self._pack(held[:_FANOUT], held[_FANOUT], level, left, right), held[0].copy()
-                left, at, held = at, right, held[_FANOUT:]
-        end = np.zeros((), self._node)
-        past = [-(-s // c) * c for s, c in zip(self.shape, self.chunk, strict=True)]
-        end["at"] = [*past, self.itemsize]
-        yield self._pack(held, end, level, left, UNDEFINED), held[0].copy()
-
-    def _pack(
-        self, entries: np.ndarray, after: np.ndarray, level: int, left: int, right: int
-    ) -> bytes:
-        head = struct.pack("<4sBBHQQ", b"TREE", 1, level, len(entries), left, right)
-        body = entries.tobytes() + after.tobytes()[:-8]
-        return (head + body).ljust(self._node_bytes, b"\0")
+def _groups(parts: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    held: list[np.ndarray] = []
+    for part in parts:
+        joined = np.concatenate([*held, part])
+        full = len(joined) - len(joined) % _FANOUT
+        yield from joined[:full].reshape(-1, _FANOUT)
+        held = [joined[full:]]
+    if held and len(held[0]):
+        yield held[0]
 
 
 def text_heap(texts: Sequence[str], at: int) -> tuple[bytes, np.ndarray]:

@@ -21,7 +21,7 @@ from isal.isal_zlib import crc32
 from yuzu_cli.files import disk_errors, remove, sync_folder, token, write_all
 from yuzu_cli.runs.columns import Column, Rows
 from yuzu_cli.runs.compression import Map
-from yuzu_cli.runs.hdf5_index import CHUNK, ChunkIndex, set_address, set_end
+from yuzu_cli.runs.hdf5_index import CHUNK, put_index, set_address, set_end
 from yuzu_cli.runs.lock import this_process
 from yuzu_cli.runs.log import DATA, LOG, SEALED, LeftBehind, Log, Record, left_behind, read_log
 from yuzu_cli.runs.run_info import RunInfo
@@ -172,11 +172,8 @@ class Segment:
 
     def _put_index(self, path: str) -> int:
         column = self.columns[path]
-        shape = self._info.shape_of(column.dataset, self.rows)
-        index = ChunkIndex(shape, column.chunk(self.rows), column.dtype.itemsize, self.size)
-        for node in index.nodes(self._table(path)):
-            self.put(node)
-        return index.root
+        shape, chunk = self._info.shape_of(column.dataset, self.rows), column.chunk(self.rows)
+        return put_index(shape, chunk, column.dtype.itemsize, self._table(path), self.put)
 
     def _table(self, path: str) -> Iterator[np.ndarray]:
         """The chunks of a dataset, as the log tells; the last ones are known to the column."""
