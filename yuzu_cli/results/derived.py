@@ -48,28 +48,17 @@ def derive(
     values = values.astype(np.float32, copy=False)
     if want == have:
         return values
-    delta = _TO_DELTA[have](values, codes, reference)
-    return _FROM_DELTA[want](delta, reference)
+    if have != "delta":
+        # Of predictions, too, what was saved at the letter that is there is subtracted, not the
+        # reference: it agrees better with numbers saved in float16, say.
+        values = values - at_letter(values, codes)[:, :, None]
+    return _FROM_DELTA[want](values, reference)
 
 
 def at_letter(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
     """Values at the letter that is there, (B, T, M) from (B, T, A, M); letter 0 where unknown."""
     index = np.where(codes == 255, 0, codes).astype(np.intp)
     return np.take_along_axis(values, index[:, None, None, :], axis=2)[:, :, 0]
-
-
-def _identity(values: np.ndarray, codes: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    return values
-
-
-def _from_centered(values: np.ndarray, codes: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    return values - at_letter(values, codes)[:, :, None]
-
-
-def _from_prediction(values: np.ndarray, codes: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    # At the letter that is there the prediction is the reference, so what is subtracted agrees with
-    # the numbers saved (in float16, say) better than `reference` would.
-    return values - at_letter(values, codes)[:, :, None]
 
 
 def _jsd(delta: np.ndarray, reference: np.ndarray) -> np.ndarray:
@@ -82,12 +71,6 @@ def _jsd(delta: np.ndarray, reference: np.ndarray) -> np.ndarray:
         apart = (np.exp(p) * (p - middle) + np.exp(q) * (q - middle)).sum(axis=1) / np.log(4)
         return np.sqrt(apart.clip(0)).astype(np.float32)
 
-
-_TO_DELTA: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]] = {
-    "delta": _identity,
-    "centered": _from_centered,
-    "prediction": _from_prediction,
-}
 
 _FROM_DELTA: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "delta": lambda delta, reference: delta,

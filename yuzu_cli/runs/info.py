@@ -22,17 +22,9 @@ from yuzu_cli.runs.manifest import Manifest
 
 
 def info(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """What is in an output, a plan, or an unfinished run, as plain values fit for JSON.
+    """What is in a file, or the `.part` folder of an unfinished run, as plain values fit for JSON.
 
-    Parameters
-    ----------
-    path : path
-        A file, or the `.part` folder of an unfinished run.
-
-    Returns
-    -------
-    dict
-        ``kind`` is ``output``, ``plan`` or ``unfinished``; NaN is None.
+    ``kind`` is ``output``, ``plan`` or ``unfinished``; NaN is None.
 
     Raises
     ------

@@ -81,27 +81,23 @@ def open_text(path: Path, packed: bool) -> Iterator[TextIO]:
         yield file
 
 
-class NpzStream:
+class NpzStream(zipfile.ZipFile):
     """An .npz written array by array and piece by piece, so that no array is ever whole in memory.
 
     Members are deflated lightly: one-hot sequences shrink to a tenth, scores little.
     """
 
     def __init__(self, path: Path) -> None:
-        self._zip = zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1)
+        super().__init__(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1)
 
     def add(
         self, key: str, shape: tuple[int, ...], dtype: np.dtype, pieces: Iterable[np.ndarray]
     ) -> None:
         """Write one array; `pieces` joined along axis 0 make up `shape`."""
         rows = 0
-        with self._zip.open(f"{key}.npy", "w", force_zip64=True) as member:
-            header = {
-                "descr": npy.dtype_to_descr(np.dtype(dtype)),
-                "fortran_order": False,
-                "shape": shape,
-            }
-            npy.write_array_header_1_0(member, header)
+        with self.open(f"{key}.npy", "w", force_zip64=True) as member:
+            header = {"descr": npy.dtype_to_descr(np.dtype(dtype)), "shape": shape}
+            npy.write_array_header_1_0(member, header | {"fortran_order": False})
             for piece in pieces:
                 rows += len(piece)
                 member.write(np.ascontiguousarray(piece, dtype=dtype).data.cast("B"))
@@ -110,15 +106,5 @@ class NpzStream:
 
     def add_whole(self, key: str, array: np.ndarray) -> None:
         """Write one array that is small enough to be in memory."""
-        with self._zip.open(f"{key}.npy", "w", force_zip64=True) as member:
+        with self.open(f"{key}.npy", "w", force_zip64=True) as member:
             npy.write_array(member, array, allow_pickle=False)
-
-    def close(self) -> None:
-        """Write the directory of the archive; without it the file is not readable."""
-        self._zip.close()
-
-    def __enter__(self) -> NpzStream:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
