@@ -34,7 +34,8 @@ def test_large_batches_wait_one_by_one_and_small_ones_together() -> None:
     background.join()
     assert done == [*range(102)]
     background.stop()
-    assert background.stopped and done[-1] is None
+    assert background.stopped
+    assert done[-1] is None
 
 
 def test_after_a_failure_nobody_waits() -> None:
