@@ -122,11 +122,11 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "lstm": lambda: nn.Sequential(*_stem(5), Both(), *_head(100)),
     "enformer-like": lambda: nn.Sequential(
         nn.Conv1d(4, CHANNELS, 15, padding=7), *_block(1), SoftPool(), *_block(5), SoftPool(),
-        *_block(5), nn.MaxPool1d(5), Attend(25), Attend(25), *_head(25),
+        *_block(5), nn.MaxPool1d(5), *(Attend(25) for _ in range(8)), *_head(25),
     ),
     "legnet-like": lambda: nn.Sequential(
-        nn.Conv1d(4, CHANNELS, 7, padding=3), nn.BatchNorm1d(CHANNELS), nn.SiLU(),
-        Excite(), nn.MaxPool1d(2), Excite(), nn.MaxPool1d(2), Excite(), *_head(125),
+        nn.Conv1d(4, CHANNELS, 7, padding=3), nn.BatchNorm1d(CHANNELS), nn.SiLU(), Excite(),
+        Excite(), nn.MaxPool1d(2), *(Excite() for _ in range(4)), *_head(250),
     ),
 }  # fmt: skip
 
