@@ -15,14 +15,22 @@ from tests.programs.card_numbers import GOLDEN, HEAD, rows
 from tests.support.card_costs import Counts
 from tests.support.card_runs import carried, computing_on_card, counts_of
 from tests.support.cases import CASES
-from tests.support.conformance import BY_NAME, case_subject, judge, loaded, settings_for
+from tests.support.conformance import (
+    BY_NAME,
+    case_subject,
+    judge,
+    loaded,
+    settings_for,
+    zoo_subject,
+)
 from tests.support.engine import config, done, fasta, sequences
 from tests.support.engine_nets import conv, script, seeded
 from tests.support.pretended_card import CUDA, Card, CardTensor
 from yuzu_cli import engine, scores
 from yuzu_cli.backends import get_backend
-from yuzu_cli.backends.base import Block
+from yuzu_cli.backends.base import Block, Settings
 from yuzu_cli.bench.papers import zoo
+from yuzu_cli.engine.limits import working_memory
 from yuzu_cli.kernels import between, fused
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
@@ -288,6 +296,20 @@ def test_what_a_card_is_asked_is_as_it_was(name):
     assert head == HEAD
     before = {line.split("\t")[0]: line for line in kept}
     assert rows([name]) == [before[name]], f"renew with: {RENEW}"
+
+
+@pytest.mark.parametrize(("count", "positions"), [(1000, 1), (64, 120)])
+def test_short_and_few_are_one_chunk(count, positions, folder):
+    """Many sequences at a time, so that a card is filled by what is little of each."""
+    with computing_on_card(values=False) as card:
+        model = carried(loaded(zoo_subject("basset", 120, 1.0), "scripted", folder))
+        settings = Settings(120, CUDA, memory=working_memory(CUDA))
+        runner = get_backend("windowed").prepare(model, settings)
+        assert runner.sequences >= count
+        codes = torch.zeros(count, 120, dtype=torch.uint8)
+        counts, chunks = counts_of(runner, codes, np.arange(positions), card)
+    assert chunks == 1
+    assert counts.kernels.total() <= 130
 
 
 PROMISED = {
