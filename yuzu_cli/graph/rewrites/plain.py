@@ -118,7 +118,7 @@ def convolutions(r: Rewriter, node: Node) -> bool:
 
 
 def splits(r: Rewriter, node: Node) -> bool:
-    """One piece of a split -> a slice; of an unbind -> a slice of one, squeezed."""
+    """One piece of a split -> a slice; of an unbind -> what is selected."""
     source = node.args[0] if node.args else None
     if node.target is not operator.getitem or not isinstance(source, Node):
         return False
@@ -150,13 +150,11 @@ def splits(r: Rewriter, node: Node) -> bool:
 
 def _unbound(r: Rewriter, node: Node, source: Node) -> bool:
     x, axis = source.args[0], source.args[1] if len(source.args) > 1 else 0
-    spec, at = r.specs[x.name], node.args[1]
+    spec = r.specs[x.name]
     axis = int(axis) % len(spec.shape)
-    if spec.batch_axis != 0 or axis == 0 or not isinstance(at, int):
+    if spec.batch_axis != 0 or axis == 0:
         return False
-    at = at % spec.shape[axis]
-    piece = r.insert(node, _aten.slice.Tensor, (x, axis, at, at + 1))
-    return r.replace(node, r.insert(node, _aten.squeeze.dim, (piece, axis)))
+    return r.replace(node, r.insert(node, _aten.select.int, (x, axis, node.args[1])))
 
 
 def view_of_view(r: Rewriter, node: Node) -> bool:
