@@ -22,7 +22,7 @@ from yuzu_cli.plan.cuts import cut_at
 FAMILIES = [
     "like-aitac-residual", "like-aparent2", "like-chrombpnet", "like-conv-gru", "like-danq",
     "like-enformer", "like-legnet", "like-malinois", "like-mamba", "like-sei", "lstm-both-ways",
-    "mix-rewrite", "letters-20", "contact-map",
+    "mix-rewrite", "letters-20", "contact-map", "like-explainn", "like-satori", "transformer-layer",
 ]  # fmt: skip
 
 
