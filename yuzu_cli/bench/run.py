@@ -57,8 +57,9 @@ class Options:
 
 
 def example_files() -> tuple[str, str] | None:
-    """The trained model of the example and its sequences, from here or beside the package."""
-    for root in (Path(), Path(__file__).parent.parent.parent):
+    """The trained model of the example and its sequences: from here, or what the package carries."""
+    package = Path(__file__).parent.parent
+    for root in (Path(), package.parent, package / "shipped"):
         files = (root / "example_data/model.pt", root / "example_data/sequences.fa")
         if all(path.is_file() for path in files):
             return str(files[0]), str(files[1])
