@@ -57,7 +57,7 @@ class Options:
 
 
 def example_files() -> tuple[str, str] | None:
-    """The trained model of the example and its sequences: from here, or what the package carries."""
+    """The trained model of the example and its sequences: from here, or of the package."""
     package = Path(__file__).parent.parent
     for root in (Path(), package.parent, package / "shipped"):
         files = (root / "example_data/model.pt", root / "example_data/sequences.fa")
