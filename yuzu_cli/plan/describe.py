@@ -161,12 +161,9 @@ def advice(
 
 def starts(found: Analysis, plan: Plan, rates: Rates, targets: int, mutants: int) -> str:
     """Where an estimate can start, a line each: predicted times faster than naive, and tensors."""
-    windows = [
-        s.node for s in plan.steps if s.way not in ENDINGS and s.way != MOVE
-        and cut_at(found, plan, s.node) == (s.node,)
-    ]  # fmt: skip
-    every = max(1, -(-len(windows) // MOST_STARTS))
-    names = [INPUT, *reversed(windows[::-1][::every]), FRONTIER]
+    windows = _thinned([s.node for s in plan.steps if s.way not in ENDINGS and s.way != MOVE], 64)
+    alone = [name for name in windows if cut_at(found, plan, name) == (name,)]
+    names = [INPUT, *_thinned(alone, MOST_STARTS), FRONTIER]
     rows = []
     for name in names:
         if gain := _gain(found, plan, name, rates, targets, mutants):
@@ -176,6 +173,11 @@ def starts(found: Analysis, plan: Plan, rates: Rates, targets: int, mutants: int
             rows.append(f"  {name}: {gain:.3g} times faster than naive{tensors}")
     head = "an estimate (--backend taylor) can start (--taylor-from) at, exact up to there:"
     return "\n".join([head, *rows])
+
+
+def _thinned(names: list[str], most: int) -> list[str]:
+    """At most so many, evenly taken, the last among them."""
+    return names[::-1][:: max(1, -(-len(names) // most))][::-1]
 
 
 def _gain(
