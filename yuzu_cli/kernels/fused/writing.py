@@ -160,7 +160,7 @@ def source(name: str, program: Program, given: Given) -> str:
         lines += [f"good = (r < rows) & (i < mutants * {channels})"]
     lines += ["b = m % batch"]
     used = sorted({s[2][TABLES[s[0]]] for s in program if s[0] in TABLES})
-    lines += [f"t{t} = tl.load(tables + {t} * rows + r, mask=r < rows, other=-1).to(tl.int64)"
+    lines += [f"t{t} = tl.load(tables + {t} * rows + r, mask=r < rows, other=-1)"
               for t in used]  # fmt: skip
     for i, statement in enumerate(program):
         lines += line(i, statement, given)
@@ -190,9 +190,9 @@ def line(i: int, statement: Statement, given: Given) -> list[str]:
     read, *_, table = numbers
     size = given.sizes[read]
     if name == "rows":
-        place = f"(t{table} * mutants + m) * {size}"
+        place = f"(t{table}.to(tl.int64) * mutants + m) * {size}"
     elif name == "reference":
-        place = f"(t{table} * batch + b) * {size}"
+        place = f"(t{table}.to(tl.int64) * batch + b) * {size}"
     else:
         pair = f"r{numbers[1]} + t{table} % positions * mutants + m"
         held = f"tl.load({pair}, mask=good & (t{table} >= 0), other=0)"
@@ -222,7 +222,7 @@ def multiplied(i: int, numbers: tuple[Any, ...], given: Given) -> list[str]:
         "for step in tl.range(low * chunks, high * chunks, num_stages=3):",
         f"    here = first + step // chunks * {gap}",
         "    there = some & (here >= 0) & (here < held)",
-        f"    place = ((here * positions + p) * mutants + m) * {inputs}",
+        f"    place = ((here * positions + p).to(tl.int64) * mutants + m) * {inputs}",
         "    c_in = (step % chunks * block_c + tl.arange(0, block_c)).to(tl.int32)",
         f"    x = tl.load(r{read} + place + c_in[None, :], "
         f"mask=there & (c_in < {inputs})[None, :], other=0.0)",
