@@ -48,7 +48,7 @@ class _Meter(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.bytes, self.macs = 0, 0.0
 
     @classmethod

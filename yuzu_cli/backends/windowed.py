@@ -26,9 +26,10 @@ from yuzu_cli.kernels.fused import can_fuse
 from yuzu_cli.kernels.runner import Machine, References
 from yuzu_cli.model import Model
 from yuzu_cli.operators.reach import AnyReach, Reach
+from yuzu_cli.operators.record import WHOLE
 from yuzu_cli.operators.windows import Form, Window
 from yuzu_cli.plan.analyse import Analysis, analyse
-from yuzu_cli.plan.plan import ENDINGS, WHOLE, Plan, make_plan
+from yuzu_cli.plan.plan import ENDINGS, Plan, make_plan
 from yuzu_cli.plan.tape import Script, storage
 
 logger = logging.getLogger(__name__)

@@ -29,7 +29,8 @@ from yuzu_cli.scores import ACROSS
 if TYPE_CHECKING:
     import torch
 
-    from yuzu_cli.config import MutateConfig, RunConfig
+    from yuzu_cli.config import RunConfig
+    from yuzu_cli.config_keys import MutateConfig
     from yuzu_cli.inputs.stream import WindowStream
 
 logger = logging.getLogger(__name__)

@@ -48,7 +48,7 @@ class _Recorder(TorchDispatchMode):
     """
 
     def __init__(self, x: torch.Tensor) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.calls = 0
         self.refusal = ""  # kept here, as the text of what is raised is lost inside TorchScript
         self.graph, self.constants = Graph(), dict[str, torch.Tensor]()

@@ -96,7 +96,7 @@ def _places(node: Node, program: Program, axis: int, shape: tuple[int, ...]) -> 
     size = [shape[axis] if i == axis else 1 for i in range(len(shape))]
     positions = torch.arange(shape[axis], dtype=torch.float64, device=device).view(size)
     rest = fill((node.args[1:], node.kwargs), lambda n: program.constants[n.name])
-    index = node.target(positions, *rest[0], **rest[1])  # type: ignore[operator]
+    index = node.target(positions, *rest[0], **rest[1])
     lines = index.movedim(axis, 0).flatten(1)  # all alike: another axis may have been repeated
     return [int(place) for place in lines[:, 0].tolist()]
 

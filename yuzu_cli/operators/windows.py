@@ -475,7 +475,7 @@ class Sketch:
                 add=laid.form is Form.DELTA and not deltas,
             )  # fmt: skip
 
-        return self.remember(("whole", win.name, win.at, deltas), make)  # type: ignore[return-value]
+        return self.remember(("whole", win.name, win.at, deltas), make)
 
     def times_gradients(self, items: Sequence[Item]) -> int:
         """The sum of the deltas of some tensors, each times the gradients there: (E, T)."""

@@ -151,7 +151,7 @@ def _refuse_what_is_too_large(chain: list[nn.Module], length: int) -> None:
     for layer in chain:
         y = layer(y)
         if isinstance(layer, nn.Conv1d):
-            seen += (layer.kernel_size[0] - 1) * layer.dilation[0] * stride  # type: ignore[operator]
+            seen += (layer.kernel_size[0] - 1) * layer.dilation[0] * stride
             meet = 3.0 * min(seen, length)
             most += 4 * 4.0 * y.shape[2] * meet**2
             work += y.shape[2] * meet**3

@@ -62,7 +62,7 @@ class Uncut:
 
     def again(self, node: Node, args: tuple[Any, ...]) -> Node:
         """The node's call on other arguments."""
-        made = self.r.insert(self.before, node.target, args)  # type: ignore[arg-type]
+        made = self.r.insert(self.before, node.target, args)
         made.kwargs = dict(node.kwargs)
         return made
 
@@ -89,7 +89,7 @@ class Uncut:
         value = self.r.constant(weight)
         if axis != 2 or value is None or value.dim() != 4 or transposed:
             raise NotCutError
-        if tuple(value.shape[2:]) != (1, 1) or set(stride) != {1} or set(padding) != {0}:  # type: ignore[arg-type]
+        if tuple(value.shape[2:]) != (1, 1) or set(stride) != {1} or set(padding) != {0}:
             raise NotCutError
         taps = self.r.add_constant(value[..., 0], self.before)
         args = (self(x, axis), taps, bias, [1], [0], [1], False, [0], groups)

@@ -41,11 +41,11 @@ def halves(r: Rewriter, node: Node) -> bool:
         for move in reversed(moves):
             args = (part, *move.args[1:])
             if move.target is _aten.reshape.default:
-                args = (part, [move.args[1][0], -1])  # type: ignore[index]
-            part = r.insert(node, move.target, args)  # type: ignore[arg-type]
+                args = (part, [move.args[1][0], -1])
+            part = r.insert(node, move.target, args)
         own = r.add_constant(value.index_select(axis, (owner == i).nonzero()[:, 0]), node)
         bias = rest[0] if i == 0 else None
-        made = r.insert(node, node.target, (part, own, bias, *rest[1:]))  # type: ignore[arg-type]
+        made = r.insert(node, node.target, (part, own, bias, *rest[1:]))
         total = made if total is None else r.insert(node, _aten.add.Tensor, (total, made))
     assert total is not None
     return r.replace(node, total)
@@ -55,7 +55,7 @@ def _moves(source: Any) -> list[Node]:
     """Moves before a value, the last first: of axes, and a flatten."""
     found: list[Node] = []
     while isinstance(source, Node):
-        flat = source.target is _aten.reshape.default and len(source.args[1]) == 2 and not found  # type: ignore[arg-type]
+        flat = source.target is _aten.reshape.default and len(source.args[1]) == 2 and not found
         if not (flat or source.target in _MOVES):
             break
         found.append(source)
@@ -81,6 +81,6 @@ def _owners(
         if move.target is _aten.reshape.default:
             mark = mark.reshape(1, -1)
         elif move.target is not _aten.clone.default:
-            mark = move.target(mark, *move.args[1:])  # type: ignore[operator]
+            mark = move.target(mark, *move.args[1:])
     mark = mark.movedim(axis, 0).flatten(1)
     return mark[:, 0] if bool((mark == mark[:, :1]).all()) else None

@@ -90,7 +90,7 @@ def drop_no_ops(r: Rewriter, node: Node) -> bool:
         axes = list(node.args[1])
         return axes == sorted(axes) and r.replace(node, source)
     if node.target is _aten.constant_pad_nd.default:
-        return not any(node.args[1]) and r.replace(node, source)  # type: ignore[arg-type]
+        return not any(node.args[1]) and r.replace(node, source)
     if node.target is _aten._to_copy.default and set(node.kwargs) - {"dtype"}:
         return False
     return (

@@ -60,7 +60,7 @@ def merged_rows(r: Rewriter, node: Node) -> bool:
     """f(x.reshape(N * L, C)) -> f(x).reshape(N * L, C') for f of single rows."""
     if node.target not in (ops.linear, ops.layer_norm) and not _pointwise(node):
         return False
-    if node.name not in r.specs or (node.target is ops.layer_norm and len(node.args[1]) != 1):  # type: ignore[arg-type]
+    if node.name not in r.specs or (node.target is ops.layer_norm and len(node.args[1]) != 1):
         return False
     moving = [n for n in node.all_input_nodes if r.constant(n) is None]
     inner = [_unmerged(r, n) for n in moving]
@@ -75,7 +75,7 @@ def merged_rows(r: Rewriter, node: Node) -> bool:
     if _pointwise(node) and shapes[0][-1] != last:
         return False
     found = dict(zip(moving, inner, strict=True))
-    made = r.insert(node, node.target, tuple(found.get(a, a) for a in node.args))  # type: ignore[arg-type, call-overload]
+    made = r.insert(node, node.target, tuple(found.get(a, a) for a in node.args))
     made.kwargs = dict(node.kwargs)
     return r.replace(node, r.insert(node, _aten.reshape.default, (made, r.shape_of(node))))
 
@@ -111,7 +111,7 @@ def streams(r: Rewriter, node: Node) -> bool:
     for inner in within:
         found[inner] = [_copy(r, inner, found, i) for i in range(len(parts))]
     for end, which in ends.items():
-        pieces = found[end.args[0]]  # type: ignore[index]
+        pieces = found[end.args[0]]
         if which is None:
             each = [r.insert(end, _aten.unsqueeze.default, (p, 0)) for p in pieces]
             r.replace(end, r.insert(end, _aten.cat.default, (each, 0)))
@@ -159,13 +159,13 @@ def _each_row(r: Rewriter, node: Node) -> bool:
     if target in (_aten.permute.default, _aten.transpose.int):
         return order_of(node, rank)[0] == 0
     if target is _aten.constant_pad_nd.default:
-        return not any(node.args[1][2 * rank - 2 :])  # type: ignore[index]
+        return not any(node.args[1][2 * rank - 2 :])
     at = _ALONG.get(target)
     if at is None or len(node.args) <= at:
         return False
     axes: Any = node.args[at] if isinstance(node.args[at], (list, tuple)) else [node.args[at]]
-    source = node.args[0][0] if target is _aten.cat.default else node.args[0]  # type: ignore[index]
-    before = len(r.specs[source.name].shape) + (target is _aten.unsqueeze.default)  # type: ignore[union-attr]
+    source = node.args[0][0] if target is _aten.cat.default else node.args[0]
+    before = len(r.specs[source.name].shape) + (target is _aten.unsqueeze.default)
     return bool(axes) and all(axis % before != 0 for axis in axes)
 
 
@@ -198,7 +198,7 @@ def _number(value: Any, n: int) -> Any:
         return n
     if value.target not in (operator.mul, operator.add):
         raise TypeError(value.name)
-    return value.target(*(_number(a, n) for a in value.args))  # type: ignore[operator]
+    return value.target(*(_number(a, n) for a in value.args))
 
 
 def _copy(r: Rewriter, node: Node, found: dict[Node, list[Node]], which: int) -> Node:
@@ -206,6 +206,6 @@ def _copy(r: Rewriter, node: Node, found: dict[Node, list[Node]], which: int) ->
     args: Any = torch.fx.map_arg(node.args, lambda n: found[n][which] if n in found else n)
     if node.target in VIEWS:
         args = (args[0], [r.batch(), *args[1][1:]])
-    made = r.insert(node, node.target, args)  # type: ignore[arg-type]
+    made = r.insert(node, node.target, args)
     made.kwargs = dict(node.kwargs)
     return made

@@ -42,7 +42,7 @@ class Kernel:
 
 def products_of_spectra(r: Rewriter, node: Node) -> bool:
     """irfft(constant * rfft(x)) -> a convolution, if its kernel is short beside the sequence."""
-    if node.target is not _aten._fft_c2r.default or len(node.args[1]) != 1:  # type: ignore[arg-type]
+    if node.target is not _aten._fft_c2r.default or len(node.args[1]) != 1:
         return False
     forward = _transform_behind(r, node)
     if forward is None:
@@ -50,7 +50,7 @@ def products_of_spectra(r: Rewriter, node: Node) -> bool:
     x: Any = forward.args[0]
     after, before = r.specs[node.name], r.specs[x.name]
     plain = after.batch_axis == before.batch_axis == 0 and after.shape[0] == before.shape[0] == 1
-    axes = [n.args[1][0] % 3 for n in (node, forward)]  # type: ignore[index]
+    axes = [n.args[1][0] % 3 for n in (node, forward)]
     if not plain or len(after.shape) != 3 or len(before.shape) != 3 or axes != [2, 2]:
         return False
     n = after.shape[2]
@@ -84,7 +84,7 @@ def _transform_behind(r: Rewriter, node: Node) -> Node | None:
             return None
         (spectrum,) = moving
         if spectrum.target is _aten._fft_r2c.default:
-            return spectrum if len(spectrum.args[1]) == 1 else None  # type: ignore[arg-type]
+            return spectrum if len(spectrum.args[1]) == 1 else None
         if spectrum.target not in _BETWEEN:
             return None
 

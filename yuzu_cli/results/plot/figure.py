@@ -235,7 +235,7 @@ def _draw_map(ax: Axes, seen: View, target: int, same_scale: bool) -> None:
     left = (inches - _RIGHT + 0.12) / inches
     side = ax.figure.add_axes((left, box.y0, 0.09 / inches, box.height), label="scale")
     scale = ax.figure.colorbar(image, cax=side)
-    scale.outline.set_linewidth(0.4)  # type: ignore[operator]
+    scale.outline.set_linewidth(0.4)
     scale.ax.tick_params(length=2, labelsize=6.5)
     scale.locator = _few_ticks()
     scale.update_ticks()
