@@ -237,7 +237,7 @@ def test_resolved_yaml_reads_back_equal(tmp_path: Path) -> None:
 
 def test_it_is_frozen() -> None:
     with pytest.raises(ValidationError, match="frozen"):
-        RunConfig().compute.verify = 3  # type: ignore[misc]
+        RunConfig().compute.verify = 3
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.name)

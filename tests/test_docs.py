@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -101,7 +102,7 @@ def test_the_way_to_save_a_model_makes_one_that_is_read(
     [block] = re.findall(r"```python\n(rows = .*?)```", (ROOT / page).read_text(), re.S)
     layers = (torch.nn.Conv1d(4, 3, 7), torch.nn.AdaptiveMaxPool1d(1), torch.nn.Flatten())
     monkeypatch.chdir(tmp_path)
-    names = {"torch": torch, "model": torch.nn.Sequential(*layers)}
+    names: dict[str, Any] = {"torch": torch, "model": torch.nn.Sequential(*layers)}
     exec(block, names)
     model = load_model("model.pt2", length=500)
     assert model.n_targets == 3

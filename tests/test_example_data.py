@@ -164,4 +164,5 @@ def test_example_config_is_valid_and_points_at_the_files():
     assert list(config.model.path) == ["example_data/model.pt"]
     assert config.input.length == LENGTH
     for path in (*config.model.path, config.input.bed, config.input.genome):
+        assert path
         assert (FOLDER.parent / path).is_file()

@@ -15,6 +15,7 @@ from tests.gpu import card, conformance, kernels, memory
 from tests.programs import gpu_bench
 from yuzu_cli.backends.base import Block
 from yuzu_cli.backends.windowed import WindowedRunner
+from yuzu_cli.kernels import between, fused
 
 
 @pytest.mark.parametrize("main", [checks.main, gpu_bench.main])
@@ -65,12 +66,12 @@ def test_a_wrong_kernel_is_told(monkeypatch):
     asked = []
 
     def spoiled(out, *reads, **options):
-        kernels.between.compute(out, *reads, **options)
+        between.compute(out, *reads, **options)
         asked.append(out)
         out.mul_(1.0 if len(asked) == 1 else 1.00001)
 
     monkeypatch.setattr(kernels, "MODELS", (("basset", 120, 1, 4),))
-    monkeypatch.setattr(kernels.fused, "compute_on", lambda device: spoiled)
+    monkeypatch.setattr(fused, "compute_on", lambda device: spoiled)
     found = [result["status"] for result in kernels.check("cpu", 1, 0.05)]
     assert found == ["ok", *["failed"] * 4]
 

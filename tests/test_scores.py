@@ -50,7 +50,7 @@ def definition(name: str, codes: Tensor, delta: Tensor, outputs: Tensor) -> np.n
         )
         m = (p + q) / 2
         return np.sqrt(((p * np.log2(p / m) + q * np.log2(q / m)).sum(1) / 2).clip(0))
-    total = sum(full[:, :, a] for a in range(letters)) / letters
+    total = full.sum(2) / letters
     return -total if name == "contribution" else full - total[:, :, None]
 
 
@@ -95,7 +95,7 @@ def test_members_are_averaged_before_the_norm_is_taken() -> None:
         for block in blocks(stream, seed=number):
             scores.add(block)
     found = scores.finish(outputs)
-    mean = sum(streams) / 3
+    mean = torch.stack(streams).sum(0) / 3
     for name in found:
         expected = definition(name, codes, mean, outputs)
         np.testing.assert_allclose(found[name], expected, rtol=1e-5, atol=1e-6)

@@ -19,7 +19,7 @@ from tests.support.written import Written
 
 HOW = ("scripted", "traced")
 LENGTH = 60
-STEM: dict[str, Callable[[], Any]] = {"stem": lambda: nn.Conv1d(4, 6, 5, padding=2)}
+STEM: dict[str, Any] = {"stem": lambda: nn.Conv1d(4, 6, 5, padding=2)}
 pytestmark = pytest.mark.filterwarnings("ignore:Using a target size")
 
 

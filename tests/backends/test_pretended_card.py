@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import h5py
@@ -29,6 +30,7 @@ from tests.support.pretended_card import CUDA, Card, CardTensor
 from yuzu_cli import engine, scores
 from yuzu_cli.backends import get_backend
 from yuzu_cli.backends.base import Block, Settings
+from yuzu_cli.backends.windowed import WindowedRunner
 from yuzu_cli.bench.papers import zoo
 from yuzu_cli.engine.limits import working_memory
 from yuzu_cli.kernels import between, fused
@@ -172,7 +174,12 @@ def test_a_fused_kernel_is_one():
     x, taps = torch.randn(5, 4, 3, 2, 16), torch.randn(3, 16, 16)
     program = (("taps", (), (0, 0, 0, 1, 2, 2)), ("relu", (0,), ()))
     tables = torch.arange(20, dtype=torch.int32)[None]
-    options = {"program": program, "tables": tables, "constants": [taps], "multiplied": 44}
+    options: dict[str, Any] = {
+        "program": program,
+        "tables": tables,
+        "constants": [taps],
+        "multiplied": 44,
+    }
     expected, out = torch.empty_like(x), torch.empty_like(x)
     between.compute(expected, x, **options)
     with computing_on_card() as card:
@@ -238,7 +245,7 @@ def test_kernels_bytes_products_and_live_memory_are_counted():
 def test_indexing_is_that_of_torch():
     plain = torch.arange(60.0).view(3, 4, 5)
     at, flags = torch.tensor([2, 0]), torch.tensor([True, False, True, False])
-    keys = [
+    keys: list[Any] = [
         0, (0, 1), (slice(None), 1), (..., 2), (None, 1), (slice(1, 3), None, ..., slice(0, 5, 2)),
         at, (slice(None), at), (at, at), (slice(None), flags), ([0, 1],), (1, ..., at),
         np.array([1, 2]), (np.int64(1), slice(None), at),
@@ -305,6 +312,7 @@ def test_short_and_few_are_one_chunk(count, positions, folder):
         model = carried(loaded(zoo_subject("basset", 120, 1.0), "scripted", folder))
         settings = Settings(120, CUDA, memory=working_memory(CUDA))
         runner = get_backend("windowed").prepare(model, settings)
+        assert isinstance(runner, WindowedRunner)
         assert runner.sequences >= count
         codes = torch.zeros(count, 120, dtype=torch.uint8)
         counts, chunks = counts_of(runner, codes, np.arange(positions), card)

@@ -275,7 +275,12 @@ def test_cases_that_tables_share_are_measured_once(
     tmp_path: Path, small_suite: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[Case] = []
-    monkeypatch.setattr(bench_run, "measure", lambda case, *_, **__: calls.append(case) or [])
+
+    def noted(case: Case, *_: Any, **__: Any) -> list[Row]:
+        calls.append(case)
+        return []
+
+    monkeypatch.setattr(bench_run, "measure", noted)
     suites = [small_suite, replace(small_suite, name="again"), replace(small_suite, keep=True)]
     bench_run.run(suites, Options(backends=("naive",), rounds=1, seconds=0.05), tmp_path)
     assert len(calls) == 2

@@ -38,7 +38,7 @@ def batches_done(out: Path) -> int:
     return info(part)["batches_done"] if (part / "manifest.json").exists() else -1
 
 
-def when(process: subprocess.Popen[str], ready: Callable[[], bool]) -> None:
+def when(process: subprocess.Popen[str], ready: Callable[..., bool]) -> None:
     """Wait for a moment of a run."""
     while not ready():
         assert process.poll() is None, process.communicate()

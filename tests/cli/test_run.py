@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 from tests.support.cli import LENGTH, World, contents, invoke, make_world
-from yuzu_cli.cli import _console
 from yuzu_cli.cli._console import Progress, messages, tell
 from yuzu_cli.cli.run import prepare
 from yuzu_cli.results.reader import open_result
@@ -248,7 +247,7 @@ def test_lines_where_there_is_no_terminal(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [100.0]
-    monkeypatch.setattr(_console.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
     with messages(0), Progress(show=False) as progress:
         for done in range(0, 101, 10):
             progress(done, 100)

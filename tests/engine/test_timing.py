@@ -53,7 +53,7 @@ def test_an_estimate_is_offered_where_the_run_is_long(
     assert offers(tmp_path, conv) == ""  # windows never end: it would be the same
     monkeypatch.setattr(timing, "duration", lambda seconds: f"{seconds:.0e} s")
     clock = iter(np.arange(0, 1e-3, 1e-6))
-    monkeypatch.setattr(timing.time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr("time.monotonic", lambda: float(next(clock)))
     config_of = config(tmp_path, [script(seeded(Mixed), tmp_path / "m.pt")])
     with engine.setup.prepared(config_of) as setup:
         text = timing.offer(setup, 7200.0)

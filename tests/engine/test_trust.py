@@ -290,7 +290,7 @@ class Blind(nn.Module):
         return self.body(x[..., :12])
 
 
-ZEROS = {
+ZEROS: dict[str, tuple[Any, dict[str, Any], str, str]] = {
     "blind": (Blind, {"mutate__start": L // 2}, "every effect is 0", "look at the mutated"),
     "index": (
         Profile,

@@ -27,8 +27,8 @@ def targets(program: Program) -> list[object]:
 def conv_norm_relu_pool() -> nn.Module:
     norm = nn.BatchNorm1d(6)
     with torch.no_grad():
-        norm.running_mean.normal_()
-        norm.running_var.uniform_(0.5, 2)
+        norm.get_buffer("running_mean").normal_()
+        norm.get_buffer("running_var").uniform_(0.5, 2)
         norm.weight.normal_()
     return nn.Sequential(nn.Conv1d(4, 6, 5, padding=2), norm, nn.ReLU(), nn.MaxPool1d(3))
 

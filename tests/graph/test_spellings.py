@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -58,7 +60,7 @@ class Encoder(nn.Module):
 
 
 _LAYER = aten._transformer_encoder_layer_fwd.default
-SPELLINGS = {
+SPELLINGS: dict[str, tuple[Any, int, set[Any], Any]] = {
     "encoder": (lambda: Encoder(False), 30, {_LAYER}, ops.layer_norm),
     "encoder-norms-first": (lambda: Encoder(True), 30, {_LAYER}, ops.layer_norm),
     "units": (lambda: ExplaiNN(79), 79, {aten.repeat.default}, ops.grouped),

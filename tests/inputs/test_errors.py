@@ -10,7 +10,6 @@ import pytest
 
 from yuzu_cli.alphabet import parse_alphabet
 from yuzu_cli.errors import InputError, UsageError
-from yuzu_cli.inputs import text
 from yuzu_cli.inputs.windows import open_windows
 
 DNA = parse_alphabet("ACGT")
@@ -222,7 +221,7 @@ def test_bad_files(
         path.mkdir()
     bed = tmp_path / "good.bed"
     bed.write_text(GOOD)
-    files = {"bed": str(bed), "genome": genome} if role != "fasta" else {}
+    files: dict[str, Any] = {"bed": str(bed), "genome": genome} if role != "fasta" else {}
     files[role] = str(path)
     told = message(lambda: open_windows(alphabet=DNA, length=10, **files))
     assert told.startswith(f"{path}: {expected}")
@@ -232,7 +231,7 @@ def test_no_room_to_unpack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     path = tmp_path / "seqs.fa.gz"
     path.write_bytes(gzip.compress(b">a\nACGT\n"))
     with Path("/dev/full").open("wb") as full:
-        monkeypatch.setattr(text.tempfile, "TemporaryFile", lambda: full)
+        monkeypatch.setattr("tempfile.TemporaryFile", lambda: full)
         told = message(lambda: open_windows(alphabet=DNA, fasta=str(path)))
     assert "No space left on device; point TMPDIR at a disk with room" in told
 

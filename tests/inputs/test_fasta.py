@@ -12,6 +12,7 @@ import tempfile
 import threading
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import pytest
 from Bio import bgzf
@@ -150,7 +151,7 @@ def test_padding_is_no_unknown_letter(tmp_path: Path) -> None:
 def test_drop(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "s.fa"
     path.write_text(">e\n>a\nACGT\n>b\nAC\n>c\nACNT\n>d\nTTTT\n")
-    options: dict[str, object] = {"length": 4, "wrong_length": "drop"}
+    options: dict[str, Any] = {"length": 4, "wrong_length": "drop"}
     assert [w.region.input_index for w in read(str(path), **options)] == [1, 3, 4]
     assert "2 of 5 records are dropped" in caplog.text
     assert [w.region.input_index for w in read(str(path), unknown="drop", **options)] == [1, 4]

@@ -120,7 +120,7 @@ def test_a_folder_that_cannot_be_written(
             raise PermissionError(13, "Permission denied")
         return real(*args, dir=dir, **kwargs)  # type: ignore[call-overload]
 
-    monkeypatch.setattr(index.tempfile, "TemporaryDirectory", guarded)
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", guarded)
     check(path)
     assert [part.suffix for part in cache.iterdir()] == [".fai"]
     check(path)

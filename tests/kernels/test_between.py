@@ -11,6 +11,7 @@ import logging
 from collections import Counter
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -197,7 +198,7 @@ def test_taps_are_a_convolution(writing):
     tables = torch.tensor([[0, -1, 1, 2]], dtype=torch.int32)
     program = (("taps", (), (0, 0, 0, 2, 1, 2)),)
     out = torch.full((4, 1, 2, 1, 5), torch.nan)
-    options = {"program": program, "tables": tables, "constants": [taps]}
+    options: dict[str, Any] = {"program": program, "tables": tables, "constants": [taps]}
     flat = x[:, 0, :, 0].permute(1, 2, 0)
     made = F.conv1d(flat, taps.permute(2, 1, 0), stride=2, dilation=2, padding=1).permute(2, 0, 1)
     expected = torch.zeros(4, 2, 5)

@@ -172,7 +172,7 @@ def in_a_target(members: Members, proof: Path) -> None:
 
     def change(program: Any) -> None:
         node = first_node(program)
-        extra = {
+        extra: dict[str, Any] = {
             "target": "torch.os.system",
             "inputs": [text],
             "outputs": [{"as_none": True}],
@@ -516,7 +516,7 @@ def test_compressed_code_of_torchscript_may_not_grow_without_bound(tmp_path: Pat
 # --- expressions and operators ------------------------------------------------------------------
 
 SYMBOL = "Symbol('s77', positive=True, integer=True)"
-ARITHMETIC = (
+ARITHMETIC: tuple[str, ...] = (
     f"Max(Integer(1), TruncToInt(Mul(Float('1.5', precision=53), ToFloat({SYMBOL}))))",
     f"Pow({SYMBOL}, Integer(-1))",
     SYMBOL,
@@ -579,12 +579,13 @@ def test_arithmetic_is_told_from_other_python() -> None:
     assert [t for t in CODE_TEXTS if is_guard(t)] == []
 
 
-KNOWN = ("torch.ops.aten.conv1d.default", "torch.ops.higher_order.cond", "_operator.getitem")
-KNOWN += ("torch.sym_max", "math.ceil", "torch.ops.aten.__and__.Tensor")
-UNKNOWN = ("torch.load", "torch.os.system", "torch.hub.load", "_operator.methodcaller", "math.")
+KNOWN: tuple[str, ...] = ("torch.ops.aten.conv1d.default", "torch.ops.higher_order.cond")
+KNOWN += ("_operator.getitem", "torch.sym_max", "math.ceil", "torch.ops.aten.__and__.Tensor")
+UNKNOWN: tuple[str, ...] = ("torch.load", "torch.os.system", "torch.hub.load", "math.")
 UNKNOWN += ("torch.ops.load_library", "torch.ops.aten.__class__.mro", "torch.ops.aten.conv1d")
 UNKNOWN += ("torch.ops.higher_order.triton_kernel_wrapper_mutation", "torch.ops.export.x.default")
-UNKNOWN += ("#namespace:op", "exec", "", "torch.ops.aten.no_such_operator.default")
+UNKNOWN += ("_operator.methodcaller", "#namespace:op", "exec", "")
+UNKNOWN += ("torch.ops.aten.no_such_operator.default",)
 
 
 def test_operators_that_compute_are_told_from_others() -> None:

@@ -223,7 +223,7 @@ def test_as_many_targets_as_rows_tried_do_not_mislead(tmp_path: Path) -> None:
 def test_extra_input_from_a_file(tmp_path: Path) -> None:
     np.save(tmp_path / "c.npy", np.array([[2.0, 3.0]]))
     net, x = seeded(Extra), one_hot(codes(5))
-    extra = {"condition": str(tmp_path / "c.npy")}
+    extra: dict[str | int, Any] = {"condition": str(tmp_path / "c.npy")}
     model = load_model(script(net, tmp_path / "m.pt"), length=L, extra_inputs=extra)
     torch.testing.assert_close(model(x), net.net(x) * torch.tensor([2.0, 3.0]))
 
@@ -234,7 +234,7 @@ def test_targets_may_be_named(tmp_path: Path) -> None:
     names = ["CTCF", "su(Hw)", "BEAF-32"]
     assert load_model(path, length=L, target_names=names).target_names == names
     (tmp_path / "names.txt").write_text("\ufeffCTCF\r\nsu(Hw)\nBEAF-32\n\n", encoding="utf-8")
-    options = {"length": L, "target_names": str(tmp_path / "names.txt")}
+    options: dict[str, Any] = {"length": L, "target_names": str(tmp_path / "names.txt")}
     assert load_model(path, **options).target_names == names
     assert load_model(path, **options, targets="2,0").target_names == ["BEAF-32", "CTCF"]
 

@@ -6,6 +6,7 @@ A few random examples of every family run always, many with `-m slow`.
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, reject, settings
@@ -86,7 +87,7 @@ def test_families_hold_what_they_cover_on_windows(name):
 RECIPE = filled("convolution", dict(FAMILIES["convolution"].first[0], suffix="part"))
 
 
-def seen_of(recipe: dict) -> programs.Captured:
+def seen_of(recipe: dict[str, Any]) -> programs.Captured:
     return programs.captured(Small(recipe), recipe["length"])
 
 

@@ -63,7 +63,7 @@ class Attend(nn.Module):
         )
         self.near = nn.Parameter(torch.zeros(2 * places - 1))
         at = torch.arange(places)
-        self.register_buffer("apart", at[:, None] - at[None, :] + places - 1)
+        self.apart = nn.Buffer(at[:, None] - at[None, :] + places - 1)
         self.more = nn.Sequential(
             nn.Linear(channels, 2 * channels),
             nn.GELU(),

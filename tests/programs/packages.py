@@ -33,8 +33,9 @@ def check(package: Path, folder: Path) -> None:
     """Install one package and use it as its README says."""
     venv.create(folder / "env", with_pip=True)
     programs = folder / "env" / "bin"
-    pip = [programs / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    pinned = ["-c", TOP / "constraints.txt"]
+    quiet = ("--quiet", "--disable-pip-version-check")
+    pip = (programs / "python", "-m", "pip", "install", *quiet)
+    pinned = ("-c", TOP / "constraints.txt")
     told(
         *pip,
         *pinned,

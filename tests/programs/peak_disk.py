@@ -93,11 +93,11 @@ def main() -> None:
     for stops in range(options.stops, -1, -1):
         if path.exists():
             break
-        asked = iter(range(1 << 30))
         after = max(4, 3 * count // (options.stops + 1)) if stops else 1 << 30
+        asked = map(after.__le__, range(1 << 30))
         with OutputRun.open(path, info, pack="yes") as run:
             assert not list(run.pending())
-            run.finish(lambda asked=asked, after=after: next(asked) >= after)
+            run.finish(asked.__next__)
     packed, peak = time.perf_counter() - began, watch.stop()
     after = path.stat().st_size
     print(f"packed in {packed:.0f} s with {options.stops} stops: {size_text(after)};", end=" ")

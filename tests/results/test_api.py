@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -128,7 +129,9 @@ def test_bed(model: Path, tmp_path: Path) -> None:
         (["A" * 29 + "N"], {"settings": {"input.unknown": "drop"}}, InputError, "dropped"),
     ],
 )
-def test_faults(model: Path, sequences: list, more: dict, kind: type, words: str) -> None:
+def test_faults(
+    model: Path, sequences: list[str], more: dict[str, Any], kind: type, words: str
+) -> None:
     with pytest.raises(kind, match=words):
         attribute(model, sequences, **more)
 

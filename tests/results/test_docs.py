@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -70,7 +71,7 @@ def test_variants_of_the_page(ran: Path) -> None:
 
 def test_python_of_the_page(ran: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ran)
-    names: dict = {}
+    names: dict[str, Any] = {}
     exec("".join(blocks("python")), names)
     assert names["found"]["delta"].shape == (1, 1, 4, 500)
     assert names["effects"].shape == (4, 500)

@@ -108,7 +108,9 @@ def test_derive_prefers_what_was_saved() -> None:
     ],
     ids=["all", "order kept", "name, once", "a name that is a number wins", "list", "range"],
 )
-def test_targets_by_index_or_name(tmp_path: Path, wanted: tuple[str, ...], indices: list) -> None:
+def test_targets_by_index_or_name(
+    tmp_path: Path, wanted: tuple[str, ...], indices: list[int]
+) -> None:
     rows = [("c", 0, 8, "x", "+")]
     made = make_result(tmp_path / "in.h5", rows, ["ACGTACGT"], targets=("1", "open", "deep"))
     with Source(made.path) as source:
@@ -416,7 +418,7 @@ def test_tsv_has_one_line_per_mutation_on_the_forward_strand(mixed: Made, tmp_pa
     with gzip.open(tmp_path / "t.tsv.gz", "rt") as file:
         header, *lines = [line.rstrip("\n").split("\t") for line in file]
     assert header == ["chrom", "position_0based", "ref", "alt", "name", "strand", "first", "second"]
-    expected = {}
+    expected: dict[tuple[str, ...], np.ndarray] = {}
     for i, (chrom, start, end, name, strand) in enumerate(mixed.rows):
         for m in range(mixed.start, mixed.end):
             code = mixed.codes[i, m]
@@ -430,15 +432,17 @@ def test_tsv_has_one_line_per_mutation_on_the_forward_strand(mixed: Made, tmp_pa
                 key = (chrom, str(base), ref_letter, alt_letter, name, strand)
                 expected[key] = mixed.delta[i, :, alt, m - mixed.start]
     assert len(lines) == len(expected)
-    for *key, first, second in lines:
-        np.testing.assert_allclose([float(first), float(second)], expected[tuple(key)], rtol=1e-6)
+    for *place, first, second in lines:
+        np.testing.assert_allclose([float(first), float(second)], expected[tuple(place)], rtol=1e-6)
 
 
 @pytest.mark.parametrize(
     ("saved", "score", "header"),
     [("l2", None, ["l2"]), ("delta", "l2", ["l2"]), ("delta", "prediction", ["first", "second"])],
 )
-def test_tsv_of_another_score(tmp_path: Path, saved: str, score: str | None, header: list) -> None:
+def test_tsv_of_another_score(
+    tmp_path: Path, saved: str, score: str | None, header: list[str]
+) -> None:
     rows = [("MA", 0, 5, "x", ".")]
     made = make_result(tmp_path / "in.h5", rows, ["MKKAM"], letters="AKM", save=(saved,))
     export(made.path, "tsv", tmp_path / "t.tsv", ExportOptions(score=score))

@@ -26,9 +26,9 @@ def test_xarray_opens_a_result_with_labels(
         assert delta.dims == ("region", "targets", "letter", "position")
         assert tree["scores/l2"].dims == ("region", "letter", "position")
         assert tree["sequences"].dims == ("region", "window")
-        assert tree["regions/name"].values.tolist() == rows["regions/name"]
+        assert np.asarray(tree["regions/name"]).tolist() == rows["regions/name"]
         record = int(rows["regions/input_index"][20])
         one = delta.sel(region=record, targets="target 1", letter="G", position=slice(60, 69))
         np.testing.assert_array_equal(one.values, rows["scores/delta"][20, 1, 2, 10:20])
-        assert tree["letter"].values.tolist() == list("ACGT")
+        assert np.asarray(tree["letter"]).tolist() == list("ACGT")
         assert tree.attrs["alphabet"] == "ACGT"

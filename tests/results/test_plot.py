@@ -68,8 +68,11 @@ def test_one_letter_a_position_and_none_where_it_is_unknown(small: Made) -> None
     figure = draw(seen)
     assert "grey: unknown letter" in figure.texts[-1].get_text()
     heat = next(ax for ax in figure.axes if ax.images)
-    assert heat.images[0].get_array().mask[:, 25].all()
-    assert heat.images[0].get_array().mask.sum() == 4
+    shown = heat.images[0].get_array()
+    assert isinstance(shown, np.ma.MaskedArray)
+    grey = np.ma.getmaskarray(shown)
+    assert grey[:, 25].all()
+    assert grey.sum() == 4
 
 
 def test_a_window_of_the_minus_strand_is_drawn_along_the_other(small: Made) -> None:
@@ -93,7 +96,7 @@ def test_a_window_of_the_minus_strand_is_drawn_along_the_other(small: Made) -> N
     ids=["plus", "minus", "record"],
 )
 def test_coordinates_count_from_1_and_regions_have_names(
-    small: Made, row: int, ticks: dict, title: str, place: str
+    small: Made, row: int, ticks: dict[str, int], title: str, place: str
 ) -> None:
     with Source(small.path) as source:
         seen = view(source, row, [0])
@@ -204,6 +207,8 @@ def test_the_scale_says_what_its_colors_mean(tmp_path: Path, config: str, words:
 
 
 def test_letters_too_narrow_to_be_read_are_bars(tmp_path: Path) -> None:
+    from matplotlib.patches import Rectangle
+
     rows = [("chr1", 0, 600, "x", "+")]
     made = make_result(tmp_path / "in.h5", rows, random_sequences(1, 600), targets=("t",))
     with Source(made.path) as source:
@@ -212,6 +217,7 @@ def test_letters_too_narrow_to_be_read_are_bars(tmp_path: Path) -> None:
     assert len(logo.patches) == 600
     assert not logo.collections
     for bar in logo.patches:
+        assert isinstance(bar, Rectangle)
         at = round(bar.get_x() + bar.get_width() / 2)
         assert bar.get_height() == pytest.approx(made.contribution[0, 0, at])
     assert not next(ax for ax in figure.axes if ax.images).collections  # no dots

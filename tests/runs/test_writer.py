@@ -116,7 +116,7 @@ def test_a_continued_run_keeps_what_was_recorded(tmp_path: Path) -> None:
     second = dataclasses.replace(first, command="second", batch_size=16, device="cpu:0")
     with OutputRun.open(path, second) as run:
         assert run.batch_size == 8
-        errors = {"verify_max_abs_error": 1e-6, "verify_max_rel_error": 2e-6}
+        errors: dict[str, Any] = {"verify_max_abs_error": 1e-6, "verify_max_rel_error": 2e-6}
         assert repr(run.info) == repr(dataclasses.replace(first, **errors))  # NaN is not itself
         write_all(run)
         run.finish()

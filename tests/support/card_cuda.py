@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
@@ -25,7 +24,7 @@ class Believing:
         self._patch.stop()
 
 
-def _answers() -> dict[str, Callable[..., Any] | type]:
+def _answers() -> dict[str, Any]:
     card = mock.Mock(total_memory=TOTAL, multi_processor_count=132)
     card.name = "pretended"
     fixed: dict[str, Any] = {

@@ -43,7 +43,7 @@ class Beneath(torch.nn.Module):
 
 def beneath(value: Any) -> Any:
     """Tensors of the card as those of the CPU that hold their values."""
-    return pytree.tree_map(lambda x: x.inner if isinstance(x, CardTensor) else x, value)
+    return pytree.tree_map(lambda x: x.held if isinstance(x, CardTensor) else x, value)
 
 
 def carried(model: Model) -> Model:

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -92,7 +93,7 @@ class Subject:
             alphabet_size=self.letters,
             layout=self.layout,
             output=self.output,
-            extra_inputs=dict(self.extra),
+            extra_inputs=dict(self.extra.items()),
             **options,  # type: ignore[arg-type]
         )
 
@@ -103,7 +104,7 @@ def truth(
 ) -> list[tuple[Tensor, float]]:
     """Per sequence: float64 scores (T, A, M) of the CPU, error of naive float32 on `device`."""
     exact, naive = subject.function(torch.float64), subject.function(torch.float32, device=device)
-    options = {"letters": subject.letters, "unknown": unknown}
+    options: dict[str, Any] = {"letters": subject.letters, "unknown": unknown}
     found = []
     for codes in subject.sequences():
         scores = oracle.saturation(exact, codes, positions, **options)

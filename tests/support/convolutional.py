@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -69,7 +71,7 @@ class RelativeAttention(nn.Module):
         self.join = nn.Linear(channels, channels)
         self.near = nn.Parameter(torch.randn(heads, 2 * length - 1))
         at = torch.arange(length)
-        self.register_buffer("apart", at[:, None] - at[None, :] + length - 1)
+        self.apart = nn.Buffer(at[:, None] - at[None, :] + length - 1)
 
     def forward(self, x: Tensor) -> Tensor:
         n, length, c = x.shape
@@ -192,7 +194,7 @@ class LegNet(nn.Module):
             body += [Cat(nn.Identity(), block), nn.Conv1d(2 * c, c, 5, padding=2), nn.SiLU()]
             body += [nn.MaxPool1d(2)]
         self.body = seq(*body, nn.Conv1d(c, 8, 1))
-        self.register_buffer("bins", torch.linspace(-1.0, 1.0, 8))
+        self.bins = nn.Buffer(torch.linspace(-1.0, 1.0, 8))
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.adaptive_avg_pool1d(self.body(x), 1).squeeze(2)
@@ -230,7 +232,7 @@ class SpliceBlock(nn.Module):
 
     def __init__(self, c: int, kernel: int, dilation: int) -> None:
         super().__init__()
-        options = {"padding": dilation * (kernel // 2), "dilation": dilation}
+        options: dict[str, Any] = {"padding": dilation * (kernel // 2), "dilation": dilation}
         half = [nn.BatchNorm1d(c), nn.ReLU(), nn.Conv1d(c, c, kernel, **options)]
         again = [nn.BatchNorm1d(c), nn.ReLU(), nn.Conv1d(c, c, kernel, **options)]
         self.body, self.skip = Residual(*half, *again), nn.Conv1d(c, c, 1)
@@ -339,7 +341,7 @@ class Sei(nn.Module):
         )
         at = torch.linspace(0.0, 1.0, length // 4)[:, None]
         basis = torch.exp(-(((at - torch.linspace(0, 1, 5)) / 0.2) ** 2))
-        self.register_buffer("basis", 0.02 * basis / basis.sum(0))
+        self.basis = nn.Buffer(0.02 * basis / basis.sum(0))
         self.head = seq(nn.Linear(5 * c, 8), nn.ReLU(), nn.Linear(8, 3), nn.Sigmoid())
 
     def forward(self, x: Tensor) -> Tensor:

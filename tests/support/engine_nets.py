@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 L = 24
+Net = TypeVar("Net", bound=nn.Module)
 
 
-def seeded(make: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
+def seeded(make: Callable[[], Net], seed: int = 0) -> Net:
     """A network with the same weights every time, in inference mode."""
     torch.manual_seed(seed)
     return make().eval()

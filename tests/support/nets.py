@@ -39,10 +39,10 @@ ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "elu": nn.ELU, "tanh": nn.Tanh}
 MIXES = ("cumsum", "roll", "outside", "ramp", "differences", "unfold", "rewrite", "sort")
 REDUCTIONS = ("sum", "mean", "amax", "logsumexp", "top3", "last")
 
-KEEPS = ("conv-same", "activation", "point", "norm", "layer-norm", "residual", "gated")
-KEEPS += ("excite", "strands", "flip", "attention", "smooth")
-CHANGES = ("conv", "transposed", "max", "avg", "adaptive", "blocks", "lp", "cat", "slice", "pad")
-CHANGES += ("upsample", "mix", "join", "steps")
+KEEPS: tuple[str, ...] = ("conv-same", "activation", "point", "norm", "layer-norm", "residual")
+KEEPS += ("gated", "excite", "strands", "flip", "attention", "smooth")
+CHANGES: tuple[str, ...] = ("conv", "transposed", "max", "avg", "adaptive", "blocks", "lp")
+CHANGES += ("cat", "slice", "pad", "upsample", "mix", "join", "steps")
 WEIGHS = ("product", "own", "masked", "matrix", "einsum", "profile", "strands")
 
 
@@ -132,9 +132,11 @@ def make(layer: Recipe) -> nn.Module:
         c, m, kernel, stride, extra = v
         return nn.ConvTranspose1d(c, m, kernel, stride, 0, extra)
     if kind == "max":
-        return nn.MaxPool1d(*v[:4], ceil_mode=v[4])
+        kernel, stride, padding, dilation, ceil = v
+        return nn.MaxPool1d(kernel, stride, padding, dilation, ceil_mode=ceil)
     if kind == "avg":
-        return nn.AvgPool1d(*v[:3], ceil_mode=v[3], count_include_pad=v[4])
+        kernel, stride, padding, ceil, count = v
+        return nn.AvgPool1d(kernel, stride, padding, ceil, count)
     if kind == "adaptive":
         return nn.AdaptiveAvgPool1d(v[1]) if v[0] == "avg" else nn.AdaptiveMaxPool1d(v[1])
     if kind == "smooth":
@@ -190,7 +192,7 @@ class Finish(nn.Module):
     def __init__(self, kind: str, c: int, length: int) -> None:
         super().__init__()
         self.kind = kind
-        self.reduce = Glance(c) if kind == "glance" else nn.Identity()
+        self.reduce: nn.Module = Glance(c) if kind == "glance" else nn.Identity()
         if kind in REDUCTIONS:
             self.reduce = Reduce(kind)
         self.weighs = kind.startswith("weigh-")

@@ -35,9 +35,9 @@ _MOVES = ("_to_copy", "copy_")
 
 
 class CardTensor(torch.Tensor):
-    """A tensor of the pretended card; its values are in `inner`, on the CPU (or nowhere)."""
+    """A tensor of the pretended card; its values are in `held`, on the CPU (or nowhere)."""
 
-    inner: torch.Tensor
+    held: torch.Tensor
 
     @staticmethod
     def __new__(cls, inner: torch.Tensor) -> CardTensor:
@@ -49,20 +49,22 @@ class CardTensor(torch.Tensor):
             dtype=inner.dtype,
             device=CUDA,
         )
-        tensor.inner = inner
+        tensor.held = inner
         return tensor
 
     def __repr__(self) -> str:  # type: ignore[override]
-        return f"CardTensor({self.inner!r})"
+        return f"CardTensor({self.held!r})"
 
     def untyped_storage(self) -> torch.UntypedStorage:
-        return self.inner.untyped_storage()
+        return self.held.untyped_storage()
 
     def data_ptr(self) -> int:
-        return self.inner.data_ptr()
+        return self.held.data_ptr()
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         return Card.current().call(func, args, kwargs or {})
 
 
@@ -190,7 +192,7 @@ class Card:
 
     def _beneath(self, x: Any, name: str) -> Any:
         if isinstance(x, CardTensor):
-            return x.inner
+            return x.held
         if isinstance(x, torch.device) and x.type == "cuda":
             return torch.device("cpu" if self.values else "meta")
         if isinstance(x, torch.Tensor) and not self.values and name not in _MOVES:
@@ -225,7 +227,7 @@ class Card:
                 self.counts.upload(args[0], "upload")
                 return (self.put(_aten._to_copy.default(args[0], **options).clone()),)
             if down:
-                self.counts.download(args[0].inner, waits)
+                self.counts.download(args[0].held, waits)
                 source = plain[0] if self.values else torch.zeros_like(plain[0], device="cpu")
                 return (_aten._to_copy.default(source, **options).clone(),)
             return None
@@ -235,7 +237,7 @@ class Card:
         if isinstance(into, CardTensor):
             self.counts.upload(source, "upload")
         else:
-            self.counts.download(source.inner, waits=args[2:] != (True,))
+            self.counts.download(source.held, waits=args[2:] != (True,))
         if self.values:
             plain[0].copy_(plain[1])
         return (into,)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -92,7 +93,7 @@ def make_result(
     if "jsd" in save:
         scores["jsd"] = _distance(delta.astype(np.float64), reference.astype(np.float64))
     run = OutputRun.open(path, _info(made, save, dtype, config, letters))
-    everything: dict[str, object] = {
+    everything: dict[str, Any] = {
         "regions/chrom": [row[0] for row in rows],
         "regions/start": np.array([row[1] for row in rows], np.int64),
         "regions/end": np.array([row[2] for row in rows], np.int64),

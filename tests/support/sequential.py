@@ -69,7 +69,7 @@ class Satori(nn.Module):
         c, places = 8, (length - 4) // 5
         self.conv, self.norm = nn.Conv1d(4, c, 5), nn.BatchNorm1d(c)
         angles = torch.arange(places)[:, None] * 0.7 ** torch.arange(c // 2)[None, :]
-        self.register_buffer("waves", torch.cat([angles.sin(), angles.cos()], 1))
+        self.waves = nn.Buffer(torch.cat([angles.sin(), angles.cos()], 1))
         self.attention = nn.MultiheadAttention(c, 2, batch_first=True)
         self.norm1, self.norm2 = nn.LayerNorm(c), nn.LayerNorm(c)
         self.up, self.down = nn.Linear(c, 12), nn.Linear(12, c)

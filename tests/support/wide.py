@@ -46,9 +46,9 @@ KINDS: dict[str, tuple[str, ...]] = {
 OTHERS = ("image", "image", "units", "cut", "cut", "resized")
 PLAIN = ("conv", "conv", "max", "avg", "activation", "point", "residual", "excite", "strands")
 INPUTS = ("none", "none", "none", "vector", "track")
-ENDS = ("flat", "profile", "positions", "sum", "mean", "amax", "logsumexp", "glance")
-ENDS += ("lstm", "gru", "flat-grouped", "flat-cut", "flat-flip", "query", "centred", "count")
-ENDS += ("both", "classes", "weigh-product", "weigh-einsum")
+ENDS: tuple[str, ...] = ("flat", "profile", "positions", "sum", "mean", "amax", "logsumexp")
+ENDS += ("glance", "lstm", "gru", "flat-grouped", "flat-cut", "flat-flip", "query", "centred")
+ENDS += ("count", "both", "classes", "weigh-product", "weigh-einsum")
 
 
 @st.composite

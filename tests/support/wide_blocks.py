@@ -208,7 +208,7 @@ class Picked(nn.Module):
     def __init__(self, kind: str) -> None:
         super().__init__()
         self.kind = kind
-        self.register_buffer("order", torch.tensor([2, 0, 1, 1]))
+        self.order = nn.Buffer(torch.tensor([2, 0, 1, 1]))
 
     def forward(self, x: Tensor) -> Tensor:
         if self.kind == "channels":

@@ -55,7 +55,7 @@ class Written:
 
     name: str
     body: str
-    parts: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
+    parts: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     length: int = 60
     letters: int = 4
 

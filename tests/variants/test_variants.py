@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -59,7 +60,9 @@ class World:
         path.write_bytes(gzip.compress(text.encode()) if name.endswith("gz") else text.encode())
         return str(path)
 
-    def table(self, *lines: str, config: RunConfig | None = None, **options: object) -> list:
+    def table(
+        self, *lines: str, config: RunConfig | None = None, **options: object
+    ) -> list[list[str]]:
         """Rows of the table for these records."""
         out = self.folder / "out.tsv"
         variants(config or self.config(run__force=True), self.vcf(*lines), out, **options)  # type: ignore[arg-type]
@@ -96,7 +99,7 @@ def expected(pos: int, ref: str, alt: str, chrom: str = CHR1, reverse: bool = Fa
     return outputs(windows[1]) - outputs(windows[0])
 
 
-CASES = {
+CASES: dict[str, tuple[str, list[str], list[Any]]] = {
     # name: record, for each ALT the method, and the effect as (REF, ALT) of a capital genome
     "letter": ("chr1 32 T C", ["edit"], [("T", "C")]),
     "several letters": ("chr1 32 T A,C,G", ["edit"] * 3, [("T", "A"), ("T", "C"), ("T", "G")]),
@@ -262,7 +265,9 @@ def test_effects_are_replaced_when_scored_again(world: World) -> None:
         ({}, {"input__unknown": "drop"}, "unknown_letters"),
     ],
 )
-def test_what_can_be_left_out(world: World, options: dict, settings: dict, method: str) -> None:
+def test_what_can_be_left_out(
+    world: World, options: dict[str, Any], settings: dict[str, Any], method: str
+) -> None:
     lines = {"indel": "chr1 32 TA T", "edge": "chr1 2 C G", "unknown_letters": "chr1 45 T A"}
     config = world.config(run__force=True, **settings)
     rows = world.table(lines[method], "chr1 32 T C", config=config, **options)
@@ -315,7 +320,9 @@ def test_an_empty_vcf_gives_an_empty_table(world: World) -> None:
         ({}, {}, "in.vcf", "is an input of this run"),
     ],
 )
-def test_bad_arguments(world: World, settings: dict, options: dict, out: str, words: str) -> None:
+def test_bad_arguments(
+    world: World, settings: dict[str, Any], options: dict[str, Any], out: str, words: str
+) -> None:
     vcf = world.vcf("chr1 32 T C")
     with pytest.raises(UsageError, match=words):
         variants(world.config(run__force=True, **settings), vcf, world.folder / out, **options)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from hypothesis import strategies as st
 from torch import Tensor
@@ -93,7 +95,7 @@ def listed(x, w, at, which, places, how) -> Tensor:
     if how == "cat":  # slices of one tensor joined again
         return torch.cat([x.narrow(axis, p % x.shape[axis], 1) for p in places], axis)
     if how == "index":
-        before: list = [slice(None)] * axis
+        before: list[Any] = [slice(None)] * axis
         return x[(*before, index)]
     shape = list(x.shape)
     shape[axis] = len(places)

@@ -127,8 +127,8 @@ def attention(x, w, at, how, mask) -> Tensor:
     hidden = {"none": apart < -length, "causal": apart < 0, "band": apart.abs() > 3}[mask]
     bias = torch.zeros(length, length, dtype=y.dtype).masked_fill(hidden, float("-inf"))
     if how == "whole":
-        shaped = (t.unsqueeze(1) for t in (q, k, v))
-        return F.scaled_dot_product_attention(*shaped, attn_mask=bias).squeeze(1)
+        q, k, v = (t.unsqueeze(1) for t in (q, k, v))
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias).squeeze(1)
     scores = q @ k.transpose(1, 2) / 3**0.5 + bias
     if how == "first-query":
         scores = scores[:, :1]

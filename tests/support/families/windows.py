@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from hypothesis import strategies as st
 from torch import Tensor
@@ -13,12 +15,12 @@ small, flag = st.integers(1, 4), st.booleans()
 IMAGES = ("NC1L", "NCL1", "N1CL", "N1LC", "NCKL", "NCLK")
 
 
-def _pair(x: Tensor, at: int, along: int, other: int) -> list[int]:
+def _pair(x: Tensor, at: int, along: int, other: int) -> tuple[int, int]:
     """An option of the last two axes, by which of them has the positions."""
-    return [along, other] if at == x.dim() - 2 else [other, along]
+    return (along, other) if at == x.dim() - 2 else (other, along)
 
 
-_conv = {
+_conv: dict[str, Any] = {
     "kernel": st.integers(1, 6),
     "stride": st.integers(1, 3),
     "padding": st.integers(0, 4),
@@ -41,7 +43,7 @@ def convolution(x: Tensor, w: Weights, at: int, **o) -> Tensor:
     return _convolve(x, w, at, o)
 
 
-_outer = {"outer_kernel": st.integers(1, 3), "outer_padding": st.integers(0, 4)}
+_outer: dict[str, Any] = {"outer_kernel": st.integers(1, 3), "outer_padding": st.integers(0, 4)}
 _outer |= {"outer_stride": st.integers(1, 2), "outer_dilation": st.integers(1, 2)}
 _d = {"outer_kernel": 1, "outer_padding": 0, "outer_stride": 1, "outer_dilation": 1}
 
@@ -59,7 +61,7 @@ def convolution_of_images(x: Tensor, w: Weights, at: int, **o) -> Tensor:
     return _convolve(x, w, at, o)
 
 
-_spread = {"extra": st.integers(0, 2)}
+_spread: dict[str, Any] = {"extra": st.integers(0, 2)}
 
 
 @family(
@@ -89,11 +91,12 @@ def transposed_convolution_of_images(x: Tensor, w: Weights, at: int, **o) -> Ten
     return _convolve(x, w, at, o)
 
 
-def _convolve(x: Tensor, w: Weights, at: int, o: dict) -> Tensor:
+def _convolve(x: Tensor, w: Weights, at: int, o: dict[str, Any]) -> Tensor:
     c, groups = x.shape[1], o["groups"]
     if c % groups:
         raise ValueError("groups")
-    sizes = {key: [o[key]] for key in ("kernel", "stride", "padding", "dilation")}
+    keys = ("kernel", "stride", "padding", "dilation")
+    sizes: dict[str, tuple[int, ...]] = {key: (o[key],) for key in keys}
     if x.dim() == 4:
         sizes = {key: _pair(x, at, o[key], o[f"outer_{key}"]) for key in sizes}
     m = 2 * groups
@@ -103,13 +106,13 @@ def _convolve(x: Tensor, w: Weights, at: int, o: dict) -> Tensor:
         weight = w(m, c // groups, *sizes["kernel"], scale=0.4)
         convolve = F.conv1d if x.dim() == 3 else F.conv2d
         return convolve(x, weight, *rest, sizes["dilation"], groups)
-    extra = [o["extra"]] if x.dim() == 3 else _pair(x, at, o["extra"], 0)
+    extra = (o["extra"],) if x.dim() == 3 else _pair(x, at, o["extra"], 0)
     weight = w(c, 2, *sizes["kernel"], scale=0.4)
-    convolve = F.conv_transpose1d if x.dim() == 3 else F.conv_transpose2d
-    return convolve(x, weight, *rest, extra, groups, sizes["dilation"])
+    transposed = F.conv_transpose1d if x.dim() == 3 else F.conv_transpose2d
+    return transposed(x, weight, *rest, extra, groups, sizes["dilation"])
 
 
-_pool = {
+_pool: dict[str, Any] = {
     "kernel": st.integers(1, 5),
     "stride": small,
     "padding": st.integers(0, 2),
@@ -131,8 +134,8 @@ POOLED = ("NCL", *IMAGES, "NLC")
 def max_pool(x, w, at, kernel, stride, padding, outer, ceil, dilation) -> Tensor:
     if x.dim() == 3:
         return F.max_pool1d(x, kernel, stride, padding, dilation, ceil)
-    sizes = [_pair(x, at, a, b) for a, b in ((kernel, outer), (stride, outer), (padding, 0))]
-    return F.max_pool2d(x, *sizes, _pair(x, at, dilation, 1), ceil)
+    wide, step, pad = (_pair(x, at, *o) for o in ((kernel, outer), (stride, outer), (padding, 0)))
+    return F.max_pool2d(x, wide, step, pad, _pair(x, at, dilation, 1), ceil)
 
 
 @family(
@@ -148,8 +151,8 @@ def max_pool(x, w, at, kernel, stride, padding, outer, ceil, dilation) -> Tensor
 def avg_pool(x, w, at, kernel, stride, padding, outer, ceil, count, divisor) -> Tensor:
     if x.dim() == 3:
         return F.avg_pool1d(x, kernel, stride, padding, ceil, count)
-    sizes = [_pair(x, at, a, b) for a, b in ((kernel, outer), (stride, outer), (padding, 0))]
-    return F.avg_pool2d(x, *sizes, ceil, count, divisor)
+    wide, step, pad = (_pair(x, at, *o) for o in ((kernel, outer), (stride, outer), (padding, 0)))
+    return F.avg_pool2d(x, wide, step, pad, ceil, count, divisor)
 
 
 @family(
