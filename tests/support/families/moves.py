@@ -38,9 +38,9 @@ def unsqueeze(x, w, at, to) -> Tensor:
 
 
 @family(
-    {"which": [2], "layout": "NC1L"},
-    {"which": [-1, 1], "layout": "NCL1"},
-    {"which": None, "layout": "N1CL"},
+    {"which": [2], "layout": "NC1L", "suffix": "square"},
+    {"which": [-1, 1], "layout": "NCL1", "suffix": "square"},
+    {"which": None, "layout": "N1CL", "suffix": "square"},
     covers=("aten.squeeze.dim", "aten.squeeze.dims", "aten.squeeze.default"),
     which=st.one_of(st.none(), st.lists(st.integers(1, 2), min_size=1, max_size=2, unique=True)),
     layouts=("NC1L", "NCL1", "N1CL", "N1LC"),
