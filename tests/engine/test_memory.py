@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from tests.support.engine_nets import L, conv, script, seeded
+from tests.support.peak import PRINT_PEAK
 from yuzu_cli.engine.heap import GROWTH, Heap, resident
 
 RUN = """
-import resource, sys
+import sys
 import torch
 from yuzu_cli import engine
 from yuzu_cli.config import load_config
@@ -24,7 +25,6 @@ keys = {"model.path": [model], "input.fasta": fasta, "output.path": output}
 keys |= {"compute.device": "cpu", "compute.backend": backend, "compute.batch_size": int(batch)}
 summary = engine.run(load_config(None, keys))
 assert summary.complete
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
@@ -38,7 +38,9 @@ def peak(
     fasta.write_text("".join(rows))
     argv = [str(path) for path in (model, fasta, folder / f"{regions}.h5", backend, 64)]
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", RUN, *argv], capture_output=True, text=True
+        [sys.executable, "-W", "ignore", "-c", RUN + PRINT_PEAK, *argv],
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
     return int(done.stdout) / 1024

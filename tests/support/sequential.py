@@ -40,7 +40,7 @@ class DreamRNN(nn.Module):
         x = torch.cat([torch.relu(self.near(x)), torch.relu(self.far(x))], 1)
         x = self.states(x.permute(0, 2, 1))[0].permute(0, 2, 1)
         x = torch.cat([torch.relu(self.near2(x)), torch.relu(self.far2(x))], 1)
-        return F.softmax(6 * self.last(x).mean(2), dim=1)
+        return F.softmax(3 * self.last(x).mean(2), dim=1)
 
 
 class ConvGRU(nn.Module):

@@ -152,7 +152,7 @@ class Method:
         """Evenly spread positions that take about `seconds`, `LEAST` of all at least."""
         positions = self.subject.positions
         wanted = max(seconds / max(per_position, 1e-12), LEAST * len(positions), 1.0)
-        count = int(min(len(positions), wanted))
+        count = int(min(len(positions), wanted + 1e-6))  # a whole number may be one by rounding
         return positions[np.linspace(0, len(positions) - 1, count).round().astype(np.int64)]
 
 

@@ -72,7 +72,10 @@ class _Recorder(TorchDispatchMode):
             func.name(), _COMPOSITE
         ):
             apart = functools.partial(func._op_dk, getattr(torch._C.DispatchKey, _COMPOSITE))
-        if apart or "CompositeImplicitAutograd" in func.py_kernels or func._can_decompose():
+        # What has a kernel of its own is a call: torch's spellings of some in Python, there or not
+        # by what was imported before, give other numbers (resizing to the size that is).
+        own = torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CPU")
+        if apart or (not own and func._can_decompose()):
             with self:
                 found = (apart or func.decompose)(*args, **kwargs)
             if found is not NotImplemented:
