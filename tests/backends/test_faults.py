@@ -6,6 +6,7 @@ Every line of a table is a small net; see `tests.support.written`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +37,12 @@ def check(net: Written, how: str, folder: Path) -> None:
 
 
 def table(*nets: Written, in_turn: bool = False) -> Any:
-    """Every net, scripted and traced; or one in turn, where there are very many."""
+    """Every net, scripted or traced in turn; the other way too among the long tests, unless they
+    are very many."""
     cases = [
-        pytest.param(net, how, id=f"{net.name}-{how}")
-        for number, net in enumerate(nets)
-        for how in ([HOW[number % 2]] if in_turn else HOW)
+        pytest.param(net, how, id=f"{net.name}-{how}", marks=[pytest.mark.slow] * (how != quick))
+        for net, quick in zip(nets, cycle(HOW), strict=False)
+        for how in ([quick] if in_turn else HOW)
     ]
     return pytest.mark.parametrize(("net", "how"), cases)
 
