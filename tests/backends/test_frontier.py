@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -103,10 +104,10 @@ def at_the_frontier(net: Gated, sequence: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("save", [script, trace, export])
-def test_against_autograd_in_float64(save: object, tmp_path: Path) -> None:
+def test_against_autograd_in_float64(save: Callable[..., Path], tmp_path: Path) -> None:
     net, sequences = seeded(Gated), codes(3)
     path = tmp_path / ("m.pt2" if save is export else "m.pt")
-    model = load_model(save(net, path), length=L)  # type: ignore[operator]
+    model = load_model(save(net, path), length=L)
     settings = replace(settings_for(model), start="frontier")
     runner = CutRunner(model, settings)
     assert len(runner.cut) == 2

@@ -73,8 +73,8 @@ def same(x: torch.Tensor | None, y: torch.Tensor | None) -> bool:
     return x is not None and y is not None and torch.equal(x, y)
 
 
-def settings_for(matrix: str, **options: object) -> Settings:
-    return Settings(LENGTH, torch.device("cpu"), matrix=matrix, **options)  # type: ignore[arg-type]
+def settings_for(matrix: str, **options: Any) -> Settings:
+    return Settings(LENGTH, torch.device("cpu"), matrix=matrix, **options)
 
 
 @pytest.fixture(scope="module")
@@ -316,9 +316,9 @@ def searches(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Notes every design that is made and not read."""
     made: list[str] = []
 
-    def noted(model: Model, settings: Settings, **options: object):
+    def noted(model: Model, settings: Settings, **options: Any):
         made.append(settings.matrix)
-        return make_design(model, settings, **options)  # type: ignore[arg-type]
+        return make_design(model, settings, **options)
 
     monkeypatch.setattr(kept, "make_design", noted)
     return made

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -46,10 +47,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("models")
 
 
-def runner_of(subject: Subject, matrix: str, folder: Path, **options: object) -> YuzuRunner:
+def runner_of(subject: Subject, matrix: str, folder: Path, **options: Any) -> YuzuRunner:
     how = "scripted" if subject.name not in BY_NAME or BY_NAME[subject.name].scripted else "traced"
     model = loaded(subject, how, folder)
-    settings = dataclasses.replace(settings_for(model), matrix=matrix, **options)  # type: ignore[arg-type]
+    settings = dataclasses.replace(settings_for(model), matrix=matrix, **options)
     assert get_backend("yuzu").unsupported(model, settings) is None
     return YuzuRunner(model, settings, codes_of(model, settings), slack=math.inf)
 

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -228,11 +229,11 @@ def test_info_of_unfinished_work(
     calls: list[int] = []
     score = Scorer.score
 
-    def stop_at_third(self: Scorer, *args: object) -> object:
+    def stop_at_third(self: Scorer, *args: Any) -> object:
         calls.append(1)
         if len(calls) == 3:
             raise Stopped
-        return score(self, *args)  # type: ignore[arg-type]
+        return score(self, *args)
 
     monkeypatch.setattr(Scorer, "score", stop_at_third)
     out = tmp_path / "out.h5"

@@ -112,8 +112,8 @@ def truth(
     return found
 
 
-def settings_for(model: Model, **options: object) -> Settings:
-    return Settings(length=model.length, device=model.device, **options)  # type: ignore[arg-type]
+def settings_for(model: Model, **options: Any) -> Settings:
+    return Settings(length=model.length, device=model.device, **options)
 
 
 def scores(
