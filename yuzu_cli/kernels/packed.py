@@ -6,18 +6,22 @@ fit, products are torch's.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from torch.utils.weak import WeakTensorKeyDictionary
 
-LEAST_ROWS, LEAST = 16, 64
-"""Rows, and inputs and outputs, from which on packing pays."""
+LEAST_ROWS, LEAST, LEAST_PRODUCT = 8, 16, 1 << 20
+"""Rows, inputs and outputs, and multiply-adds of a product from which on packing pays: a call takes
+some microseconds more."""
+MOST = 1 << 26
+"""Elements of a matrix above which a second copy of it is too dear."""
 
 _product: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 _pack: Any = getattr(torch.ops.mkldnn, "_reorder_linear_weight", None)
 _packed: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
-"""Weights (..., I, O) -> packed, matrix by matrix; gone when the weight is."""
+"""Weights (..., I, O) -> packed, each matrix when it is first used; gone when the weight is."""
 
 
 def fits(rows: int, weight: torch.Tensor) -> bool:
@@ -29,6 +33,8 @@ def fits(rows: int, weight: torch.Tensor) -> bool:
         and weight.device.type == "cpu"
         and rows >= LEAST_ROWS
         and min(weight.shape[-2:]) >= LEAST
+        and rows * weight.shape[-2] * weight.shape[-1] >= LEAST_PRODUCT
+        and weight.shape[-2] * weight.shape[-1] <= MOST
         and torch.backends.mkldnn.is_available()
     )
 
@@ -38,6 +44,9 @@ def product(
 ) -> torch.Tensor:
     """x (n, I) times matrix `at` of weights (..., I, O), plus a bias (O,)."""
     if weights not in _packed:
-        matrices = weights.reshape(-1, *weights.shape[-2:])
-        _packed[weights] = [_pack(m.t().contiguous(), None) for m in matrices]
-    return _product(x, _packed[weights][at], bias, "none", [], "")
+        _packed[weights] = [None] * (weights.numel() // math.prod(weights.shape[-2:]))
+    kept = _packed[weights]
+    if kept[at] is None:
+        matrix = weights.view(-1, *weights.shape[-2:])[at]
+        kept[at] = _pack(matrix.t().contiguous(), None)
+    return _product(x, kept[at], bias, "none", [], "")

@@ -200,6 +200,14 @@ def frequencies(out: torch.Tensor, rows: torch.Tensor, spectrum: Any) -> None:
         torch.baddbmm(both, x[:f], s.less, out=y[f : 2 * f])
         torch.bmm(x[2 * f :], s.alone, out=y[2 * f :])
         return
+    if packed.fits(x.shape[1], s.real):
+        for i in range(f):
+            both = packed.product(x[i] + x[f + i], s.real, i)
+            torch.sub(both, packed.product(x[f + i], s.more, i), out=y[i])
+            torch.add(both, packed.product(x[i], s.less, i), out=y[f + i])
+        for i in range(n - 2 * f):
+            y[2 * f + i].copy_(packed.product(x[2 * f + i], s.alone, i))
+        return
     for i in range(f):  # one frequency at a time stays in the cache
         both = torch.mm(x[i] + x[f + i], s.real[i])
         torch.addmm(both, x[f + i], s.more[i], alpha=-1, out=y[i])
@@ -222,7 +230,7 @@ def mix_rows(out: torch.Tensor, rows: torch.Tensor, matrix: torch.Tensor, into: 
 @kernel("matrix")
 def matrix(out: torch.Tensor, rows: torch.Tensor, weight: torch.Tensor) -> None:
     """A linear layer at every row (and along every axis but the last): no bias."""
-    x = rows.view(-1, weight.shape[0])
+    x = rows.reshape(-1, weight.shape[0])
     if packed.fits(len(x), weight):
         out.view(-1, weight.shape[1]).copy_(packed.product(x, weight))
         return
@@ -230,11 +238,16 @@ def matrix(out: torch.Tensor, rows: torch.Tensor, weight: torch.Tensor) -> None:
 
 
 @kernel("dense on one slice")
-def dense_on_one(out: torch.Tensor, rows: torch.Tensor, weight: torch.Tensor) -> None:
-    """A linear layer over flattened windows that are one for all: weight (w, C, O)."""
+def dense_on_one(out: torch.Tensor, rows: torch.Tensor, weight: torch.Tensor, begin: int) -> None:
+    """A linear layer over flattened windows, all from row `begin` of weight (size, C, O) on."""
     w, p, k, b, c = rows.shape
+    if packed.fits(p * k * b, weight):
+        for row in range(w):
+            made = packed.product(rows[row].view(-1, c), weight, begin + row)
+            (out.add_ if row else out.copy_)(made)
+        return
     flat = rows.permute(1, 2, 3, 0, 4).reshape(p * k * b, w * c)
-    torch.mm(flat, weight.reshape(w * c, -1), out=out)
+    torch.mm(flat, weight[begin : begin + w].view(w * c, -1), out=out)
 
 
 @kernel("dense on slices")
@@ -255,8 +268,11 @@ def dense_on_slices(
     sorted_rows = windows.view(w * p, -1).index_select(0, rows).view(-1, k * b, c)
     summed = windows.new_zeros((p, k * b, n_out))
     for begin, end, first, last, at in met:
-        into = summed[first:last].view(-1, n_out)
-        into.addmm_(sorted_rows[begin:end].view(-1, c), weight[at])
+        into, x = summed[first:last].view(-1, n_out), sorted_rows[begin:end].view(-1, c)
+        if packed.fits(len(x), weight):
+            into.add_(packed.product(x, weight, at))
+        else:
+            into.addmm_(x, weight[at])
     out.view(p, k * b, n_out).index_copy_(0, order, summed)
 
 

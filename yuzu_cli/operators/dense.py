@@ -112,9 +112,8 @@ class Linear(SamePositions):
             if win.frame.common and win.frame.inside:
                 begin = int(win.frame.start[0])
                 at = sketch.emit(
-                    "dense on one slice", (win.at,), shape, dtype,
-                    weight=laid_out[begin : begin + win.frame.width],
-                )  # fmt: skip
+                    "dense on one slice", (win.at,), shape, dtype, weight=laid_out, begin=begin
+                )
             else:
                 alike = sketch.few_starts and by_start(win.frame)
                 met = alike or slices(win.frame.start, win.frame.width, reach.size)

@@ -213,6 +213,12 @@ class WholeTensors:
             data = self.sketch.lay_whole(item, deltas=True)
         else:
             data = self.sketch.whole_delta(item)
+        spec, weight = self.program.specs[node.name], node.args[1:2]
+        if node.target is ops.linear and weighted:
+            shape, matrix = (*self.sketch.mutants, *spec.shape[1:]), self.program.constants
+            made = self.sketch.dtype(data)
+            at = self.sketch.emit("matrix", (data,), shape, made, weight=matrix[weight[0].name])
+            return Whole(node.name, at, True)
         order = [n for n in node.all_input_nodes if n is not source]
         reads = [data, *(self.value(n) for n in order)]
         function: Any = Bound(node, [source.name, *(n.name for n in order)])
