@@ -17,6 +17,8 @@ ARRAYS = {
     "int64": np.arange(40),
     "letters": np.array([b"+", b"-", b"."] * 9),
     "constant": np.zeros((2, 3000), "f4"),
+    "noise": np.random.default_rng(4).normal(size=90_001).astype("f4"),
+    "some noise": np.random.default_rng(5).normal(size=9000).astype("f2"),
 }
 
 
@@ -51,6 +53,12 @@ def test_the_default_packs_scores_no_worse_than_hdf5_would(zeros: float) -> None
         theirs = file.create_dataset("x", data=scores, chunks=scores.shape, **options)
         file.flush()
         assert len(data) <= 1.02 * theirs.id.get_storage_size() + 1000
+
+
+@pytest.mark.parametrize("kind", ["f4", "f2"])
+def test_noise_is_kept_as_it_is(kind: str) -> None:
+    values = np.random.default_rng(6).normal(size=6000).astype(kind)
+    assert len(Codec.parse("gzip").encode(values)[0]) < 0.88 * values.nbytes
 
 
 def test_padding_is_zero_and_at_the_end() -> None:
