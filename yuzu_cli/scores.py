@@ -72,7 +72,10 @@ class Accumulator:
             target.index_add_(0, block.index, block.delta, alpha=1.0 / self.members)
 
     def finish(
-        self, reference: torch.Tensor, dtype: torch.dtype = torch.float32
+        self,
+        reference: torch.Tensor,
+        dtype: torch.dtype = torch.float32,
+        beside: Mapping[str, torch.Tensor] | None = None,
     ) -> dict[str, np.ndarray]:
         """The scores asked for.
 
@@ -82,6 +85,8 @@ class Accumulator:
             Outputs of the sequences themselves; what `prediction` adds to.
         dtype : torch.dtype
             float32 or float16: type of the arrays.
+        beside : dict of Tensor, optional
+            What else of the device is wanted: it comes as it is, with the same wait.
 
         Returns
         -------
@@ -100,13 +105,14 @@ class Accumulator:
         if self.squares is not None:
             table = self.squares.view(sequences, positions, self.size).transpose(1, 2)
             table = table.sqrt().masked_fill(same, 0.0).masked_fill(unknown, torch.nan)
-            sent = Sent({"l2": table.shape}, dtype, table.device)
+            sent = Sent({"l2": table.shape}, dtype, table.device, beside or {})
             sent.put("l2", slice(None), table)
             return sent.arrays()
         assert self.delta is not None
         stored = self.delta.view(sequences, positions, self.size, -1)
         shapes = score_shapes(sequences, self.targets, self.size, positions)
-        sent = Sent({name: shapes[name] for name in self.names}, dtype, self.codes.device)
+        wanted = {name: shapes[name] for name in self.names}
+        sent = Sent(wanted, dtype, self.codes.device, beside or {})
         row = max(1, self.delta.numel() * 4 // max(1, sequences))
         step = max(1, STEP_BYTES // row)
         for start in range(0, sequences, step):
@@ -127,12 +133,22 @@ class Sent:
     """
 
     def __init__(
-        self, shapes: Mapping[str, tuple[int, ...]], dtype: torch.dtype, device: torch.device
+        self,
+        shapes: Mapping[str, tuple[int, ...]],
+        dtype: torch.dtype,
+        device: torch.device,
+        beside: Mapping[str, torch.Tensor],
     ) -> None:
         gpu = device.type == "cuda"
-        self.into = {n: torch.empty(s, dtype=dtype, pin_memory=gpu) for n, s in shapes.items()}
+        kinds = {n: (s, dtype) for n, s in shapes.items()}
+        kinds |= {n: (tuple(x.shape), x.dtype) for n, x in beside.items()}
+        self.into = {
+            n: torch.empty(shape, dtype=kind, pin_memory=gpu) for n, (shape, kind) in kinds.items()
+        }
         self.stream = torch.cuda.Stream(device) if gpu else None
         self._held: list[tuple[str, torch.Tensor, torch.Tensor]] = []
+        for name, value in beside.items():
+            self.put(name, slice(None), value)
 
     def put(self, name: str, part: slice, value: torch.Tensor) -> None:
         """Fill rows of an array."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.support.card_runs import computing_on_card
 from tests.support.engine import config, done, fasta, sequences
 from tests.support.engine_nets import L, codes, conv, script, seeded
 from yuzu_cli import engine
@@ -120,14 +122,19 @@ def faulty(monkeypatch: pytest.MonkeyPatch) -> type[FaultyBackend]:
     return FaultyBackend
 
 
-def both(folder: Path, **keys: Any) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+def both(
+    folder: Path, card: bool = False, **keys: Any
+) -> tuple[Any, dict[str, Any], dict[str, Any]]:
     """Summary and content of a run of the backend asked for, and the content of naive's."""
     fasta(folder, sequences(5))
     path = script(seeded(conv), folder / "m.pt")
     found = []
     for backend, name in (("naive", "true.h5"), (keys.pop("backend", "auto"), "out.h5")):
         where = {"output__path": str(folder / name), "compute__backend": backend}
-        summary = done(engine.run(config(folder, [path], **keys, **where)))
+        there = card and backend != "naive"
+        where["compute__device"] = "cuda:0" if there else "cpu"
+        with computing_on_card() if there else contextlib.nullcontext():
+            summary = done(engine.run(config(folder, [path], **keys, **where)))
         with h5py.File(folder / name) as file:
             content = {f"scores/{key}": file[f"scores/{key}"][()] for key in file["scores"]}
             content |= {key: file[key][()] for key in ("reference", "regions/status")}
@@ -166,14 +173,24 @@ def test_naive_takes_over_before_the_run(
 RUNNING = [fault for fault in FAULTS if fault not in ("unsupported", "cost", "prepare")]
 
 
+SAVED = (["delta"], ["l2"], ["delta", "l2"])
+
+
 @pytest.mark.falls_back
-@pytest.mark.parametrize("averaged", [False, True], ids=["alone", "strands"])
-@pytest.mark.parametrize("save", [["delta"], ["l2"], ["delta", "l2"]], ids="+".join)
+@pytest.mark.parametrize(
+    ("averaged", "save", "card"),
+    [
+        *((averaged, save, False) for averaged in (False, True) for save in SAVED),
+        *[(False, ["l2"], True), (False, ["delta"], True), (True, ["delta"], True)],
+    ],
+    ids=lambda x: "+".join(x) if isinstance(x, list) else None,
+)
 @pytest.mark.parametrize("fault", RUNNING)
 def test_naive_takes_over_within_the_run(
     fault: str,
     save: list[str],
     averaged: bool,
+    card: bool,
     tmp_path: Path,
     faulty: type[FaultyBackend],
     caplog: pytest.LogCaptureFixture,
@@ -186,7 +203,7 @@ def test_naive_takes_over_within_the_run(
     keys = {"compute__verify": 0, "score__save": save, "compute__batch_size": 2}
     keys["compute__reverse_complement"] = averaged
     faulty.healthy = 2 if averaged else 1  # the first of three batches goes well
-    summary, found, true = both(tmp_path, **keys)
+    summary, found, true = both(tmp_path, card, backend="windowed", **keys)
     assert summary.backend == "windowed"
     same(found, true)
     bad = (found["regions/status"] & 8) > 0

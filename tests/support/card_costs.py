@@ -97,6 +97,7 @@ class Counts:
         self.seconds: Counter[str] = Counter()
         self.waits: Counter[str] = Counter()
         self.ups: Counter[str] = Counter()
+        self._busy = False
         self.uploads = self.uploaded = self.downloads = self.downloaded = self.multiply_adds = 0
 
     def kernel(self, name: str, inner: list[Any], args: Any, out: Any) -> None:
@@ -107,29 +108,35 @@ class Counts:
             moved = 2 * made + sum(map(bytes_of, inner[1:]))
         products = _multiply_adds(name, args, out)
         key = f"{name}  {place()}"
-        self.kernels[key] += 1
-        self.bytes[key] += moved
-        self.multiply_adds += products
+        self._started(key, moved, products)
         seconds = max(START, moved / BANDWIDTH, 2 * products / FLOAT32)
         self.seconds[key] += seconds  # type: ignore[assignment]
 
     def fused(self, name: str, tensors: list[Any], products: int) -> None:
         """One kernel that reads and writes each of its tensors once."""
         key, moved = f"{name}  {place()}", sum(map(bytes_of, tensors))
-        self.kernels[key] += 1
-        self.bytes[key] += moved
-        self.multiply_adds += products
+        self._started(key, moved, products)
         seconds = max(START, moved / BANDWIDTH, 2 * products / TF32X3)
         self.seconds[key] += seconds  # type: ignore[assignment]
 
+    def _started(self, key: str, moved: int, products: int) -> None:
+        self.kernels[key] += 1
+        self.bytes[key] += moved
+        self.multiply_adds += products
+        self._busy = True
+
     def wait(self, reason: str) -> None:
         """The host waits for the card."""
+        self._busy = False
         self.waits[f"{reason}, {place()}"] += 1
 
-    def upload(self, source: torch.Tensor, reason: str) -> None:
+    def upload(self, source: torch.Tensor, reason: str, waits: bool = True) -> None:
+        """From memory that is not pinned torch copies when all that was asked before is done."""
         self.uploads += 1
         self.uploaded += bytes_of(source)
         self.ups[f"{reason}, {place()}"] += 1
+        if waits and self._busy:
+            self.wait(reason)
 
     def download(self, source: torch.Tensor, waits: bool) -> None:
         self.downloads += 1

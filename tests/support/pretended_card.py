@@ -206,7 +206,7 @@ class Card:
         for x in flat:
             if isinstance(x, torch.Tensor) and not isinstance(x, CardTensor) and x.dim() > 0:
                 if name.startswith(("index", "_index")) and not x.is_floating_point():
-                    self.counts.upload(x, "index of the CPU")
+                    self.counts.upload(x, "index of the CPU", waits=False)
                     self.counts.wait("index of the CPU")
                     continue
                 shape = tuple(x.shape)
@@ -224,7 +224,7 @@ class Card:
             down = ours and device is not None and torch.device(device).type == "cpu"
             waits = not kwargs.get("non_blocking", False)
             if not ours:
-                self.counts.upload(args[0], "upload")
+                self.counts.upload(args[0], "upload", waits)
                 return (self.put(_aten._to_copy.default(args[0], **options).clone()),)
             if down:
                 self.counts.download(args[0].held, waits)
@@ -235,7 +235,7 @@ class Card:
         if isinstance(into, CardTensor) == isinstance(source, CardTensor):
             return None
         if isinstance(into, CardTensor):
-            self.counts.upload(source, "upload")
+            self.counts.upload(source, "upload", waits=args[2:] != (True,))
         else:
             self.counts.download(source.held, waits=args[2:] != (True,))
         if self.values:

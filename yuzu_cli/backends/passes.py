@@ -117,10 +117,10 @@ def one_hot(codes: torch.Tensor, model: Model, settings: Settings) -> torch.Tens
     Unknown letters (code 255) are columns of `settings.unknown`.
     """
     size = model.alphabet_size
-    table = torch.full((size + 1, size), settings.unknown, dtype=settings.dtype)
-    table[:size] = torch.eye(size, dtype=settings.dtype)
-    rows = codes.to(settings.device).long().clamp(max=size)
-    return table.to(settings.device)[rows].transpose(1, 2).contiguous()
+    there = codes.to(settings.device)[:, None]
+    letters = torch.arange(size, dtype=torch.uint8, device=settings.device)[:, None]
+    x = (there == letters).to(settings.dtype)
+    return x.masked_fill_(there >= size, settings.unknown) if settings.unknown else x
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -112,6 +112,25 @@ def understand(model: Model, settings: Settings) -> Understood:
     return kept[key]
 
 
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Positions cut into chunks.
+
+    Attributes
+    ----------
+    order : ndarray, int64 (M,)
+        Which of the positions come one after the other.
+    spans : list of (begin, end)
+        The chunks, in that order.
+    there : Tensor, int64 (2, M)
+        On the device: the positions in that order, and the order.
+    """
+
+    order: np.ndarray
+    spans: list[tuple[int, int]]
+    there: torch.Tensor
+
+
 class WindowedRunner:
     """The windowed backend for one model and length."""
 
@@ -130,6 +149,7 @@ class WindowedRunner:
         self.order = phase_keys(self.script.nodes, self.plan.ways, self.understood.reaches)
         self._budget = settings.memory // 2 if gpu else min(settings.memory // 2, CPU_CHUNK_BYTES)
         self._input = torch.empty(0)
+        self._cut = lru_cache(256)(self._new_cut)
         self.sequences = self._at_once()
 
     def _at_once(self) -> int:
@@ -163,11 +183,9 @@ class WindowedRunner:
         """Every mutant, a chunk of positions at a time."""
         positions = np.asarray(positions, dtype=np.int64)
         size, batch = self.model.alphabet_size, codes.shape[0]
-        parts = list(self._chunks(positions, batch))
-        order = np.concatenate(parts) if parts else np.zeros(0, np.int64)
-        pairs, index = self._mutants(codes, positions, order, size)
-        ends = np.cumsum([len(part) for part in parts]).tolist()
-        spans = list(zip([0, *ends], ends, strict=False))[::-1]
+        cut = self._cut(positions.tobytes(), batch, self._budget)
+        order, spans = cut.order, cut.spans[::-1]
+        pairs, index = self._mutants(codes, cut.there, size)
         while spans:
             begin, end = spans.pop()
             chunk = slice(begin, end)
@@ -193,19 +211,26 @@ class WindowedRunner:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
+    def _new_cut(self, positions: bytes, batch: int, budget: int) -> Cut:
+        """How int64 positions are cut into chunks; kept until the budget is another."""
+        at = np.frombuffer(positions, np.int64)
+        parts = list(self._chunks(at, batch))
+        order = np.concatenate(parts) if parts else np.zeros(0, np.int64)
+        ends = np.cumsum([len(part) for part in parts]).tolist()
+        there = torch.as_tensor(np.stack([at[order], order])).to(self.settings.device)
+        return Cut(order, list(zip([0, *ends], ends, strict=False)), there)
+
     def _mutants(
-        self, codes: torch.Tensor, positions: np.ndarray, order: np.ndarray, size: int
+        self, codes: torch.Tensor, there: torch.Tensor, size: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Of every mutant its pair of letters and its index in the batch: (M, K, B) each."""
         device, batch = codes.device, codes.shape[0]
-        at = torch.as_tensor(positions[order], device=device)
-        letters = codes.index_select(1, at).t().long()  # (M, B)
+        letters = codes.index_select(1, there[0]).t().long()  # (M, B)
         letters = torch.where(letters < size, letters, 0)[:, None, :]
         turn = torch.arange(1, size, device=device)[None, :, None]
         other = (letters + turn) % size
-        m = torch.as_tensor(order, device=device)[:, None, None]
-        b = torch.arange(batch, device=device)[None, None, :]
-        return other * size + letters, (b * len(positions) + m) * size + other
+        b = torch.arange(batch, device=device) * there.shape[1]
+        return other * size + letters, (b + there[1, :, None, None]) * size + other
 
     @torch.no_grad()
     def _block(self, at: np.ndarray, pairs: torch.Tensor, index: torch.Tensor) -> Block:
@@ -216,7 +241,7 @@ class WindowedRunner:
         return Block(
             flat,
             lambda: self.machine.tail(loaded, result, pairs).reshape(count, -1).float(),
-            squares=lambda: squares(output, result, pairs),
+            squares=lambda: squares(output, result, pairs, loaded.kept),
         )
 
     # --- chunks -----------------------------------------------------------------------------------
@@ -271,20 +296,25 @@ class WindowedRunner:
         return most / np.quantile(most, 0.9, method="higher")
 
 
-def squares(win: Window, rows: torch.Tensor, pairs: torch.Tensor) -> torch.Tensor:
+def squares(
+    win: Window, rows: torch.Tensor, pairs: torch.Tensor, kept: dict[str, Any]
+) -> torch.Tensor:
     """Sum of squared deltas of every mutant, (E,), from its window alone.
 
     For letters still in pairs this is a closed form: one sum of squares per pair of letters and
-    part of the window that lies in the tensor.
+    part of the window that lies in the tensor. Which part is whose is kept for the next batch.
     """
     if win.form is not Form.PAIRS:
         return rows.float().square().sum((0, -1)).reshape(-1)
     per_row = rows.float().square().sum(-1).view(win.frame.width, -1)  # (w, A*A)
-    low = (-win.frame.start).clip(0, win.frame.width)
-    high = (win.frame.size - win.frame.start).clip(0, win.frame.width)
-    parts, which = np.unique(np.stack([low, high]), axis=1, return_inverse=True)
-    table = torch.stack([per_row[a:b].sum(0) for a, b in parts.T.tolist()])
-    row = torch.as_tensor(which.reshape(-1), device=rows.device)[:, None, None]
+    if "parts" not in kept:
+        low = (-win.frame.start).clip(0, win.frame.width)
+        high = (win.frame.size - win.frame.start).clip(0, win.frame.width)
+        parts, which = np.unique(np.stack([low, high]), axis=1, return_inverse=True)
+        row = torch.as_tensor(which.reshape(-1), device=rows.device)[:, None, None]
+        kept["parts"] = parts.T.tolist(), row
+    parts, row = kept["parts"]
+    table = torch.stack([per_row[a:b].sum(0) for a, b in parts])
     return table[row.expand(pairs.shape), pairs].reshape(-1)
 
 

@@ -6,6 +6,7 @@ and what it returns is put back to the positions and letters of the window. May 
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -94,26 +95,37 @@ class Views:
     def __init__(self, length: int, flank: int, size: int, complement: np.ndarray | None) -> None:
         self.length, self.flank, self.size = length, flank, size
         self.complement = None if complement is None else torch.as_tensor(complement.copy())
+        self._laid = functools.lru_cache(256)(self._lay)
+        self._there = functools.lru_cache(8)(self._complement)
 
     def codes(self, member: Member, wide: torch.Tensor) -> torch.Tensor:
         """What the member sees (B, L) of windows with flanks (B, L + 2 * flank)."""
         start = self.flank + member.shift
         codes = wide[:, start : start + self.length]
         if member.reverse:
-            assert self.complement is not None
-            codes = self.complement.to(wide.device)[codes.flip(1).long()]
+            codes = self._there(wide.device)[codes.flip(1).long()]
         return codes.contiguous()
+
+    def _complement(self, device: torch.device) -> torch.Tensor:
+        assert self.complement is not None
+        return self.complement.to(device)
 
     def view(self, member: Member, codes: torch.Tensor, positions: np.ndarray) -> View:
         """The view of `positions` (int64 (M,), in the window) for `Views.codes` of the member."""
-        seen = positions - member.shift
-        if member.reverse:
+        kept = positions.astype(np.int64).tobytes()  # made once: every upload is waited for
+        laid = self._laid(member.reverse, member.shift, kept, codes.device)
+        return View(codes, *laid, len(positions))
+
+    def _lay(
+        self, reverse: bool, shift: int, kept: bytes, device: torch.device
+    ) -> tuple[np.ndarray, torch.Tensor, torch.Tensor]:
+        """A view's positions, places and letters."""
+        seen = np.frombuffer(kept, np.int64) - shift
+        if reverse:
             seen = self.length - 1 - seen
         inside = np.flatnonzero((seen >= 0) & (seen < self.length))
         order = inside[np.argsort(seen[inside])]
         letters = torch.arange(self.size)
-        if member.reverse:
-            assert self.complement is not None
-            letters = self.complement[: self.size].long()
-        place = torch.as_tensor(order, device=codes.device)
-        return View(codes, seen[order], place, letters.to(codes.device), len(positions))
+        if reverse:
+            letters = self._complement(letters.device)[: self.size].long()
+        return seen[order], torch.as_tensor(order, device=device), letters.to(device)

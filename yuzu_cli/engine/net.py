@@ -73,11 +73,17 @@ class Net:
     fast : Runner
     mended : Tensor, bool (B,)
         Sequences of the latest call of which naive computed some mutants.
+    trusting : bool
+        Numbers are not looked at as they come, for which the host would wait for a GPU: nothing
+        is mended then but what raises, and `doubt` says in the end whether that was right.
+    doubt : Tensor, bool (1,)
+        Some number of the latest call was not finite; kept where `trusting`.
     """
 
     def __init__(self, name: str, fast: Runner, model: Model, settings: Settings) -> None:
         self.name, self.fast, self.model, self.settings = name, fast, model, settings
-        self.mended = torch.zeros(0, dtype=torch.bool)
+        self.mended = self.doubt = torch.zeros(0, dtype=torch.bool)
+        self.trusting = False
         self._naive: NaiveRunner | None = None
         self._codes = self._outputs = torch.empty(0)  # of the latest call
         self._ready = self._failed = False
@@ -89,8 +95,9 @@ class Net:
         """Outputs for the sequences themselves, float32 (B, T)."""
         self._codes, self._ready, self._failed = codes, False, False
         self.mended = torch.zeros(len(codes), dtype=torch.bool, device=codes.device)
+        self.doubt = torch.zeros(1, dtype=torch.bool, device=codes.device)
         outputs = self._tried(lambda: self.fast.reference(codes))
-        if outputs is not None and not bool(torch.isfinite(outputs).all()):
+        if outputs is not None and self._any(~torch.isfinite(outputs)):
             true = self._by_naive().outputs
             worse = (~torch.isfinite(outputs) & torch.isfinite(true)).any(1)
             if bool(worse.any()):
@@ -159,12 +166,19 @@ class Net:
     def _bad(self, block: Block, positions: np.ndarray, sums: torch.Tensor) -> torch.Tensor | None:
         """Rows (K,) whose sums (E,) are not finite, though their sequence's own output is."""
         wrong = ~torch.isfinite(sums)
-        if not bool(wrong.any()):
+        if not self._any(wrong):
             return None
         outputs = self._outputs
         sane = torch.isfinite(outputs).all(1)
         rows = (wrong & sane[self._sequence(block.index, positions)]).nonzero().squeeze(1)
         return rows if len(rows) else None
+
+    def _any(self, wrong: torch.Tensor) -> bool:
+        """Whether something is to be mended now."""
+        if self.trusting:
+            self.doubt |= wrong.any()
+            return False
+        return bool(wrong.any())
 
     def _again(
         self, block: Block, positions: np.ndarray, rows: torch.Tensor | slice

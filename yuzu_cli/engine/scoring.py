@@ -6,6 +6,7 @@ that is not linear. May not: read windows or write results.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from yuzu_cli.engine.heap import Heap
 from yuzu_cli.engine.limits import RESULT_BYTES, chunks
 from yuzu_cli.engine.members import Member, Views
 from yuzu_cli.engine.net import Net
+from yuzu_cli.errors import OutputError
 from yuzu_cli.scores import Accumulator, only_l2
 
 
@@ -82,6 +84,9 @@ class Scorer:
             budget=budget,
         )
         self.size = PassSize(min(sequences, at_once), unit="sequences")
+        self.nets = [m.runner for m in self.members if isinstance(m.runner, Net)]
+        self._trusting = bool(self.nets) and device.type == "cuda"
+        self._where: dict[int, torch.Tensor] = {}
         self._seen: dict[int, torch.Tensor] = {}
         self._heap = Heap()
         self._reference = torch.empty(0)
@@ -106,21 +111,39 @@ class Scorer:
         Stopped
             `should_stop` said so.
         """
-        self.mended = np.zeros(0, dtype=bool)
         parts = list(self.size.pieces(self._chunk, torch.as_tensor(wide)))
-        if len(parts) == 1:
-            return parts[0]
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        found = parts[0]
+        if len(parts) > 1:
+            found = {name: np.concatenate([part[name] for part in parts]) for name in found}
+        self.mended = found.pop("mended")
+        return found
 
     def _chunk(self, wide: torch.Tensor) -> dict[str, np.ndarray]:
+        """Scores of some sequences.
+
+        On a GPU nobody looks at numbers before they are fetched. Where some were not finite, all is
+        done again with every block looked at, and so it is for the rest of the run.
+        """
         wide = wide.to(self.device)
-        mended = torch.zeros(len(wide), dtype=torch.bool, device=self.device)
+        if self._trusting:
+            with contextlib.suppress(OutputError):  # what is mended may have none
+                found = self._scored(wide)
+                if not found.pop("doubt").any():
+                    return found
+            self._trusting = False
+        found = self._scored(wide)
+        del found["doubt"]
+        return found
+
+    def _scored(self, wide: torch.Tensor) -> dict[str, np.ndarray]:
+        for net in self.nets:
+            net.trusting = self._trusting
         slices = []
         for start in range(0, len(self.positions), self.step):
-            positions = self.positions[start : start + self.step]
-            slices.append(self._slice(wide, positions, start == 0, mended))
-        self.mended = np.concatenate([self.mended, mended.cpu().numpy()])
+            slices.append(self._slice(wide, start))
         result = {"reference": slices[0].pop("reference")}
+        for name in ("mended", "doubt"):
+            result[name] = np.logical_or.reduce([part.pop(name) for part in slices])
         if self.exact_top is not None:
             result |= agreement([part.pop("recomputed") for part in slices])
             masks = [part.pop("exact") for part in slices]
@@ -130,15 +153,19 @@ class Scorer:
             result[name] = arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=-1)
         return result
 
-    def _slice(
-        self, wide: torch.Tensor, positions: np.ndarray, first: bool, mended: torch.Tensor
-    ) -> dict[str, Any]:
-        where = torch.as_tensor(positions + self.views.flank, device=self.device)
-        count = len(self.members)
+    def _slice(self, wide: torch.Tensor, start: int) -> dict[str, Any]:
+        """Scores at some of the positions, and what belongs to the sequences."""
+        positions = self.positions[start : start + self.step]
+        first, count = start == 0, len(self.members)
+        if start not in self._where:
+            where = torch.as_tensor(positions + self.views.flank)
+            self._where[start] = where.to(self.device)
+        where = self._where[start]
         size, keep = self.views.size, self.exact_top is not None
         scores = Accumulator(self.save, wide[:, where], self.targets, size, count, keep)
         if first or count > 1:
             self._reference = torch.zeros(len(wide), self.targets, device=self.device)
+        mended = torch.zeros(len(wide), dtype=torch.bool, device=self.device)
         for number, member in enumerate(self.members):
             if first or count > 1:
                 self._seen[number] = self.views.codes(member, wide)
@@ -147,14 +174,16 @@ class Scorer:
             self._stream(member, self._seen[number], positions, scores)
             if isinstance(member.runner, Net):
                 mended |= member.runner.mended
-        more: dict[str, Any] = {"reference": self._reference.cpu().numpy()}
+        more: dict[str, Any] = {}
         if self.exact_top is not None:
             assert scores.delta is not None
             found = more["recomputed"] = self.exact_top(scores.delta, wide, positions)
             mended |= found.mended
             mask = found.exact.view(len(wide), 1, len(positions), size).transpose(2, 3)
             more["exact"] = mask.expand(-1, self.targets, -1, -1).cpu().numpy()
-        return scores.finish(self._reference, self.dtype) | more
+        doubt = torch.stack([n.doubt for n in self.nets]).any(0) if self.nets else mended[:0]
+        beside = {"reference": self._reference, "mended": mended, "doubt": doubt}
+        return scores.finish(self._reference, self.dtype, beside) | more
 
     def _stream(
         self, member: Member, codes: torch.Tensor, positions: np.ndarray, scores: Accumulator

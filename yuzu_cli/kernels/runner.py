@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -125,13 +125,18 @@ class References:
 
 @dataclass(slots=True)
 class Loaded:
-    """A tape with its index arrays on the device, and its places for some numbers of sequences."""
+    """A tape with its index arrays on the device, and its places for some numbers of sequences.
+
+    `kept` is for what a reader of its output works out once.
+    """
 
     tape: Tape
     args: list[dict[str, Any]]
     prelude: list[dict[str, Any]]
+    tail: list[dict[str, Any]]
     bytes: int
     bound: dict[int, Placed]  # by the number of sequences
+    kept: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -187,15 +192,11 @@ class Machine:
         key = positions.tobytes()
         if key not in self._tapes:
             tape = self.make(positions)
-            args = [self._on_device(i) for i in tape.instructions]
-            prelude = [self._on_device(i) for i in tape.prelude]
-            count = sum(
-                v.numel() * v.element_size()
-                for a, i in zip([*args, *prelude], [*tape.instructions, *tape.prelude], strict=True)
-                for k, v in a.items()
-                if isinstance(i.args[k], np.ndarray)
-            )
-            self._tapes[key] = Loaded(tape, args, prelude, count + _TAPE_BYTES, {})
+            parts = (tape.instructions, tape.prelude, tape.tail)
+            args, prelude, tail = ([self._on_device(i) for i in part] for part in parts)
+            arrays = (v for part in parts for i in part for v in i.args.values())
+            count = sum(v.nbytes for v in arrays if isinstance(v, np.ndarray))
+            self._tapes[key] = Loaded(tape, args, prelude, tail, count + _TAPE_BYTES, {})
             most = KEPT_BYTES.get(self.device.type, MOST_KEPT)
             while len(self._tapes) > 1 and sum(t.bytes for t in self._tapes.values()) > most:
                 self._tapes.popitem(last=False)
@@ -285,8 +286,7 @@ class Machine:
         for at, register in enumerate(tape.registers):
             if register.source == ("pairs",):
                 found[at] = pairs.reshape(-1)
-        for step in tape.tail:
-            args = self._on_device(step)
+        for step, args in zip(tape.tail, loaded.tail, strict=True):
             out = self._fresh(tape.registers[step.write], batch)
             KERNELS[step.kernel](out, *(found[r] for r in step.reads), **args)
             found[step.write] = out
