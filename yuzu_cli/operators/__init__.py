@@ -14,13 +14,24 @@ from yuzu_cli.operators import (
     recurrent,
     reductions,
     sliding,
+    statistics,
 )
 from yuzu_cli.operators.reach import EVERYWHERE, AnyReach
 from yuzu_cli.operators.record import OPERATORS, Call, Operator, Unfamiliar
 
 __all__ = ["FAMILIES", "OPERATORS", "named", "operator_of", "reach_of"]
 
-FAMILIES = (pointwise, sliding, moves, dense, reductions, attention, recurrent, products)
+FAMILIES = (
+    pointwise,
+    sliding,
+    moves,
+    dense,
+    reductions,
+    statistics,
+    attention,
+    recurrent,
+    products,
+)
 
 
 def operator_of(call: Call) -> Operator:

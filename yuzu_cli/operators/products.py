@@ -9,7 +9,7 @@ import torch
 from torch.fx import Node
 
 from yuzu_cli.graph.ops import OpOverload
-from yuzu_cli.operators.record import JUMP, NONE, STEEP, Operator, operator
+from yuzu_cli.operators.record import JUMP, NONE, Operator, operator
 
 _aten = torch.ops.aten
 
@@ -53,7 +53,7 @@ _HARMLESS = """
     _native_batch_norm_legit_no_training native_group_norm native_layer_norm repeat
     select_scatter slice_scatter split split_with_sizes stack unbind unfold unsafe_split
     _fft_c2c _fft_c2r _fft_r2c view_as_complex view_as_real
-    upsample_bilinear2d upsample_linear1d var_mean view
+    upsample_bilinear2d upsample_linear1d view
 """
 _RANKED = "topk sort kthvalue median max min cummax cummin"
 
@@ -72,13 +72,6 @@ class Ranked(Operator):
 
     makes = NONE
     through = True
-
-
-@operator(*packets("std std_mean"))
-class Deviation(Operator):
-    """A root of a variance."""
-
-    makes = STEEP
 
 
 @operator(python.getitem)

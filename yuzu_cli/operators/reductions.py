@@ -66,6 +66,17 @@ class Reduction(Across):
         numel = math.prod(self.call.shape_of(self.call.source))
         return Cost(0, passes * numel / before.size * mean_width(before) * self.item)
 
+    def other_axes(self) -> dict[str, Any]:
+        """The other axes that are summed too, among those that the channels hold."""
+        source, shape = self.call.window_of(self.call.source), self.call.shape_of(self.call.source)
+        if source.flat is not None:
+            return {"others": [0], "sizes": [-1]}
+        rest = [a for a in range(1, len(shape)) if a != source.axis]
+        return {
+            "others": [rest.index(a) for a in self.axes if a in rest],
+            "sizes": [shape[a] for a in rest],
+        }
+
 
 @operator(_aten.sum.dim_IntList, _aten.mean.dim)
 class Total(Reduction):
@@ -96,17 +107,6 @@ class Total(Reduction):
         if way == TOTAL:
             return self.of_deltas()
         return self.of_values() if way == RUNNING_TOTAL else super().lower()
-
-    def other_axes(self) -> dict[str, Any]:
-        """The other axes that are summed too, among those that the channels hold."""
-        source, shape = self.call.window_of(self.call.source), self.call.shape_of(self.call.source)
-        if source.flat is not None:
-            return {"others": [0], "sizes": [-1]}
-        rest = [a for a in range(1, len(shape)) if a != source.axis]
-        return {
-            "others": [rest.index(a) for a in self.axes if a in rest],
-            "sizes": [shape[a] for a in rest],
-        }
 
     def of_deltas(self) -> Step:
         call = self.call
@@ -237,11 +237,8 @@ def precise(sketch: Sketch, win: Window, fill: float) -> int:
     )
 
 
-@operator(_aten.linalg_vector_norm.default, _aten.prod.dim_int, _aten.var.correction)
-class OtherReduction(Reduction):
-    """A norm, product or variance over other axes: steep or undefined at zero."""
+@operator(_aten.prod.dim_int)
+class Multiplied(Reduction):
+    """A product over other axes."""
 
     makes = STEEP
-
-    def decode(self, dim: Any = None, keepdim: bool = False, dtype: Any = None, **_: Any) -> None:
-        super().decode(dim=dim, keepdim=keepdim, dtype=dtype)

@@ -24,9 +24,12 @@ from yuzu_cli.operators.record import CONSTANT, WHOLE, Unfamiliar, mean_width
 from yuzu_cli.operators.recurrent import RECURRENT
 from yuzu_cli.operators.reductions import EXTREME, RUNNING_TOTAL, TOTAL
 from yuzu_cli.operators.sliding import CONVOLUTION, VALUES
+from yuzu_cli.operators.statistics import SPREAD
 from yuzu_cli.plan.analyse import Analysis, analyse
 
-ENDINGS = {WHOLE, CONSTANT, DENSE, ACROSS, GROUPED, TOTAL, RUNNING_TOTAL, EXTREME, ATTENTION}
+ENDINGS = {
+    WHOLE, CONSTANT, DENSE, ACROSS, GROUPED, TOTAL, RUNNING_TOTAL, EXTREME, SPREAD, ATTENTION,
+}  # fmt: skip
 """Ways whose result is no window."""
 _HEAVY = {CONVOLUTION, VALUES, MATRIX, POINTWISE, RECURRENT}
 """Ways at which windows may be given up."""

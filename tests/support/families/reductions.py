@@ -23,6 +23,8 @@ KINDS = {
     "norm-inf": lambda x, d, k: torch.linalg.vector_norm(x, float("inf"), d, keepdim=k),
     "var": lambda x, d, k: x.var(d, keepdim=k),
     "std": lambda x, d, k: x.std(d, keepdim=k),
+    "std-mean": lambda x, d, k: torch.sub(*torch.std_mean(x, d, keepdim=k)),
+    "spread": lambda x, d, k: x.var(d, correction=0, keepdim=k).sqrt(),
     "cumsum": lambda x, d, k: x.cumsum(d[0]),
     "prod": lambda x, d, k: x.prod(d[0], keepdim=k),
     "max": lambda x, d, k: x.max(d[0], keepdim=k)[0],
@@ -42,6 +44,8 @@ THEN = {
     "above": lambda y: (y > 0.217).to(torch.float32),
 }
 
+SUMS = ("mean", "norm", "var", "std", "spread")
+
 
 def axes_of(x: Tensor, at: int, which: str) -> list[int]:
     if which == "all":
@@ -57,7 +61,9 @@ _r = {"which": "channels", "keep": False, "negative": False, "then": "nothing"}
 @family(
     *({**_r, "kind": kind} for kind in KINDS),
     *({**_r, "kind": kind, "which": "positions", "keep": True} for kind in KINDS),
-    *({**_r, "kind": "mean", "which": "positions", "then": then} for then in THEN),
+    *({**_r, "kind": kind, "which": "positions", "then": then} for kind in SUMS for then in THEN),
+    *({**_r, "kind": kind, "which": "both", "layout": "NLC"} for kind in SUMS[1:]),
+    *({**_r, "kind": kind, "which": "positions", "prefix": "relu"} for kind in SUMS[1:]),
     {**_r, "kind": "sum", "which": "both", "layout": "NLC"},
     {**_r, "kind": "norm", "layout": "NLC", "negative": True},
     covers=(
@@ -68,6 +74,7 @@ _r = {"which": "channels", "keep": False, "negative": False, "then": "nothing"}
         "aten.logsumexp.default",
         "aten.linalg_vector_norm.default",
         "aten.prod.dim_int",
+        "aten.std.correction",
         "aten.var.correction",
         "aten.cumsum.default",
     ),

@@ -16,13 +16,20 @@ _aten = torch.ops.aten
 
 _RISING = {_aten.relu.default, _aten.exp.default, _aten.sigmoid.default, _aten.tanh.default}
 
+_AND_MEAN = {
+    _aten.var_mean.correction: _aten.var.correction,
+    _aten.std_mean.correction: _aten.std.correction,
+}
+
 
 def first_output(r: Rewriter, node: Node) -> bool:
     """The first output of an operator with several -> the canonical operator with one."""
-    if node.target is not operator.getitem or node.args[1] != 0:
-        return False
-    source = node.args[0]
+    source = node.args[0] if node.target is operator.getitem else None
     if not isinstance(source, Node):
+        return False
+    if source.target in _AND_MEAN:
+        return _variance_or_mean(r, node, source)
+    if node.args[1] != 0:
         return False
     if source.target is _aten.max_pool2d_with_indices.default:
         x, kernel, stride, padding, dilation, ceil = defaults(
@@ -36,6 +43,19 @@ def first_output(r: Rewriter, node: Node) -> bool:
     if source.target is _aten.native_layer_norm.default:
         return r.replace(node, r.insert(node, ops.layer_norm, tuple(source.args)))
     return batch_norm(r, node, source)
+
+
+def _variance_or_mean(r: Rewriter, node: Node, source: Node) -> bool:
+    """One of the two tensors of var_mean or std_mean."""
+    x, *dims = source.args
+    if node.args[1] == 0:
+        made = r.insert(node, _AND_MEAN[source.target], (x, *dims))
+        made.kwargs = dict(source.kwargs)
+    else:
+        every = list(range(len(r.specs[x.name].shape)))
+        keep = bool(source.kwargs.get("keepdim", False))
+        made = r.insert(node, _aten.mean.dim, (x, (dims and dims[0]) or every, keep))
+    return r.replace(node, made)
 
 
 def plain_pools(r: Rewriter, node: Node) -> bool:
