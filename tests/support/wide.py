@@ -16,6 +16,7 @@ from tests.support.blocks import Pad, Recurrent, Slice, settle
 from tests.support.conformance import Subject
 from tests.support.wide_blocks import (
     Covered,
+    Following,
     Hidden,
     Image,
     Mixed,
@@ -42,6 +43,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "one-batch": ("max", "cat"),
     "normed": ("group", "instance", "all", "length", "channels", "largest", "spread"),
     "padded": ("reflect", "replicate", "circular", "constant"),
+    "following": ("lstm", "gru", "tanh", "relu", "projected"),
 }
 OTHERS = ("image", "image", "units", "cut", "cut", "resized")
 PLAIN = ("conv", "conv", "max", "avg", "activation", "point", "residual", "excite", "strands")
@@ -78,6 +80,9 @@ def layer_of(draw: st.DrawFn, kind: str, c: int, length: int) -> Recipe:
         which = draw(st.sampled_from(KINDS[kind]))
         if kind == "padded":
             return kind, which, draw(st.integers(-2, 5)), draw(st.integers(-2, 5))
+        if kind == "following":
+            ways = (draw(st.integers(1, 2)), draw(st.booleans()), draw(st.booleans()))
+            return kind, which, c, *ways, draw(st.sampled_from(["all", "turned", "every second"]))
         return kind, which, c, length
     if kind == "image":
         where = draw(st.sampled_from(["NC1L", "NCL1", "N1CL", "N1LC"]))
@@ -107,6 +112,7 @@ MODULES: dict[str, Any] = {
     "one-batch": lambda kind, c, length: OneBatch(c, kind),
     "normed": lambda kind, c, length: Normed(kind, c),
     "padded": lambda mode, left, right: Pad(left, right, mode),
+    "following": Following,
     "image": Image,
     "units": Units,
     "cut": Slice,

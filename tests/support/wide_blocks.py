@@ -60,6 +60,33 @@ class Image(nn.Module):
         return x.squeeze(3)
 
 
+class Following(nn.Module):
+    """Recurrent layers, of one or both directions; what they read or give turned or thinned."""
+
+    def __init__(self, kind: str, c: int, layers: int, both: bool, first: bool, order: str) -> None:
+        super().__init__()
+        self.order, self.first = order, first
+        options = {"num_layers": layers, "bidirectional": both, "batch_first": first}
+        if kind in ("tanh", "relu"):
+            self.inner: nn.Module = nn.RNN(c, 3, nonlinearity=kind, **options)
+        elif kind == "gru":
+            self.inner = nn.GRU(c, 3, **options)
+        else:
+            self.inner = nn.LSTM(c, 3, proj_size=2 if kind == "projected" else 0, **options)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.order == "turned":
+            x = x.flip([2])
+        y = x.transpose(1, 2)
+        if not self.first:
+            y = y.transpose(0, 1)
+        y = self.inner(y)[0]
+        if not self.first:
+            y = y.transpose(0, 1)
+        y = y.transpose(1, 2)
+        return y[:, :, 1::2] if self.order == "every second" else y
+
+
 class Turned(nn.Module):
     """Layers on (N, L, C)."""
 
