@@ -305,19 +305,28 @@ class Aparent(nn.Module):
 
 
 class Malinois(nn.Module):
-    """Three convolutions with pools, dense, then branches of their own as one batched product."""
+    """Three convolutions with pools, dense, then branches of their own as one batched product.
 
-    def __init__(self, length: int) -> None:
+    Convolutions are (channels, kernel, pool).
+    """
+
+    SMALL = (8, 9, 3), (8, 5, 4), (6, 3, 2)
+    PUBLISHED = (300, 19, 3), (200, 11, 4), (200, 7, 4)
+
+    def __init__(
+        self, length: int, convolutions: Any = SMALL, dense: int = 10, branch: int = 4
+    ) -> None:
         super().__init__()
-        body = [
-            nn.Conv1d(4, 8, 9, padding=4), nn.BatchNorm1d(8), nn.ReLU(), nn.MaxPool1d(3),
-            nn.Conv1d(8, 8, 5, padding=2), nn.BatchNorm1d(8), nn.ReLU(), nn.MaxPool1d(4),
-            nn.Conv1d(8, 6, 3, padding=1), nn.BatchNorm1d(6), nn.ReLU(), nn.MaxPool1d(2),
-        ]  # fmt: skip
-        self.body = flat(length, *body, targets=10)
-        self.weight = nn.Parameter(torch.randn(3, 10, 4) * 0.4)
-        self.bias = nn.Parameter(torch.randn(3, 1, 4) * 0.3)
-        self.last = nn.Parameter(torch.randn(3, 4, 1) * 0.4)
+        body: list[nn.Module] = []
+        before = 4
+        for channels, kernel, pool in convolutions:
+            body += [nn.Conv1d(before, channels, kernel, padding=kernel // 2)]
+            body += [nn.BatchNorm1d(channels), nn.ReLU(), nn.MaxPool1d(pool)]
+            before = channels
+        self.body = flat(length, *body, targets=dense)
+        self.weight = nn.Parameter(torch.randn(3, dense, branch) * 0.4)
+        self.bias = nn.Parameter(torch.randn(3, 1, branch) * 0.3)
+        self.last = nn.Parameter(torch.randn(3, branch, 1) * 0.4)
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.relu(self.body(x)).repeat(1, 3)
