@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from tests.support.attending import ATTENDING
 from tests.support.blocks import Reduce, Residual
 from tests.support.cases import Case, ChannelNorm, flat, seq
 from tests.support.convolutional import (
@@ -35,6 +36,7 @@ PUBLISHED: list[Case] = [
     Case("like-danq", lambda n: DanQ(n), 90),
     Case("like-dream-rnn", lambda n: DreamRNN(), 60),
     Case("like-satori", lambda n: Satori(n), 84),
+    *ATTENDING,
     Case("like-mamba", lambda n: Mamba(), 60),
     Case("like-mamba-in-place", lambda n: Mamba(in_place=True), 60),
     Case("like-conv-gru", lambda n: ConvGRU(), 80),

@@ -16,6 +16,7 @@ from torch.fx import GraphModule, Node
 from yuzu_cli.graph.capture import probe, trace
 from yuzu_cli.graph.facts import constants_of
 from yuzu_cli.graph.program import CaptureError, Program, TensorSpec
+from yuzu_cli.graph.rewrites.attention import attentions
 from yuzu_cli.graph.rewrites.axes import permutations
 from yuzu_cli.graph.rewrites.channels import of_one_place, picked_channels
 from yuzu_cli.graph.rewrites.halves import halves
@@ -72,6 +73,10 @@ _PASSES: tuple[Callable[[Rewriter, Node], bool], ...] = (
     plain_pools,
     linear,
     view_of_view,  # those that linear layers leave behind
+    attentions,
+    view_of_view,
+    permutations,
+    view_of_view,
     merged_rows,
     permutations,
     view_of_view,

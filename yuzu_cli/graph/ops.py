@@ -94,6 +94,28 @@ def softmax_sum(
     return (torch.softmax(logits, axis) * values).sum(axis, keepdim=keepdim)
 
 
+def attention(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    heads: int,
+    scale: float,
+    bias: torch.Tensor | None = None,
+    causal: bool = False,
+) -> torch.Tensor:
+    """Sums of the values (N, T, H * E) for every query (N, S, H * D), weighted by a softmax.
+
+    The logits are scale times the products of queries and keys (N, T, H * D), each of H heads for
+    itself, plus a bias (S, T) or (H, S, T). Causal: no query reads a position after its own.
+    """
+    q, k, v = (x.unflatten(2, (heads, -1)).transpose(1, 2) for x in (query, key, value))
+    if causal and bias is not None:
+        after = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=q.device).triu(1)
+        bias, causal = bias.masked_fill(after, float("-inf")), False
+    made = functional.scaled_dot_product_attention(q, k, v, bias, 0.0, causal, scale=scale)
+    return made.transpose(1, 2).flatten(2)
+
+
 def softmax_pool(logits: torch.Tensor, values: torch.Tensor, axis: int, size: int) -> torch.Tensor:
     """Blocks of `size` entries of an axis, each summed with the softmax of its logits.
 

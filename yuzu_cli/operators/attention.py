@@ -1,4 +1,4 @@
-"""Pooling by attention: sums weighted by a softmax, over other axes or over the positions."""
+"""Attention: sums weighted by a softmax over the positions, for one query or for many."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from torch.fx import Node
 
 from yuzu_cli.graph import ops
 from yuzu_cli.operators.cost import Cost
 from yuzu_cli.operators.pointwise import Across, windows
 from yuzu_cli.operators.reach import EVERYWHERE, UNTOUCHED, AnyReach, Reach, join
-from yuzu_cli.operators.record import JUMP, NONE, WHOLE, Step, mean_width, operator
+from yuzu_cli.operators.record import JUMP, NONE, WHOLE, Operator, Step, mean_width, operator
 from yuzu_cli.operators.reductions import edges, precise
 from yuzu_cli.operators.windows import Item, Sketch, Whole
 
 ATTENTION = "softmax from the reference before and after the window"
+EXCHANGED = "attention with the changed keys exchanged"
 
 
 @operator(ops.softmax_sum)
@@ -127,3 +129,98 @@ class SoftmaxSum(Across):
             return sketch.input(("value of", shift.name), tuple(value.shape), value.dtype)
         assert isinstance(item, Whole)
         return sketch.whole_value(item) if self.exact else sketch.whole_delta(item)
+
+
+@operator(ops.attention)
+class Attended(Operator):
+    """Sums for every query, where few keys and values and few queries change."""
+
+    makes = NONE
+    ends = True
+
+    def decode(
+        self, query: Any = None, key: Any = None, value: Any = None, heads: int = 1,
+        scale: float = 1.0, bias: Any = None, causal: bool = False, **_: Any,
+    ) -> None:  # fmt: skip
+        self.query, self.key, self.value, self.heads = query, key, value, heads
+        self.scale, self.bias, self.causal = scale, bias, causal
+
+    def reach(self) -> AnyReach:
+        return EVERYWHERE
+
+    def way(self) -> str:
+        call = self.call
+        found = [call.reach_of(n) for n in (self.key, self.value)]
+        query = call.reach_of(self.query)
+        if self.exact or (query is not UNTOUCHED and not _of_rows(query)):
+            return WHOLE
+        fixed = self.bias is None or self.bias.name in call.program.constants
+        return EXCHANGED if fixed and all(_of_rows(r) for r in found) else WHOLE
+
+    def reads_windows(self) -> list[Node]:
+        return [
+            n for n in dict.fromkeys([self.query, self.key, self.value]) if n in self.call.touched
+        ]
+
+    def macs(self) -> float:
+        queries, keys = self.call.shape_of(self.query), self.call.shape_of(self.key)
+        return float(queries[1] * keys[1] * (queries[2] + self.call.shape[2]))
+
+    def cost(self, letters: bool) -> Cost:
+        call = self.call
+        queries, keys = call.shape_of(self.query), call.shape_of(self.key)
+        hull = join([call.window_of(n) for n in (self.key, self.value)])
+        width, width_q = mean_width(hull), 0.0
+        if call.reach_of(self.query) is not UNTOUCHED:
+            width_q = mean_width(call.window_of(self.query))
+        out = call.shape[2]
+        macs = width * queries[1] * (queries[2] + 2 * out) + width_q * keys[1] * (keys[2] + out)
+        moved = 4 * call.spec.numel + self.heads * (8 * width * queries[1] + 4 * width_q * keys[1])
+        return Cost(macs, moved * self.item)
+
+    def lower(self) -> Step:
+        call, heads, causal = self.call, self.heads, self.causal
+        hull = join([call.window_of(n) for n in (self.key, self.value)])
+        assert isinstance(hull, Reach)
+        layer: dict[str, Any] = {"heads": heads, "causal": causal}
+
+        def step(sketch: Sketch, items: Mapping[str, Item]) -> Whole:
+            wins = [sketch.delta(w) for w in windows(items, [self.key, self.value])]
+            frame = sketch.common(wins, hull)
+            dk, dv = (sketch.expand(sketch.reframe(w, frame)).at for w in wins)
+            whole = [self.whole(sketch, n) for n in (self.query, self.key, self.value)]
+            bias = [] if self.bias is None else [self.whole(sketch, self.bias)]
+            held = sketch.once(
+                (call.name, "held"), "attention reference", [*whole, *bias], None,
+                scale=self.scale, **layer,
+            )  # fmt: skip
+            at = frame.rows().clip(0, frame.size - 1)
+            before, shape = sketch.reference(call.name), (*sketch.mutants, *call.shape[1:])
+            made = sketch.emit(
+                "attention", [held, before, dk, dv, *bias], shape, call.spec.dtype, at=at,
+                outside=np.flatnonzero(frame.outside().reshape(-1)), **layer,
+            )  # fmt: skip
+            if call.reach_of(self.query) is not UNTOUCHED:
+                win = sketch.value(sketch.expand(windows(items, [self.query])[0]))
+                rows = win.frame.rows().clip(0, win.frame.size - 1)
+                inside = np.flatnonzero(~win.frame.outside().reshape(-1))
+                made = sketch.emit(
+                    "attention of changed queries", [held, before, made, win.at, dk, dv, *bias],
+                    shape, call.spec.dtype, over=made, at=at, rows=rows, inside=inside,
+                    scale=self.scale, **layer,
+                )  # fmt: skip
+            return Whole(call.name, made, True)
+
+        return step
+
+    def whole(self, sketch: Sketch, node: Node) -> int:
+        """The reference's tensor, or a constant."""
+        value = self.call.program.constants.get(node.name)
+        if value is None:
+            return sketch.reference(node.name)
+        return sketch.input(("value of", node.name), tuple(value.shape), value.dtype)
+
+
+def _of_rows(reach: AnyReach) -> bool:
+    """Whether a tensor (N, L, C) has windows."""
+    return isinstance(reach, Reach) and reach.flat is None and reach.axis == 1

@@ -14,7 +14,7 @@ import torch
 from torch.fx import Node
 
 from yuzu_cli.graph.program import Program
-from yuzu_cli.operators.attention import ATTENTION
+from yuzu_cli.operators.attention import ATTENTION, EXCHANGED
 from yuzu_cli.operators.cost import Cost, Rates, rates_of
 from yuzu_cli.operators.dense import ACROSS, DENSE, GROUPED, MATRIX
 from yuzu_cli.operators.moves import MOVE
@@ -29,9 +29,10 @@ from yuzu_cli.plan.analyse import Analysis, analyse
 
 ENDINGS = {
     WHOLE, CONSTANT, DENSE, ACROSS, GROUPED, TOTAL, RUNNING_TOTAL, EXTREME, SPREAD, ATTENTION,
+    EXCHANGED,
 }  # fmt: skip
 """Ways whose result is no window."""
-_HEAVY = {CONVOLUTION, VALUES, MATRIX, POINTWISE, RECURRENT}
+_HEAVY = {CONVOLUTION, VALUES, MATRIX, POINTWISE, RECURRENT, EXCHANGED}
 """Ways at which windows may be given up."""
 
 

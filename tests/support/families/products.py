@@ -111,24 +111,37 @@ def embedding(x, w, at, how) -> Tensor:
 
 
 @family(
-    {"how": "whole", "mask": "none"},
-    {"how": "whole", "mask": "band"},
-    {"how": "whole", "mask": "causal"},
-    {"how": "by-hand", "mask": "band"},
+    {"how": "whole", "mask": "none", "heads": 1, "scale": 1.0},
+    {"how": "whole", "mask": "band", "heads": 2, "scale": 1.0, "suffix": "square"},
+    {"how": "whole", "mask": "causal", "heads": 1, "scale": 1.0},
+    {"how": "whole", "mask": "none", "heads": 2, "scale": 30.0},
+    {"how": "by-hand", "mask": "band", "heads": 1, "scale": 1.0, "prefix": "strided"},
+    {"how": "heads", "mask": "causal", "heads": 4, "scale": 5.0},
+    covers=("attention",),
     layouts=("NCL", "NLC"),
-    how=st.sampled_from(["whole", "by-hand", "first-query"]),
+    how=st.sampled_from(["whole", "by-hand", "heads", "first-query"]),
     mask=st.sampled_from(["none", "causal", "band"]),
+    heads=st.sampled_from([1, 2, 4]),
+    scale=st.sampled_from([1.0, 30.0]),
 )
-def attention(x, w, at, how, mask) -> Tensor:
+def attention(x, w, at, how, mask, heads, scale) -> Tensor:
     y = x if at == 1 else x.transpose(1, 2)  # (N, L, C)
     c, length = y.shape[2], y.shape[1]
-    q, k, v = (y @ w(c, 3) for _ in range(3))
+    q, k, v = (y @ w(c, 4) for _ in range(3))
+    q = q * scale
     apart = torch.arange(length)[:, None] - torch.arange(length)[None, :]
     hidden = {"none": apart < -length, "causal": apart < 0, "band": apart.abs() > 3}[mask]
     bias = torch.zeros(length, length, dtype=y.dtype).masked_fill(hidden, float("-inf"))
     if how == "whole":
-        q, k, v = (t.unsqueeze(1) for t in (q, k, v))
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias).squeeze(1)
+        q, k, v = (t.unflatten(2, (heads, -1)).transpose(1, 2) for t in (q, k, v))
+        made = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        return made.transpose(1, 2).flatten(2)
+    if how == "heads":
+        q, k, v = (
+            t.unflatten(2, (heads, -1)).transpose(1, 2).flatten(0, 1) for t in (q, k, v)
+        )  # fmt: skip
+        shares = torch.softmax(torch.bmm(q, k.transpose(1, 2)) + bias, -1)
+        return torch.bmm(shares, v).unflatten(0, (-1, heads)).transpose(1, 2).flatten(2)
     scores = q @ k.transpose(1, 2) / 3**0.5 + bias
     if how == "first-query":
         scores = scores[:, :1]

@@ -1,0 +1,183 @@
+"""Attention where few positions change: for each query, the changed keys exchanged in its softmax.
+
+With p the reference's shares and o its sums, a query that is itself unchanged gives
+
+    o' - o = sum over changed keys of (p' - p) (v - o) + p' (v' - v), over 1 + sum of (p' - p)
+
+where p' = p exp(q (k' - k)). Nothing large is subtracted, but where the changed keys held most of a
+row's share and lost it: such rows are computed whole. So are the rows of changed queries.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from yuzu_cli.kernels.table import kernel
+
+Tensor = torch.Tensor
+Held = tuple[Tensor, Tensor, Tensor, Tensor]
+"""The reference's queries times the scale, keys and values (B, H, L, D), and the logarithm of each
+row's sum (B, H, 1, S)."""
+
+MOST_LOGITS = 1 << 24
+"""Logits of the reference made at a time."""
+LEAST_KEPT = 0.125
+"""A row that keeps less than this of its exponentials is computed whole."""
+
+
+def headed(x: Tensor, heads: int) -> Tensor:
+    """(..., L, H * D) -> (..., H, L, D)."""
+    return x.unflatten(-1, (heads, -1)).transpose(-3, -2)
+
+
+@kernel("attention reference")
+def attention_reference(
+    out: None, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None, *,
+    heads: int, scale: float, causal: bool,
+) -> Held:  # fmt: skip
+    """What all chunks read of the reference."""
+    q, k, v = (headed(x, heads).contiguous() for x in (query, key, value))
+    q = q * scale
+    step, sums = max(1, MOST_LOGITS // (q.shape[0] * heads * k.shape[2])), []
+    for first in range(0, q.shape[2], step):
+        rows = torch.arange(first, min(first + step, q.shape[2]), device=q.device)
+        logits = q[:, :, rows] @ k.transpose(2, 3)
+        sums.append(biased(logits, bias, rows, causal).logsumexp(3))
+    return q, k, v, torch.cat(sums, 2).unsqueeze(2)
+
+
+def biased(logits: Tensor, bias: Tensor | None, rows: Tensor, causal: bool) -> Tensor:
+    """Logits (..., H, R, T) of the queries at `rows` with all that is added to them."""
+    if bias is not None:
+        logits = logits + (bias if bias.shape[-2] == 1 else bias[..., rows, :])
+    if causal:
+        after = torch.arange(logits.shape[-1], device=rows.device) > rows[:, None]
+        logits = logits.masked_fill(after, float("-inf"))
+    return logits
+
+
+@kernel("attention")
+def attention(
+    out: Tensor, held: Held, before: Tensor, keys: Tensor, values: Tensor,
+    bias: Tensor | None = None, *, at: Tensor, outside: Tensor, heads: int, causal: bool,
+) -> None:  # fmt: skip
+    """What changes of (P * K * B, S, C) by changed keys and values alone.
+
+    Parameters
+    ----------
+    before : Tensor (B, S, C)
+        The reference's sums.
+    keys, values : Tensor (w, P, K, B, C)
+        What changes of them.
+    at : int64 Tensor (w, P)
+        Positions of the rows, those outside the tensor clipped.
+    outside : int64 Tensor (n,)
+        Which of them lie outside.
+    """
+    q, k, v, total = held
+    (w, p, n), b, size = keys.shape[:3], len(q), q.shape[2]
+    flat = at.reshape(-1)
+    # Keys of windows: (B, H, w, P, K, D), and for each the queries: (B, H, w, P, K, S).
+    dk = headed_rows(keys, heads)
+    change = (dk.flatten(2, 4) @ q.transpose(2, 3)).view(b, heads, w, p, n, size)
+    unique, inverse = torch.unique(flat, return_inverse=True)
+    given = k[:, :, unique] @ q.transpose(2, 3)
+    if bias is not None:
+        columns = bias if bias.shape[-1] == 1 else bias[..., unique]
+        given = given + columns.transpose(-1, -2)
+    if causal:
+        given = given.masked_fill(
+            unique[:, None] > torch.arange(size, device=flat.device), float("-inf")
+        )
+    old = (given - total)[:, :, inverse]
+    if len(outside):
+        old.index_fill_(2, outside, float("-inf"))
+    old = old.view(b, heads, w, p, 1, size)
+    new = old + change
+    top = new.amax(2, True).clamp_(min=0)
+    new.sub_(top).exp_()
+    share = (old - top).exp_()
+    less = torch.where(change < 1, share * change.clamp(max=1).expm1_(), new - share)
+    moved = less.sum(2, True)
+    kept = top.neg_().exp_().add_(moved)
+    factors = torch.cat([less, new], 2).div_(kept).permute(3, 4, 0, 1, 5, 2)
+    dv = headed_rows(values, heads)
+    around = v[:, :, flat].view(b, heads, w, p, 1, -1).expand_as(dv)
+    sources = torch.cat([around, dv], 2).permute(3, 4, 0, 1, 2, 5)
+    made = (factors @ sources).transpose(3, 4)  # (P, K, B, S, H, E)
+    moved = moved.div_(kept).squeeze(2).permute(2, 3, 0, 4, 1).unsqueeze(-1)
+    result = out.view(made.shape)
+    torch.addcmul(made, before.unflatten(2, (heads, -1)), moved, value=-1, out=result)
+    lost = (kept < LEAST_KEPT).squeeze(2)
+    if bool(lost.any()):
+        whole_rows(result, held, before, dk, dv, bias, at, lost, causal)
+
+
+def headed_rows(x: Tensor, heads: int) -> Tensor:
+    """(w, P, K, B, C) -> (B, H, w, P, K, D)."""
+    return x.unflatten(-1, (heads, -1)).permute(3, 4, 0, 1, 2, 5).contiguous()
+
+
+def whole_rows(
+    result: Tensor, held: Held, before: Tensor, dk: Tensor, dv: Tensor, bias: Tensor | None,
+    at: Tensor, lost: Tensor, causal: bool,
+) -> None:  # fmt: skip
+    """Unchanged queries whose softmax is made anew: `lost` (B, H, P, K, S) says which."""
+    q, k, v, _ = held
+    for b, h in lost.flatten(2).any(2).nonzero().tolist():
+        of_head = None if bias is None else bias if bias.dim() < 3 else bias[h % len(bias)]
+        for part in lost[b, h].nonzero().split(max(1, MOST_LOGITS // k.shape[2])):
+            i, j, row = part.unbind(1)
+            query = q[b, h, row]
+            logits = biased(query @ k[b, h].t(), of_head, row, causal)
+            change = torch.einsum("rd,wrd->rw", query, dk[b, h][:, i, j])
+            places = at[:, i].t()
+            # Rows outside the tensor were clipped; what changes there is zero.
+            shares = logits.scatter_add(1, places, change).softmax(1)
+            made = shares @ v[b, h]
+            made += torch.einsum("rw,wre->re", shares.gather(1, places), dv[b, h][:, i, j])
+            own = before[b, row].unflatten(1, (result.shape[4], -1))[:, h]
+            result[i, j, b, row, h] = made - own
+
+
+@kernel("attention of changed queries")
+def changed_queries(
+    out: Tensor, held: Held, before: Tensor, sofar: Tensor, queries: Tensor, keys: Tensor,
+    values: Tensor, bias: Tensor | None = None, *, at: Tensor, rows: Tensor, inside: Tensor,
+    heads: int, scale: float, causal: bool,
+) -> None:  # fmt: skip
+    """The same, with the rows of queries that change themselves.
+
+    Parameters
+    ----------
+    sofar : Tensor (P * K * B, S, C)
+        Of unchanged queries.
+    queries : Tensor (u, P, K, B, C)
+        Values.
+    at, rows : int64 Tensor (w, P), (u, P)
+        Positions of the keys' rows and of the queries', those outside clipped.
+    inside : int64 Tensor (n,)
+        Which rows of queries lie inside.
+    """
+    _, k, v, _ = held
+    (u, p, n), b, size = queries.shape[:3], len(k), k.shape[2]
+    q = headed_rows(queries, heads) * scale
+    dk, dv = headed_rows(keys, heads), headed_rows(values, heads)
+    logits = (q.flatten(2, 4) @ k.transpose(2, 3)).view(b, heads, u, p, n, size)
+    change = torch.einsum("bhupnd,bhwpnd->bhupnw", q, dk)
+    places = at.t()[:, None, :].expand(b, heads, u, p, n, len(at))
+    logits.scatter_add_(5, places, change)
+    if bias is not None or causal:
+        flat = logits.transpose(2, 4).reshape(b, heads, n, p * u, size).transpose(1, 2)
+        flat = biased(flat, bias, rows.t().reshape(-1), causal)
+        logits = flat.transpose(1, 2).unflatten(3, (p, u)).transpose(2, 4)
+    shares = logits.softmax(5)
+    made = (shares.reshape(b, heads, -1, size) @ v).view(*shares.shape[:5], -1)
+    made = made + torch.einsum("bhupnw,bhwpne->bhupne", shares.gather(5, places), dv)
+    made = made.permute(2, 3, 4, 0, 1, 5).flatten(4)  # (u, P, K, B, C)
+    if out.data_ptr() != sofar.data_ptr():
+        out.copy_(sofar)
+    result, width = out.view(p, n, b, *out.shape[1:]), made.shape[4]
+    i, j = inside % p, rows.reshape(-1)[inside]
+    made = made.flatten(0, 1)[inside].view(-1, n, b, width)
+    result[i, :, :, j] = made - before[:, j].transpose(0, 1).unsqueeze(1)
