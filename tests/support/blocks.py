@@ -233,6 +233,31 @@ class Excite(nn.Module):
         return x * scale.unsqueeze(2)
 
 
+class Response(nn.Module):
+    """Channels scaled by their norms over positions beside those of the others (ConvNeXt V2)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.randn(1, channels, 1))
+        self.shift = nn.Parameter(torch.randn(1, channels, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        size = torch.norm(x, p=2, dim=2, keepdim=True)
+        share = size / (size.mean(dim=1, keepdim=True) + 1e-6)
+        return self.scale * (x * share) + self.shift + x
+
+
+class Steady(nn.Module):
+    """Every channel over the root of its mean square along the positions."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.randn(channels, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.rsqrt(x.pow(2).mean(2, keepdim=True) + 1e-5) * self.scale
+
+
 class Glance(nn.Module):
     """Sum over all positions, weighted by a softmax over positions."""
 

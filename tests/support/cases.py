@@ -29,8 +29,10 @@ from tests.support.blocks import (
     Recurrent,
     Reduce,
     Residual,
+    Response,
     Slice,
     Squeeze,
+    Steady,
     Strands,
     Unsqueeze,
     Weigh,
@@ -130,6 +132,38 @@ def flat(length: int, *body: nn.Module, targets: int = 3, letters: int = 4) -> n
 
 def seq(*layers: nn.Module) -> nn.Module:
     return nn.Sequential(*layers)
+
+
+def pooled() -> list[nn.Module]:
+    """The mean over positions and two layers."""
+    return [Reduce("mean"), nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 2)]
+
+
+SCALES: dict[str, Callable[[int], nn.Module]] = {
+    "squeeze-excite": lambda n: Residual(Excite(6)),
+    "response-norm": lambda n: Response(6),
+    "root-mean-square": lambda n: Steady(6),
+    "group-norm": lambda n: nn.GroupNorm(3, 6),
+    "one-group-norm": lambda n: nn.GroupNorm(1, 6),
+    "instance-norm": lambda n: seq(nn.InstanceNorm1d(6, affine=True), Slice(2, -9)),
+    "layer-norm": lambda n: nn.LayerNorm([6, n]),
+}
+"""What scales every position alike, by the length."""
+
+
+class NeXt(nn.Module):
+    """A block of ConvNeXt V2, its channels last."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.along = nn.Conv1d(channels, channels, 7, padding=3, groups=channels)
+        self.wide = seq(nn.LayerNorm(channels), nn.Linear(channels, 2 * channels), nn.GELU())
+        self.scale, self.narrow = Response(2 * channels), nn.Linear(2 * channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.wide(self.along(x).transpose(1, 2))
+        y = self.scale(y.transpose(1, 2)).transpose(1, 2)
+        return self.narrow(y).transpose(1, 2)
 
 
 def conv(n: int = 6, m: int = 6, kernel: int = 3, **options) -> nn.Module:
@@ -658,6 +692,28 @@ CASES: list[Case] = [
         )
         for kind in GLOBAL
     ),
+    # What all positions are scaled by, and linear maps and a mean behind it.
+    *(
+        Case(f"{name}-then-mean", lambda n, body=body: seq(stem(), body(n), *pooled()), 43)
+        for name, body in SCALES.items()
+    ),
+    Case(
+        "squeeze-excite-conv-crop-mean",
+        lambda n: seq(
+            stem(),
+            Excite(6),
+            nn.Conv1d(6, 6, 5, 2, 4, 2),
+            Slice(1, -2),
+            *pooled(),
+        ),
+        47,
+    ),
+    Case(
+        "group-norm-pointwise-mean",
+        lambda n: seq(stem(), conv(), nn.GroupNorm(2, 6), nn.Conv1d(6, 6, 1), *pooled()),
+        41,
+    ),
+    Case("response-block-mean", lambda n: seq(stem(), Residual(NeXt(6)), *pooled()), 42),
     Case("select-a-position", lambda n: seq(stem(), conv(kernel=5), Reduce("middle")), 39),
     Case("mean-over-all", lambda n: seq(stem(), conv(kernel=5), Reduce("both")), 39),
     Case(

@@ -26,7 +26,9 @@ from tests.support.blocks import (
     Point,
     Reduce,
     Residual,
+    Response,
     Slice,
+    Steady,
     Strands,
     Weigh,
     settle,
@@ -37,10 +39,11 @@ Recipe = tuple[Any, ...]
 POINTS = ("exp", "log", "log1p", "power", "clamp", "where", "softmax", "rational", "sine")
 ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "elu": nn.ELU, "tanh": nn.Tanh}
 MIXES = ("cumsum", "roll", "outside", "ramp", "differences", "unfold", "rewrite", "sort")
-REDUCTIONS = ("sum", "mean", "amax", "logsumexp", "top3", "last")
+REDUCTIONS = ("sum", "mean", "amax", "logsumexp", "std", "norm", "top3", "last")
 
 KEEPS: tuple[str, ...] = ("conv-same", "activation", "point", "norm", "layer-norm", "residual")
-KEEPS += ("gated", "excite", "strands", "flip", "attention", "smooth")
+KEEPS += ("gated", "excite", "response", "steady", "group-norm")
+KEEPS += ("strands", "flip", "attention", "smooth")
 CHANGES: tuple[str, ...] = ("conv", "transposed", "max", "avg", "adaptive", "blocks", "lp")
 CHANGES += ("cat", "slice", "pad", "upsample", "mix", "join", "steps")
 WEIGHS = ("product", "own", "masked", "matrix", "einsum", "profile", "strands")
@@ -67,7 +70,7 @@ def recipes(draw: st.DrawFn) -> Recipe:
             shape = made
     heads = ["flat", "flat-gelu", "profile", "positions", "glance"]
     heads += [f"weigh-{kind}" for kind in WEIGHS]
-    heads += [*REDUCTIONS[: 6 if shape[1] >= 3 else 4]]
+    heads += [*REDUCTIONS[: 8 if shape[1] >= 3 else 4]]
     return length, tuple(layers), draw(st.sampled_from(heads)), draw(st.integers(0, 9))
 
 
@@ -156,9 +159,11 @@ def make(layer: Recipe) -> nn.Module:
     if kind == "activation":
         return ACTIVATIONS[v[0]]()
     simple = {"point": Point, "mix": Mix, "norm": nn.BatchNorm1d, "excite": Excite}
-    simple["layer-norm"] = ChannelNorm
+    simple |= {"layer-norm": ChannelNorm, "response": Response, "steady": Steady}
     if kind in simple:
         return simple[kind](v[0])
+    if kind == "group-norm":
+        return nn.GroupNorm(2 if v[0] % 2 == 0 else 1, v[0])
     if kind == "flip":
         return Flip(2)
     if kind == "attention":

@@ -20,7 +20,13 @@ from yuzu_cli.graph.rewrites.attention import attentions
 from yuzu_cli.graph.rewrites.axes import permutations
 from yuzu_cli.graph.rewrites.channels import of_one_place, picked_channels
 from yuzu_cli.graph.rewrites.halves import halves
-from yuzu_cli.graph.rewrites.matrices import add_after_linear, fold_affine, linear
+from yuzu_cli.graph.rewrites.matrices import (
+    add_after_linear,
+    fold_affine,
+    instance_norm,
+    linear,
+)
+from yuzu_cli.graph.rewrites.means import means_of_shared
 from yuzu_cli.graph.rewrites.places import (
     assignments,
     fresh_tensors,
@@ -71,6 +77,7 @@ _PASSES: tuple[Callable[[Rewriter, Node], bool], ...] = (
     view_of_view,
     first_output,
     plain_pools,
+    instance_norm,
     linear,
     view_of_view,  # those that linear layers leave behind
     attentions,
@@ -94,6 +101,8 @@ _PASSES: tuple[Callable[[Rewriter, Node], bool], ...] = (
     streams,
     picked_channels,
     of_one_place,
+    view_of_view,
+    means_of_shared,
     view_of_view,
     drop_no_ops,
 )

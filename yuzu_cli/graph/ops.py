@@ -129,6 +129,11 @@ def softmax_pool(logits: torch.Tensor, values: torch.Tensor, axis: int, size: in
     return (torch.softmax(logits, axis) * values).sum(axis)
 
 
+def deviation(x: torch.Tensor, axes: Sequence[int], eps: float) -> torch.Tensor:
+    """Root of the variance along some axes, which stay with one entry, and a number."""
+    return torch.sqrt(x.var(list(axes), correction=0, keepdim=True) + eps)
+
+
 def adaptive_max(x: torch.Tensor, sizes: Sequence[int]) -> torch.Tensor:
     """Maximum over as many windows as `sizes` says of the last two axes, whatever their widths."""
     result = functional.adaptive_max_pool2d(x, list(sizes))

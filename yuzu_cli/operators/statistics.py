@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from yuzu_cli.graph import ops
 from yuzu_cli.operators.cost import Cost
 from yuzu_cli.operators.pointwise import windows
 from yuzu_cli.operators.reach import Reach
@@ -50,13 +51,16 @@ class Spread(Reduction):
     def divisor(self) -> float:
         return float(self.count)
 
+    def eps(self) -> float:
+        return 0.0
+
     def lower(self) -> Step:
         if self.way() != SPREAD:
             return super().lower()
         call = self.call
         what: dict[str, Any] = {
             "count": self.count if self.centred else 0, "divisor": self.divisor(),
-            "eps": 0.0, "root": self.root, **self.other_axes(),
+            "eps": self.eps(), "root": self.root, **self.other_axes(),
         }  # fmt: skip
 
         def step(sketch: Sketch, items: Mapping[str, Item]) -> Whole:
@@ -100,6 +104,24 @@ class Variance(Spread):
 @operator(_aten.std.correction)
 class Deviation(Variance):
     root = True
+
+
+@operator(ops.deviation)
+class Regular(Spread):
+    """The root of a variance and a number above zero, which no error brings near zero."""
+
+    root = True
+    through = False
+
+    def decode(
+        self, dim: Any = None, keepdim: bool = True, dtype: Any = None, axes: Any = (),
+        eps: float = 0.0, **_: Any,
+    ) -> None:  # fmt: skip
+        super().decode(dim=axes, keepdim=keepdim)
+        self.added = float(eps)
+
+    def eps(self) -> float:
+        return self.added
 
 
 @operator(_aten.linalg_vector_norm.default)

@@ -216,6 +216,61 @@ def norm(x, w, at, kind, learned) -> Tensor:
     return F.normalize(x + 0.1, p=1.0, dim=-1)
 
 
+GATES = ("gate", "moved", "deviation", "response", "group", "instance", "layer")
+BEHIND = ("nothing", "affine", "cut", "steps", "conv", "strided", "linear", "view", "joined", "sum")
+
+
+@family(
+    *({"gate": gate, "behind": "nothing", "prefix": "relu"} for gate in GATES),
+    *({"gate": "gate", "behind": behind} for behind in BEHIND),
+    *({"gate": "group", "behind": behind, "prefix": "relu"} for behind in BEHIND),
+    {"gate": "response", "behind": "linear", "layout": "NLC", "prefix": "relu"},
+    {"gate": "moved", "behind": "cut", "layout": "NCLK"},
+    covers=("deviation",),
+    layouts=("NCL", "NCL", "NLC", "NC1L", "NCL1", "NCLK"),
+    gate=st.sampled_from(GATES),
+    behind=st.sampled_from(BEHIND),
+)
+def mean_of_scaled(x, w, at, gate, behind) -> Tensor:
+    """What all positions are scaled by, linear maps behind it, and a mean at last."""
+    channels = axis_of(x, at, "channels")
+    c, g = x.shape[1], x.mean(at, keepdim=True)
+    if gate == "gate":
+        y = x * torch.sigmoid(2.0 * g)
+    elif gate == "moved":
+        y = torch.addcmul(0.3 * g, x, torch.tanh(g), value=0.7) - g.amax(channels, keepdim=True)
+    elif gate == "deviation":
+        y = (x - 0.7 * g) / (x.std(at, keepdim=True) + 0.2)
+    elif gate == "response":
+        size = torch.linalg.vector_norm(x, 2, at, keepdim=True)
+        y = 1.3 * (x * (size / (size.mean(channels, keepdim=True) + 0.1))) - 0.2 + x
+    elif gate == "group":
+        y = F.group_norm(x, 1 if c % 2 else 2, w(c), w(c))
+    elif gate == "instance":
+        y = F.instance_norm(x, weight=w(c), bias=w(c), eps=0.05)
+    else:
+        sizes = x.shape[at:] if at > 1 else x.shape[1:]
+        y = F.layer_norm(x, sizes, w(*sizes), w(*sizes))
+    last = x.dim() - 1
+    if behind == "affine":
+        y = 0.4 - (2.0 * y + w(*[1] * at, y.shape[at], *[1] * (last - at))) / 3.0
+    elif behind in ("cut", "steps"):
+        y = y[(slice(None),) * at + (slice(2, -1, 2 if behind == "steps" else 1),)]
+    elif behind in ("conv", "strided") and x.dim() == 3:
+        y = y.transpose(1, at).transpose(2, at) if at == 1 else y
+        much = {"padding": 2} if behind == "conv" else {"stride": 2, "dilation": 2, "padding": 3}
+        return F.conv1d(y, w(3, y.shape[1], 4), w(3), **much).mean(2)
+    elif behind == "linear" and at != last:
+        y = F.linear(y, w(3, x.shape[last]), w(3))
+    elif behind == "view":
+        y = y.unsqueeze(1).flatten(1, 2)
+    elif behind == "joined":
+        y = torch.cat([y, -x, y * g], 1 if at > 1 else 2)
+    elif behind == "sum":
+        return y.sum(at, keepdim=True)
+    return y.mean(at)
+
+
 @family(
     {"how": "cumsum", "which": "positions"},
     how=st.sampled_from(["cumsum", "cumprod", "cummax", "logcumsumexp", "diff"]),

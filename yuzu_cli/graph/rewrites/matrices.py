@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import operator
 from typing import Any
 
 import torch
@@ -110,6 +112,32 @@ def batch_norm(r: Rewriter, node: Node, source: Node) -> bool:
         r.add_constant(shift.to(dtype), node),
     )
     return r.replace(node, r.insert(node, ops.affine, args))
+
+
+def instance_norm(r: Rewriter, node: Node) -> bool:
+    """A batch norm that takes every channel of every sequence for one of its own -> group norm."""
+    made = node.args[0] if node.target in VIEWS else None
+    if not isinstance(made, Node) or made.target is not operator.getitem or made.args[1] != 0:
+        return False
+    norm: Any = made.args[0]
+    if _FIXED_NORMS.get(norm.target) != 7:
+        return False
+    view, weight, bias, mean, variance, training, _, eps = norm.args
+    spec, learned = r.specs[node.name], [n for n in (weight, bias) if n is not None]
+    repeated = all(n.target is _aten.repeat.default and r.constant(n.args[0]) is not None
+                   for n in learned)  # fmt: skip
+    x = view.args[0] if view.target in VIEWS else None
+    if x is None or r.specs.get(x.name) != spec or spec.batch_axis != 0 or spec.shape[0] != 1:
+        return False
+    if mean is not None or variance is not None or not training or not repeated:
+        return False
+    channels, places = spec.shape[1], math.prod(spec.shape[2:])
+    if r.specs[view.name].batch_axis != 1 or r.specs[view.name].shape[1:] != spec.shape[1:]:
+        return False
+    weight, bias = (None if n is None else n.args[0] for n in (weight, bias))
+    args = (x, weight, bias, r.batch(), channels, places, channels, eps)
+    made = r.insert(node, _aten.native_group_norm.default, args)
+    return r.replace(node, r.insert(node, operator.getitem, (made, 0)))
 
 
 def fold_affine(r: Rewriter, node: Node) -> bool:
