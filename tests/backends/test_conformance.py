@@ -32,6 +32,7 @@ pytestmark = [
 ]
 
 HOW = ("scripted", "traced", "exported")
+KINDS = (*HOW, "alone")
 
 
 @pytest.fixture(scope="session")
@@ -75,13 +76,13 @@ def test_cases(name, how, backend, folder):
 PUBLISHED_TABLE = [
     pytest.param(case.name, how, backend, id=f"{case.name}-{how}-{backend}")
     for case in PUBLISHED
-    for how in HOW
+    for how in KINDS
     if possible(case, how)
     for backend in EXACT
 ]
 # Quickly, every family as one kind of file, in turn; long scans not.
 QUICK = [
-    pytest.param(case.name, HOW[i % 3], "windowed", id=f"{case.name}-{HOW[i % 3]}")
+    pytest.param(case.name, KINDS[i % 4], "windowed", id=f"{case.name}-{KINDS[i % 4]}")
     for i, case in enumerate(PUBLISHED)
     if not case.name.startswith("like-mamba")
 ]

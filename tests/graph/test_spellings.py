@@ -59,6 +59,14 @@ class Encoder(nn.Module):
         return self.last(self.layers(torch.relu(self.first(x)).transpose(1, 2)).mean(1))
 
 
+class LastFirst(nn.Module):
+    """Axes of one among axes in another order, where the first is not that of the sequences."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x.unsqueeze(1).permute(0, 3, 1, 2).permute(1, 0, 2, 3)
+        return y.reshape(x.shape[2], x.shape[0], 4).transpose(0, 1).flatten(1)
+
+
 _LAYER = aten._transformer_encoder_layer_fwd.default
 SPELLINGS: dict[str, tuple[Any, int, set[Any], Any]] = {
     "encoder": (lambda: Encoder(False), 30, {_LAYER}, ops.layer_norm),
@@ -129,3 +137,8 @@ class Gated(nn.Module):
 def test_what_only_looks_alike_is_left(make):
     kept = {Shared: aten.cat.default, Gated: aten._fft_c2r.default}[make]
     assert kept in targets(program_of(make(), 40))
+
+
+def test_axes_of_one_among_others() -> None:
+    program = program_of(LastFirst(), 20, trace=True)
+    assert aten.transpose.int not in targets(program)

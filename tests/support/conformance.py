@@ -65,15 +65,16 @@ class Subject:
         return codes.to(torch.uint8)
 
     def save(self, path: Path, how: str) -> Path:
-        """Write the module as TorchScript, `scripted` or `traced`, or `exported` for any rows."""
+        """Write the module: `scripted`, `traced`, `exported` for any rows, or for one `alone`."""
         module = self.module()
         rows = self.sequences()[[0, 2]]
         x = torch.stack([oracle.one_hot(row, self.letters, torch.float32) for row in rows])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what torch thinks of these models is not the question
-            if how == "exported":
-                given = tuple(self.arguments(x))
-                shapes = tuple({0: torch.export.Dim.AUTO} for _ in given)
+            if how in ("exported", "alone"):
+                given = tuple(self.arguments(x if how == "exported" else x[:1]))
+                free = tuple({0: torch.export.Dim.AUTO} for _ in given)
+                shapes = free if how == "exported" else None
                 graph = torch.export.export(module, given, dynamic_shapes=shapes)
                 path = path.with_suffix(".pt2")
                 torch.export.save(graph, path)

@@ -25,7 +25,7 @@ from tests.support.convolutional import (
     Sei,
     Splice,
 )
-from tests.support.sequential import ConvGRU, DanQ, DreamRNN, Hyena, Mamba, Satori, Tokens
+from tests.support.sequential import Borzoi, ConvGRU, DanQ, DreamRNN, Hyena, Mamba, Satori, Tokens
 
 PUBLISHED: list[Case] = [
     Case("like-explainn", lambda n: ExplaiNN(n), 79),
@@ -130,4 +130,6 @@ PUBLISHED: list[Case] = [
         ),
         94,
     ),
+    Case("like-borzoi", lambda n: Borzoi(n, strides=True), 96),
+    Case("like-borzoi-by-views", lambda n: Borzoi(n, strides=False), 96),
 ]

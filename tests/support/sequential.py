@@ -167,3 +167,66 @@ class Hyena(nn.Module):
         value = (far + value * self.skip) * first
         y = y + self.drop(value.transpose(1, 2))
         return self.last((y + self.mlp(y))[:, -1])
+
+
+class ByDistance(nn.Module):
+    """Attention with logits for every distance, shifted into place by strides or by views."""
+
+    def __init__(self, c: int, heads: int, length: int, strides: bool) -> None:
+        super().__init__()
+        self.heads, self.strides = heads, strides
+        self.query, self.key, self.value, self.out = (nn.Linear(c, c) for _ in range(4))
+        self.far = nn.Parameter(torch.randn(heads, c // heads, 2 * length - 1) * 0.5)
+        self.content = nn.Parameter(torch.randn(heads, 1, c // heads) * 0.3)
+        self.place = nn.Parameter(torch.randn(heads, 1, c // heads) * 0.3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, length, c = x.shape
+        h = self.heads
+        q, k, v = (
+            y.view(n, length, h, c // h).transpose(1, 2)
+            for y in (self.query(x), self.key(x), self.value(x))
+        )
+        near = torch.matmul(q + self.content, k.transpose(2, 3))
+        far = torch.matmul(q + self.place, self.far)
+        wide = 2 * length - 1
+        if self.strides:
+            rows = length * wide
+            steps = (h * rows, rows, wide - 1, 1)
+            far = far.contiguous().as_strided((n, h, length, length), steps, length - 1)
+        else:
+            far = torch.cat([torch.zeros_like(far[..., :1]), far], -1)
+            far = far.reshape(n, h, wide + 1, length)[:, :, 1:].reshape(n, h, length, wide)
+            far = far[..., :length]
+        y = torch.matmul(torch.softmax(near + far, -1), v)
+        return self.out(y.transpose(1, 2).reshape(n, length, c))
+
+
+class Borzoi(nn.Module):
+    """A tower, a transformer, and back up by two steps with what the tower had there."""
+
+    def __init__(self, length: int, strides: bool) -> None:
+        super().__init__()
+        self.stem = nn.Conv1d(4, 6, 7, padding="same")
+        self.first, self.second = nn.BatchNorm1d(6), nn.BatchNorm1d(8)
+        self.conv, self.deep = (
+            nn.Conv1d(6, 8, 5, padding="same"),
+            nn.Conv1d(8, 8, 5, padding="same"),
+        )
+        self.norm1, self.norm2 = nn.LayerNorm(8), nn.LayerNorm(8)
+        self.attention = ByDistance(8, 2, length // 8, strides)
+        self.up, self.down = nn.Linear(8, 12), nn.Linear(12, 8)
+        self.beside, self.above = nn.Conv1d(8, 8, 1), nn.Conv1d(8, 8, 1)
+        self.join = nn.Conv1d(8, 8, 3, padding="same", groups=8)
+        self.last = nn.Conv1d(8, 3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.max_pool1d(self.stem(x), 2)
+        x = self.conv(F.gelu(self.first(x), approximate="tanh"))
+        kept = F.max_pool1d(x, 2)
+        y = F.max_pool1d(self.deep(F.gelu(self.second(kept), approximate="tanh")), 2)
+        y = y.transpose(1, 2)
+        y = y + self.attention(self.norm1(y))
+        y = y + self.down(torch.relu(self.up(self.norm2(y))))
+        y = F.interpolate(self.above(y.transpose(1, 2)), scale_factor=2.0) + self.beside(kept)
+        return F.softplus(self.last(self.join(y)[:, :, 2:-2]))

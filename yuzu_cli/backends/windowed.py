@@ -38,6 +38,14 @@ CPU_CHUNK_BYTES = 24 << 20
 """What lives of a chunk on a CPU at the worst step: most of it should stay in the last cache."""
 REFERENCE_BYTES = 16 << 20
 """References of the sequences in work on a CPU: more at a time would only take memory."""
+_FIXED = (
+    "it was exported for a batch of {} only; give torch.export.export an example of two sequences "
+    "and dynamic_shapes=({{0: torch.export.Dim.DYNAMIC}},)"
+)
+_TRACED = (
+    "it takes a batch of {} only; use torch.jit.script, or trace it with sizes written as x.shape "
+    "or -1"
+)
 PROBE = 8
 """Positions of the tape from which the memory of others is reckoned."""
 
@@ -96,6 +104,9 @@ def understand(model: Model, settings: Settings) -> Understood:
     kept = model.__dict__.setdefault("_understood", {})
     if key not in kept:
         try:
+            if model.fixed_batch is not None:
+                said = _FIXED if model.kind == "exported" else _TRACED
+                raise CaptureError(said.format(model.fixed_batch))
             program = capture(
                 model,
                 letters=model.alphabet_size,

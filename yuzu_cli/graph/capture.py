@@ -11,8 +11,8 @@ from __future__ import annotations
 import functools
 import operator
 import warnings
-from collections.abc import Callable
-from typing import Any, NoReturn
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn, TypeAlias
 
 import torch
 from torch.fx import Graph, GraphModule, Node
@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from yuzu_cli.graph.fused import TAKEN_APART
+from yuzu_cli.graph.fused import TAKEN_APART, strided
 from yuzu_cli.graph.program import CaptureError, batch_size
 
 BATCHES = (2, 3)
@@ -31,6 +31,9 @@ _UNWRITTEN = 0xA5
 """What every byte of fresh memory holds until something is written there."""
 _COMPOSITE = "CompositeImplicitAutograd"
 """Operators that torch itself takes apart."""
+Apart: TypeAlias = Mapping[Any, Callable[..., Any]]
+_PURE: Apart = {**TAKEN_APART, torch.ops.aten.as_strided.default: strided}
+"""What is taken apart where nothing is written in place, as into what is read by strides."""
 SEEN = "seen"
 """Of a node's meta: its values for the two batches, without their data."""
 
@@ -47,8 +50,9 @@ class _Recorder(TorchDispatchMode):
     comparing two traces.
     """
 
-    def __init__(self, x: torch.Tensor) -> None:
+    def __init__(self, x: torch.Tensor, apart: Apart) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self.apart = apart
         self.calls = 0
         self.refusal = ""  # kept here, as the text of what is raised is lost inside TorchScript
         self.graph, self.constants = Graph(), dict[str, torch.Tensor]()
@@ -67,7 +71,7 @@ class _Recorder(TorchDispatchMode):
         self.calls += 1
         if self.calls > MOST_CALLS:
             self.refuse(f"more than {MOST_CALLS} calls in one pass, as of an unrolled loop")
-        apart = TAKEN_APART.get(func)
+        apart = self.apart.get(func)
         if apart is None and torch._C._dispatch_has_kernel_for_dispatch_key(
             func.name(), _COMPOSITE
         ):
@@ -175,9 +179,11 @@ def probe(n: int, letters: int, length: int, like: torch.Tensor, seed: int = 0) 
     return torch.nn.functional.one_hot(codes, letters).movedim(-1, -2).to(like).contiguous()
 
 
-def _record(call: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> GraphModule:
+def _record(
+    call: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, apart: Apart = TAKEN_APART
+) -> GraphModule:
     """The calls of one pass over x."""
-    recorder = _Recorder(x)
+    recorder = _Recorder(x, apart)
     try:
         # Below autograd, where torch has not yet taken recurrent layers apart; and TorchScript's
         # next run would differ from one that it optimises.
@@ -193,11 +199,8 @@ def _trace(model: torch.nn.Module, x: torch.Tensor) -> GraphModule:
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         # Twice: kernels that copy into views do so below the first functionalisation.
-        graph = _record(torch.func.functionalize(_record(model, x)), x)
-    _drop_relabelled_strides(graph)
+        graph = _record(torch.func.functionalize(_record(model, x)), x, _PURE)
     graph.graph.eliminate_dead_code()
-    if any(n.target is _aten.as_strided.default for n in graph.graph.nodes):
-        raise CaptureError("the model reads memory by strides (as_strided)")
     return graph
 
 
@@ -207,23 +210,6 @@ def _reason(error: Exception) -> str:
     if not lines or lines[-1].endswith("Error:"):  # the text was lost, the kind was not
         return f"{type(error).__name__} without a text, at {lines[0] if lines else 'no line'}"[:200]
     return lines[-1][:200]
-
-
-def _drop_relabelled_strides(graph: GraphModule) -> None:
-    """as_strided that changes the strides of axes of one only: the same tensor.
-
-    Global average pooling ends in one, to keep the memory format of its input.
-    """
-    for node in list(graph.graph.nodes):
-        if node.target is not _aten.as_strided.default or len(node.args) > 3:
-            continue
-        source, size, stride = node.args
-        known = source.meta.get(SEEN)
-        if known is None or tuple(known.shape) != tuple(size):
-            continue
-        own = torch.empty(tuple(size), device="meta").stride()
-        if all(n == 1 or a == b for n, a, b in zip(size, stride, own, strict=True)):
-            node.replace_all_uses_with(source)
 
 
 def _merge_batches(small: Any, large: Any, batch: Node, graph: Graph, at: Node) -> Any:

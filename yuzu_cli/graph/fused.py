@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as functional
 
@@ -112,6 +114,34 @@ def recurrent(
         y = torch.cat(halves, 2) if both else halves[0]
     ends = [torch.stack(list(parts)) for parts in zip(*last, strict=True)]
     return (y if batch_first else y.transpose(0, 1), *ends)
+
+
+def strided(
+    x: Tensor, size: Sequence[int], stride: Sequence[int], offset: int | None = None
+) -> Tensor:
+    """Memory read by strides, as elements picked from each sequence (or from all, as it may be)."""
+    begin, count = int(x.storage_offset()), math.prod(size)
+    element = np.full(x.untyped_storage().nbytes() // x.itemsize, -1)
+    element[_places(x.shape, x.stride(), begin)] = np.arange(x.numel())
+    index = element[_places(size, stride, begin if offset is None else offset)]
+    if (index < 0).any():
+        raise RuntimeError("the model reads memory by strides (as_strided) beyond it")
+    if tuple(size) == x.shape and (index == np.arange(count)).all():
+        return _aten.alias(x)
+    rows = len(x) if x.dim() and len(x) and count % len(x) == 0 else 1
+    each = index.reshape(rows, -1) - np.arange(rows)[:, None] * (x.numel() // rows)
+    if (each != each[0]).any():
+        rows, each = 1, index[None]
+    picked = torch.from_numpy(each[0].copy()).to(x.device)
+    return x.reshape(rows, -1).index_select(1, picked).view(size)
+
+
+def _places(size: Sequence[int], stride: Sequence[int], begin: int) -> np.ndarray:
+    """Where in memory the elements of a tensor lie, in their order."""
+    found = np.array([begin])
+    for n, step in zip(size, stride, strict=True):
+        found = (found[:, None] + np.arange(n) * step).reshape(-1)
+    return found
 
 
 TAKEN_APART: dict[Any, Callable[..., Any]] = {

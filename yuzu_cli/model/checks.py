@@ -42,6 +42,19 @@ def check_rows(model: Model, probe: Probe) -> None:
         _compare(model, [value[:1] for value in first], other, OTHER_BATCH, NORM)
 
 
+def lift(model: Model, probe: Probe) -> None:
+    """Let a model that takes one sequence take any number, where that gives the same numbers."""
+    if model.fixed_batch != 1:
+        return
+    x, module = probe.rows(PROBE_ROWS), model.module
+    alone = model.raw(x)
+    model.lift()
+    try:
+        _compare(model, alone, model.raw(x), OTHER_BATCH, NORM)
+    except (*RUN_ERRORS, ModelError):
+        model.module, model.batch_range, model.lifted = module, (1, 1), False
+
+
 def check_alike(model: Model, one: torch.Tensor, other: torch.Tensor) -> None:
     """Refuse a model whose targets for the same rows differ between batches of other sizes.
 

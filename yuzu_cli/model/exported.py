@@ -37,6 +37,8 @@ _PAYLOADS = (("weights", re.compile(r"weight_\d+")), ("constants", re.compile(r"
 _WORD = re.compile(r"[\w.+\-]*")
 _PATH = re.compile(r"[\w.\- :/+|@,=]*")
 _KINDS = (None, "builtins.tuple", "builtins.list", "builtins.dict", "collections.OrderedDict")
+_BY_NAME = {"tensor_values", "sym_int_values", "sym_bool_values", "sym_float_values"}
+"""What holds values of the graph by their names, which may be anything: `real`, `type`."""
 _OBJECTS = {"as_custom_obj", "custom_obj"}
 
 
@@ -154,7 +156,7 @@ def _check(value: Any, key: str) -> None:
             if name in _OBJECTS or (name == "custom_obj_values" and inner):
                 raise _RefusedError(f"holds an object that is no tensor ({name})")
             if name != "metadata" or not _is_free(inner):
-                _check(inner, name)
+                _check(inner, "" if key in _BY_NAME else name)
     elif isinstance(value, list):
         for inner in value:
             _check(inner, key)

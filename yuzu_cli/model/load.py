@@ -17,7 +17,7 @@ import torch
 
 from yuzu_cli.errors import ModelError, UsageError
 from yuzu_cli.model.calls import find_call
-from yuzu_cli.model.checks import check_finite, check_rows
+from yuzu_cli.model.checks import check_finite, check_rows, lift
 from yuzu_cli.model.extras import sha256_with
 from yuzu_cli.model.files import Given, open_model
 from yuzu_cli.model.heads import REDUCTIONS, TRANSFORMS, Head, listed, named, outputs_of
@@ -90,6 +90,7 @@ def load_model(
         model.device, model.dtype = device, dtype
         check_rows(model, maker)
         _set_heads(model, maker, reduce, transform, index)
+        lift(model, maker)
         model.target_names = named(target_names, model.target_names)
         chosen = choose(targets, model.target_names, "score.targets")
         if chosen != list(range(model.n_targets)):

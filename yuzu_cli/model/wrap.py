@@ -15,6 +15,7 @@ import torch
 from yuzu_cli.model.files import LoadedFile
 from yuzu_cli.model.heads import Head, outputs_of
 from yuzu_cli.model.layouts import LAYOUTS
+from yuzu_cli.model.lift import each, lifted
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,6 +67,8 @@ class Model(torch.nn.Module):
         One per target, T in all.
     outputs : list of str
         What the file returns, for messages: `0: profile (2, 1000)`.
+    lifted : bool
+        The file takes one sequence, and is run for many by `yuzu_cli.model.lift`.
     batch_range : tuple of (int, int or None)
         Batches the file itself can take. Others are run in pieces, or filled up by repeated rows.
     """
@@ -80,6 +83,7 @@ class Model(torch.nn.Module):
         self.n_inputs = 1 + len(self.extras)
         self.batch_range: tuple[int, int | None] = file.batch[slot]
         self.works_in_place = False
+        self.lifted = False
         self.chosen: tuple[int, ...] = (0,)
         self.heads: tuple[Head, ...] = ()
         self.target_index: torch.Tensor | None = None
@@ -134,7 +138,14 @@ class Model(torch.nn.Module):
             pieces.append(self._chosen(piece))
         return [torch.cat(parts)[:rows] for parts in zip(*pieces, strict=True)]
 
+    def lift(self) -> None:
+        """Run a file that takes one sequence for any number of them at once."""
+        self.module, self.batch_range, self.lifted = lifted(self.module), (1, None), True
+
     def _chosen(self, x: torch.Tensor) -> list[torch.Tensor]:
+        return each(self._outputs, x) if self.lifted else self._outputs(x)
+
+    def _outputs(self, x: torch.Tensor) -> list[torch.Tensor]:
         tensors = outputs_of(self.call(x), self.path)
         return [tensors[i][1] for i in self.chosen]
 

@@ -28,7 +28,7 @@ def permutations(r: Rewriter, node: Node) -> bool:
     made = root
     if order != sorted(order):
         made = r.insert(node, _aten.permute.default, (root, order))
-    if [spec.shape[a] for a in order] != list(r.specs[node.name].shape):
+    if _sizes(r, root, order) != _sizes(r, node, list(range(len(r.specs[node.name].shape)))):
         made = r.insert(node, _aten.reshape.default, (made, r.shape_of(node)))
     return r.replace(node, made)
 
