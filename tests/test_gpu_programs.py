@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -104,3 +109,43 @@ def test_a_rehearsal_of_the_benchmark(tmp_path: Path, monkeypatch, capsys):
     assert row["errors"]["windowed_float32"] < 1e-4
     assert len(json.loads(path.read_text())["kernels"]) == 5
     assert "| basset 120 |" in capsys.readouterr().out
+
+
+BARE = """
+import sys
+for name in {names}:
+    sys.modules[name] = None  # as if it were not installed
+from tests.gpu import command, conformance
+from tests.gpu.__main__ import main
+from tests.programs import gpu_bench
+assert command.missing() == list(command.NEEDED)
+assert gpu_bench.main
+assert {{r["status"] for r in conformance.check("conv-stride-3", "cpu")}} == {{"ok"}}
+sys.exit(main(["--device", "cpu", "--part", "command"]))
+"""
+
+
+def test_they_need_nothing_but_torch_numpy_and_h5py():
+    names = sorted(others("torch", "numpy", "h5py") - {"yuzu_cli"})
+    assert {"click", "pydantic", "yaml", "hypothesis", "pytest"} <= set(names)
+    argv = [sys.executable, "-W", "ignore", "-c", BARE.format(names=names)]
+    done = subprocess.run(argv, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "no pydantic, click, yaml, tqdm" in done.stdout
+
+
+def others(*kept: str) -> set[str]:
+    """What else can be imported here, but for what these packages need themselves."""
+    plain = lambda name: re.sub(r"[-_.]+", "-", name).lower()  # noqa: E731
+    wanted: set[str] = set()
+    left = list(kept)
+    while left:
+        name = plain(left.pop())
+        if name in wanted:
+            continue
+        wanted.add(name)
+        with contextlib.suppress(metadata.PackageNotFoundError):  # for another platform
+            needs = [line for line in metadata.requires(name) or [] if "extra ==" not in line]
+            left += [re.split(r"[^\w.-]", line)[0] for line in needs]
+    found = metadata.packages_distributions()
+    return {top for top, from_ in found.items() if not wanted & set(map(plain, from_))}
