@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,8 @@ class Counts:
         By operator and place in the package.
     waits : Counter
         By reason and place.
+    each : list of (key, seconds)
+        Of every kernel its place, and what it would take if it started at once.
     uploads, downloads, uploaded, downloaded : int
         How many, and of how many bytes.
     multiply_adds : int
@@ -97,6 +100,7 @@ class Counts:
         self.seconds: Counter[str] = Counter()
         self.waits: Counter[str] = Counter()
         self.ups: Counter[str] = Counter()
+        self.each: list[tuple[str, float]] = []
         self._busy = False
         self.uploads = self.uploaded = self.downloads = self.downloaded = self.multiply_adds = 0
 
@@ -108,22 +112,26 @@ class Counts:
             moved = 2 * made + sum(map(bytes_of, inner[1:]))
         products = _multiply_adds(name, args, out)
         key = f"{name}  {place()}"
-        self._started(key, moved, products)
-        seconds = max(START, moved / BANDWIDTH, 2 * products / FLOAT32)
-        self.seconds[key] += seconds  # type: ignore[assignment]
+        self._started(key, moved, products, FLOAT32)
 
     def fused(self, name: str, tensors: list[Any], products: int) -> None:
         """One kernel that reads and writes each of its tensors once."""
         key, moved = f"{name}  {place()}", sum(map(bytes_of, tensors))
-        self._started(key, moved, products)
-        seconds = max(START, moved / BANDWIDTH, 2 * products / TF32X3)
-        self.seconds[key] += seconds  # type: ignore[assignment]
+        self._started(key, moved, products, TF32X3)
 
-    def _started(self, key: str, moved: int, products: int) -> None:
+    def _started(self, key: str, moved: int, products: int, rate: float) -> None:
+        busy = max(moved / BANDWIDTH, 2 * products / rate)
+        self.seconds[key] += max(START, busy)  # type: ignore[assignment]
+        self.each.append((key, busy))
         self.kernels[key] += 1
         self.bytes[key] += moved
         self.multiply_adds += products
         self._busy = True
+
+    def saved(self, start: float, keys: Collection[str]) -> float:
+        """Seconds less if these kernels started within so many."""
+        times = [busy for key, busy in self.each if key in keys]
+        return sum(max(START, busy) - max(start, busy) for busy in times)
 
     def wait(self, reason: str) -> None:
         """The host waits for the card."""

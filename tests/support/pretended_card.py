@@ -240,6 +240,8 @@ class Card:
             self.counts.download(source.held, waits=args[2:] != (True,))
         if self.values:
             plain[0].copy_(plain[1])
+        elif not isinstance(into, CardTensor):
+            into.zero_()
         return (into,)
 
 
