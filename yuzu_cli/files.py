@@ -62,7 +62,7 @@ def disk_errors(path: Path | str, hint: str = "") -> Iterator[None]:
         raise OutputError(os.fspath(path), what, hint) from error
 
 
-def write_all(fd: int, data: bytes | bytearray, at: int = 0) -> int:
+def write_all(fd: int, data: bytes | bytearray | memoryview, at: int = 0) -> int:
     """Write everything at a place; the system may take less than it is given. Where it ends."""
     view = memoryview(data)
     while view:

@@ -272,7 +272,7 @@ def test_a_twin_waits_for_the_orphan(
     with OutputRun.open(path, info, accept=True, wait=True) as twin:
         assert time.monotonic() - began > 0.2
         assert twin.finished == finishes
-        assert twin.n_done == (len(info.batches) if finishes else 3)
+        assert len(twin.done) == (len(info.batches) if finishes else 3)
         if not finishes:
             write_all(twin)
             twin.finish()

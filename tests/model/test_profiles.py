@@ -114,8 +114,8 @@ def test_distances_of_profiles_saved_and_derived(tmp_path: Path) -> None:
     out = run(path, tmp_path, score__save=["jsd", "delta"])
     with Source(out) as source:
         every = range(len(source.targets))
-        saved = source.scores("jsd", slice(0, 2), every)
-        delta = source.scores("delta", slice(0, 2), every).astype(np.float64)
+        saved = source.values("jsd", slice(0, 2), every)
+        delta = source.values("delta", slice(0, 2), every).astype(np.float64)
         logits = source.reference(slice(0, 2), every).astype(np.float64)[:, :, None, None]
     assert saved.shape == (2, 4, L)
     p, q = (np.exp(v) / np.exp(v).sum(1, keepdims=True) for v in (logits, logits + delta))
@@ -125,7 +125,7 @@ def test_distances_of_profiles_saved_and_derived(tmp_path: Path) -> None:
     assert saved.max() > 1e-3
     alone = run(path, tmp_path, score__save=["delta"])
     with Source(alone) as source:
-        derived = source.scores("jsd", slice(0, 2), every)
+        derived = source.values("jsd", slice(0, 2), every)
     np.testing.assert_allclose(derived, expected, atol=1e-6)
 
 
@@ -171,7 +171,7 @@ def test_a_picture_of_input_by_output_position(
     assert (tmp_path / "map.png").stat().st_size > 5000
     with Source(out) as source:
         seen = square(source, 1)
-        expected = source.scores("contribution", slice(1, 2), range(36, 72))[0]
+        expected = source.values("contribution", slice(1, 2), range(36, 72))[0]
     assert [name for name, _ in seen.tracks] == ["profile[0]", "profile[1]"]
     np.testing.assert_array_equal(seen.tracks[1][1], expected)
     # A letter reaches no further than the model looks: the corners are empty.

@@ -72,8 +72,8 @@ def test_a_score_is_derived_from_any_full_one(tmp_path: Path, want: str, have: s
     every = make_result(tmp_path / "all.h5", rows, sequences, save=STATISTICS)
     make_result(tmp_path / "one.h5", rows, sequences, save=(have,))
     with Source(every.path) as full, Source(tmp_path / "one.h5") as one:
-        expected = full.scores(want, slice(0, 1), [0, 1])
-        np.testing.assert_allclose(one.scores(want, slice(0, 1), [0, 1]), expected, atol=2e-6)
+        expected = full.values(want, slice(0, 1), [0, 1])
+        np.testing.assert_allclose(one.values(want, slice(0, 1), [0, 1]), expected, atol=2e-6)
         assert np.isnan(expected).any()
 
 
@@ -115,7 +115,7 @@ def test_targets_by_index_or_name(
     made = make_result(tmp_path / "in.h5", rows, ["ACGTACGT"], targets=("1", "open", "deep"))
     with Source(made.path) as source:
         assert source.choose(wanted) == indices
-        got = source.scores("delta", slice(0, 1), indices)
+        got = source.values("delta", slice(0, 1), indices)
         np.testing.assert_array_equal(got, made.delta[:, indices])
 
 
@@ -505,7 +505,7 @@ def test_a_failed_export_leaves_nothing(
     def fail(*_: object) -> np.ndarray:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Source, "scores", fail)
+    monkeypatch.setattr(Source, "values", fail)
     options = ExportOptions(targets=("first",), chrom_sizes=sizes)
     with pytest.raises(OutputError, match="the disk is full"):
         export(mixed.path, to, out_of(to, tmp_path / "o"), options)
@@ -596,14 +596,14 @@ def test_memory_does_not_grow_with_rows(to: str, tmp_path: Path) -> None:
         targets=("t",),
     )
     asked: list[int] = []
-    original = Source.scores
+    original = Source.values
 
     def spy(self: Source, statistic: str, rows: slice, targets: list[int]) -> np.ndarray:
         asked.append(rows.stop - rows.start)
         return original(self, statistic, rows, targets)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Source, "scores", spy)
+        patch.setattr(Source, "values", spy)
         patch.setattr("yuzu_cli.results.streaming._BATCH_BYTES", 4 * 4 * 8 * 3)
         export(made.path, to, tmp_path / "o.npz")
     assert asked == [3] * 13 + [1]

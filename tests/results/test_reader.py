@@ -52,7 +52,7 @@ def test_facts_of_the_file(result_path: Path) -> None:
         assert result.targets == ["target 0", "target 1", "target 2"]
         assert result.saved == ("delta", "l2", "contribution")
         assert result.sizes == {"N": 43, "T": 3, "A": 4, "L": 30, "M": 20}
-        assert result.mutated == (5, 25)
+        assert (result.mutate_start, result.mutate_end) == (5, 25)
         assert type(result.attributes["mutate_start"]) is int
         assert math.isnan(result.attributes["verify_max_abs_error"])
         assert list(result.attributes)[:2] == ["format", "format_version"]

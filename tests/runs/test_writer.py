@@ -102,7 +102,7 @@ def test_a_continued_run_is_the_uninterrupted_one(
             run.write(batch, make_rows(info, start, stop))
     assert not (tmp_path / "out.h5").exists()
     with OutputRun.open(tmp_path / "out.h5", info) as run:
-        assert run.n_done == len(run.done) == stop_after
+        assert len(run.done) == stop_after
         write_all(run)
         run.finish()
     assert content(tmp_path / "out.h5") == content(whole)
@@ -167,7 +167,7 @@ def test_other_settings_are_refused_by_name(
     assert named in str(caught.value)
     assert "--no-resume" in str(caught.value)
     with OutputRun.open(path, make_info()) as run:
-        assert run.n_done == 1, "a refusal must leave the work alone"
+        assert len(run.done) == 1, "a refusal must leave the work alone"
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_settings_that_change_no_number_may_change(tmp_path: Path, config: str) 
         write_all(run, 2)
     changed = make_info(config=f"score: {{reduce: none}}\n{config}")
     with OutputRun.open(tmp_path / "out.h5", changed) as run:
-        assert run.n_done == 2
+        assert len(run.done) == 2
 
 
 @pytest.mark.parametrize(("resume", "force"), [(False, False), (True, True), (False, True)])
@@ -195,7 +195,7 @@ def test_work_of_other_settings_is_dropped_when_told(
     with OutputRun.open(path, make_info()) as run:
         write_all(run, 3)
     with OutputRun.open(path, info, resume=resume, force=force) as run:
-        assert run.n_done == 0
+        assert len(run.done) == 0
         write_all(run)
         run.finish()
     expect_rows(path, info)
@@ -206,9 +206,9 @@ def test_no_resume_starts_again_and_force_alone_continues(tmp_path: Path) -> Non
     with OutputRun.open(path, info) as run:
         write_all(run, 3)
     with OutputRun.open(path, info, force=True) as run:
-        assert run.n_done == 3
+        assert len(run.done) == 3
     with OutputRun.open(path, info, resume=False) as run:
-        assert run.n_done == 0
+        assert len(run.done) == 0
 
 
 # --- what stands at the path --------------------------------------------------------------------
@@ -281,7 +281,7 @@ def test_finishing_can_be_stopped_and_gone_on_with(tmp_path: Path) -> None:
         assert not run.finished
     assert os.listdir(tmp_path) == ["out.h5.part"]
     with OutputRun.open(path, info) as run:
-        assert run.n_done == len(info.batches)
+        assert len(run.done) == len(info.batches)
         run.finish(lambda: False)
         assert run.finished
     expect_rows(path, info)
@@ -309,7 +309,7 @@ def test_a_shard_s_records_are_as_recorded_whatever_the_batch_size_now(tmp_path:
     with OutputRun.open(tmp_path / "out.h5", first) as run:
         write_all(run, 1)
     with OutputRun.open(tmp_path / "out.h5", now) as run:
-        assert (run.info.record_start, run.batch_size, run.n_done) == (16, 8, 1)
+        assert (run.info.record_start, run.batch_size, len(run.done)) == (16, 8, 1)
 
 
 def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
@@ -405,7 +405,7 @@ def test_damage_costs_batches_not_the_result(tmp_path: Path, at: float, ending: 
             run.flush()
     _flip(_growing(tmp_path, ending), at)
     with OutputRun.open(tmp_path / "out.h5", info) as run:
-        assert run.n_done < len(info.batches) or at == 1.0
+        assert len(run.done) < len(info.batches) or at == 1.0
         write_all(run)
         run.finish()
     assert content(tmp_path / "out.h5") == content(whole)
@@ -429,7 +429,7 @@ def test_a_cut_anywhere_costs_no_more_than_what_it_cuts(tmp_path: Path, ending: 
         shutil.copytree(kept, part)
         os.truncate(_growing(tmp_path, ending), cut)
         with OutputRun.open(tmp_path / "out.h5", info) as run:
-            assert run.n_done == sum(end <= cut for end in ends)
+            assert len(run.done) == sum(end <= cut for end in ends)
 
 
 def test_a_segment_that_is_damaged_is_found_and_computed_again(
@@ -452,7 +452,7 @@ def test_a_segment_that_is_damaged_is_found_and_computed_again(
             run.finish()
     assert not (tmp_path / "out.h5").exists()
     with OutputRun.open(tmp_path / "out.h5", info) as run:
-        assert 0 < run.n_done < len(info.batches)
+        assert 0 < len(run.done) < len(info.batches)
         write_all(run)
         run.finish()
     assert content(tmp_path / "out.h5") == content(whole)

@@ -216,14 +216,13 @@ def _as_source(found: Attributions) -> Any:
 
     class InMemory(Source):
         def __init__(self) -> None:
-            result: Any = self
-            self.path, self.result = Path("sequences"), result
-            self.letters, self.targets, self.saved = found.letters, found.targets, (*found.scores,)
+            self.path, self.alphabet = Path("sequences"), found.letters
+            self.targets, self.saved = found.targets, (*found.scores,)
             self.mutate_start, self.mutate_end = found.mutated
-            self.n, self.length = found.codes.shape
+            self.n_regions, self.length = found.codes.shape
             self.config = {"score": {"transform": found.transform}}
-            names, zeros = np.array(found.names, object), np.zeros(self.n, np.int64)
-            one_strand = (np.full(self.n, "."), zeros.astype(bool), zeros, zeros)
+            names, zeros = np.array(found.names, object), np.zeros(self.n_regions, np.int64)
+            one_strand = (np.full(self.n_regions, "."), zeros.astype(bool), zeros, zeros)
             self.regions = Regions(names, names, zeros, zeros + self.length, *one_strand)
 
         def row(self, index: int) -> Row:
@@ -231,7 +230,7 @@ def _as_source(found: Attributions) -> Any:
             place = (name, 0, len(codes), name, ".", index, 0)
             return Row(index, *place, codes, found.reference[index])
 
-        def scores(self, statistic: str, rows: slice, targets: Any) -> np.ndarray:
+        def values(self, statistic: str, rows: slice, targets: Any) -> np.ndarray:
             values = found[statistic][rows]
             return values if statistic in ACROSS else values[:, list(targets)]
 

@@ -104,10 +104,10 @@ def _shift(path: Path, file: Any, found: list[h5py.Group], source: Source) -> in
 
 def _is_there(source: Source, shift: int, row: int, start: int, end: int, table: Any) -> bool:
     """Whether the window has there the letters of a site, one-hot (width, 4), on either strand."""
-    if not 0 <= row < source.n or start + shift < 0 or end + shift > source.length:
+    if not 0 <= row < source.n_regions or start + shift < 0 or end + shift > source.length:
         return False
     codes = source.sequences(slice(int(row), int(row) + 1))[0, start + shift : end + shift]
-    text = source.result.text(codes)
+    text = source.text(codes)
     one_hot = np.array([[letter == base for base in _ORDER] for letter in text])
     seen = np.asarray(table) > 0
     return bool((one_hot == seen).all() or (one_hot == seen[::-1, ::-1]).all())

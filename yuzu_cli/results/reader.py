@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -26,6 +26,9 @@ from yuzu_cli.results.hdf5 import (
     saved_scores,
 )
 from yuzu_cli.results.schema import ATTRIBUTES, datasets_for, row_shape
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 UNKNOWN = 255
 
@@ -53,49 +56,46 @@ class Row:
 class Result:
     """A finished output, open for reading; made by `open_result`, closed by `close` or ``with``.
 
-    `attributes` are those of the root, as str, int and float.
+    Attributes
+    ----------
+    attributes : dict
+        Those of the root, as str, int and float.
+    n_regions, length : int
+        Rows, N, and letters per window, L.
+    alphabet : str
+        The letters, in the order of the A axis.
+    mutate_start, mutate_end : int
+        First mutated position of the window, and one past the last.
+    saved : tuple of str
+        Names of the scores that were saved.
+    sizes : dict
+        Length of each axis by its letter.
     """
 
-    def __init__(self, path: Path, file: h5py.File) -> None:
-        self.path, self.file = path, file
-        self.attributes = attributes_of(file)
-
-    @property
-    def n_regions(self) -> int:
-        """Rows, N."""
-        return int(self.file["sequences"].shape[0])
-
-    @property
-    def alphabet(self) -> str:
-        """The letters, in the order of the A axis."""
-        return str(self.attributes["alphabet"])
-
-    @property
-    def length(self) -> int:
-        """Letters per window, L."""
-        return int(self.file["sequences"].shape[1])
-
-    @property
-    def mutated(self) -> tuple[int, int]:
-        """First mutated position of the window, and one past the last."""
-        return int(self.attributes["mutate_start"]), int(self.attributes["mutate_end"])
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.file = open_hdf5(self.path)
+        try:
+            check_format(self.path, self.file)
+            _check_names(self.path, self.file)
+            self.attributes = attributes_of(self.file)
+            self.saved = saved_scores(self.file)
+            self.n_regions, self.length = map(int, self.file["sequences"].shape)
+            self.alphabet = str(self.attributes["alphabet"])
+            self.mutate_start = int(self.attributes["mutate_start"])
+            self.mutate_end = int(self.attributes["mutate_end"])
+            width, t = self.mutate_end - self.mutate_start, int(self.file["targets"].shape[0])
+            sizes = (self.n_regions, t, len(self.alphabet), self.length, width)
+            self.sizes = dict(zip("NTALM", sizes, strict=True))
+            _check_shapes(self)
+        except BaseException:
+            self.close()
+            raise
 
     @cached_property
     def targets(self) -> list[str]:
         """Names of the targets."""
         return [str(name) for name in self.file["targets"].asstr()[()]]
-
-    @property
-    def saved(self) -> tuple[str, ...]:
-        """Names of the scores that were saved."""
-        return saved_scores(self.file)
-
-    @property
-    def sizes(self) -> dict[str, int]:
-        """Length of each axis by its letter."""
-        start, end = self.mutated
-        t, a = int(self.file["targets"].shape[0]), len(self.alphabet)
-        return {"N": self.n_regions, "T": t, "A": a, "L": self.length, "M": end - start}
 
     def read(self, path: str, rows: slice | int = slice(None), targets: Any = slice(None)) -> Any:
         """Some rows of one dataset.
@@ -199,7 +199,7 @@ class Result:
         """Close the file."""
         self.file.close()
 
-    def __enter__(self) -> Result:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -214,33 +214,25 @@ def open_result(path: str | os.PathLike[str]) -> Result:
     OutputError
         When the file is missing, cut short, unfinished, of a newer version, or not of this tool.
     """
-    path = Path(path)
-    file = open_hdf5(path)
-    try:
-        check_format(path, file)
-        result = Result(path, file)
-        _check_content(result)
-    except BaseException:
-        file.close()
-        raise
-    return result
+    return Result(path)
 
 
-def _check_content(result: Result) -> None:
-    """Every attribute and dataset there, and of the shape that the others say."""
+def _check_names(path: Path, file: h5py.File) -> None:
+    """Every attribute and dataset there."""
+    needed = [a.name for a in ATTRIBUTES if not a.optional and not a.added]
+    lacking = [f"the attribute {name}" for name in needed if name not in file.attrs]
+    every = datasets_for(asked_of(file))
+    lacking += [f"/{d.path}" for d in every if d.path not in file and not d.label]
+    if lacking:
+        raise OutputError(os.fspath(path), f"lacks {lacking[0]}")
+
+
+def _check_shapes(result: Result) -> None:
+    """Every dataset of the shape that the others say."""
     shown, file = os.fspath(result.path), result.file
-    for attribute in ATTRIBUTES:
-        needed = not attribute.optional and not attribute.added
-        if needed and attribute.name not in file.attrs:
-            raise OutputError(shown, f"lacks the attribute {attribute.name}")
-    there = [d for d in datasets_for(asked_of(file)) if d.path in file or not d.label]
-    for dataset in there:
-        if dataset.path not in file:
-            raise OutputError(shown, f"lacks /{dataset.path}")
     n = int(result.attributes["n_regions"])
-    sizes = result.sizes
-    for dataset in there:
-        shape = ((n,) if dataset.per_row else ()) + row_shape(dataset, sizes)
+    for dataset in (d for d in datasets_for(asked_of(file)) if d.path in file):
+        shape = ((n,) if dataset.per_row else ()) + row_shape(dataset, result.sizes)
         if file[dataset.path].shape != shape:
             what = f"/{dataset.path} has shape {file[dataset.path].shape}, not {shape}"
             raise OutputError(shown, what)

@@ -75,7 +75,7 @@ def report(
             body += [f'<h2>Target by target</h2>\n<p class="note">{about}</p>']
             body += ['<input id="search" type="search" hidden aria-label="Search" placeholder="']
             body[-1] += 'find a region, a place, a substitution">\n<nav id="tabs"></nav>'
-            read = cache(source.result.row)
+            read = cache(source.row)
             body += [_target(source, read, summary, t, top, found) for t in chosen]
     with replacing([out], force) as (path,):
         path.write_text(page(title, body), encoding="utf-8")
@@ -84,16 +84,16 @@ def report(
 
 def _lead(source: Source) -> str:
     start, end = source.mutate_start, source.mutate_end
-    mutants = source.n * (end - start) * (len(source.letters) - 1)
+    mutants = source.n_regions * (end - start) * (len(source.alphabet) - 1)
     return (
         f'<p class="lead">Every substitution at positions {start + 1:,} to {end:,} of '
-        f"{plural(source.n, 'window')} of {source.length:,}: {mutants:,} mutants, "
+        f"{plural(source.n_regions, 'window')} of {source.length:,}: {mutants:,} mutants, "
         f"{plural(len(source.targets), 'target')}.</p>"
     )
 
 
 def _facts(source: Source, summary: Summary) -> str:
-    attrs, config = source.attrs, source.config
+    attrs, config = source.attributes, source.config
     records = attrs["record_stop"] - attrs["record_start"]
     inputs = config.get("input") or {}
     paths = [inputs[key] for key in ("bed", "fasta", "genome") if inputs.get(key)]
@@ -106,7 +106,7 @@ def _facts(source: Source, summary: Summary) -> str:
         ("backend", text(f"{attrs['backend']}, {attrs['precision']}, {attrs['device']}")),
         ("versions", text(f"yuzu {attrs['yuzu_version']}, torch {attrs['torch_version']}")),
         ("scores saved", text(", ".join(source.saved))),
-        ("input records", f"{records:,}, {records - source.n:,} dropped"),
+        ("input records", f"{records:,}, {records - source.n_regions:,} dropped"),
         *((f"windows {name}", f"{count:,}") for name, count in summary.status.items() if count),
         ("model sha256", f"<code>{text(attrs['model_sha256'])}</code>"),
         ("input sha256", f"<code>{text(attrs['input_sha256'])}</code>"),
@@ -120,9 +120,9 @@ def _facts(source: Source, summary: Summary) -> str:
 
 
 def _verification(source: Source) -> str:
-    absolute = float(source.attrs["verify_max_abs_error"])
-    relative = float(source.attrs["verify_max_rel_error"])
-    if source.attrs["backend"] == "naive":
+    absolute = float(source.attributes["verify_max_abs_error"])
+    relative = float(source.attributes["verify_max_rel_error"])
+    if source.attributes["backend"] == "naive":
         words = "<p>The naive method: every mutant had a forward pass of its own.</p>"
     elif math.isnan(absolute):
         words = '<p class="bad">No mutants were compared with the naive method.</p>'
@@ -132,7 +132,7 @@ def _verification(source: Source) -> str:
             f'difference: <b class="good">{absolute:.2g}</b>, or {relative:.2g} of the largest '
             "effect among them.</p>"
         )
-    if found := agreement(source.result):
+    if found := agreement(source):
         words += (
             f'<p id="estimate">Effects are estimates, but for the largest: {sentence(found)}.</p>'
         )
@@ -249,5 +249,5 @@ def _change(source: Source, row: Row, found: Strongest) -> str:
     if found.letter < 0:
         return f"at {where}"
     codes = np.array([row.codes[position], found.letter])
-    letters = source.result.text(source.complement[codes] if minus else codes)
+    letters = source.text(source.complement[codes] if minus else codes)
     return f"{letters[0]}&gt;{letters[1]} at {where}"

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ import numpy as np
 from yuzu_cli.alphabet import Alphabet
 from yuzu_cli.errors import OutputError, UsageError
 from yuzu_cli.results.derived import ACROSS, derive, source_of
-from yuzu_cli.results.reader import Result, open_result
+from yuzu_cli.results.reader import Result
 from yuzu_cli.selection import choose
 from yuzu_cli.yaml12 import read_yaml
 
@@ -57,44 +56,13 @@ class Regions:
     status: np.ndarray
 
 
-class Source:
-    """A finished result, opened for reading.
-
-    Parameters
-    ----------
-    path : path-like
-        An HDF5 file written by `run` or `merge`.
-
-    Raises
-    ------
-    OutputError
-        When the file is missing, unfinished, damaged or not a result.
-    """
-
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        self.result = open_result(path)
-        self.attrs = self.result.attributes
-        self.letters = self.result.alphabet
-        self.mutate_start, self.mutate_end = self.result.mutated
-        self.n, self.length = self.result.n_regions, self.result.length
-        self.targets = self.result.targets
-        self.saved = self.result.saved
-
-    def close(self) -> None:
-        """Close the file; batches can no longer be read."""
-        self.result.close()
-
-    def __enter__(self) -> Source:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
+class Source(Result):
+    """A finished result, opened to be handed over; with the same errors as `open_result`."""
 
     @cached_property
     def regions(self) -> Regions:
         """Coordinates of all rows."""
-        columns = {name: self.result.read(f"regions/{name}") for name in _COLUMNS}
+        columns = {name: self.read(f"regions/{name}") for name in _COLUMNS}
         columns["strand"] = columns["strand"].astype("U1")
         return Regions(**columns, minus=columns["strand"] == "-")
 
@@ -107,15 +75,15 @@ class Source:
         UsageError
             For an alphabet without complements.
         """
-        table = Alphabet(self.letters).complement
+        table = Alphabet(self.alphabet).complement
         if table is None:
-            raise UsageError(str(self.path), f"alphabet {self.letters} has no complement")
+            raise UsageError(str(self.path), f"alphabet {self.alphabet} has no complement")
         return table
 
     @cached_property
     def config(self) -> dict[str, Any]:
         """The run's settings, section by section."""
-        return read_yaml(str(self.attrs.get("config", ""))) or {}
+        return read_yaml(str(self.attributes.get("config", ""))) or {}
 
     @property
     def unit(self) -> str:
@@ -166,19 +134,15 @@ class Source:
             )
         return have
 
-    def dtype(self, statistic: str) -> np.dtype:
-        """Type a saved score is stored in: float32 or float16."""
-        return self.result.file[f"scores/{statistic}"].dtype
-
     def sequences(self, rows: slice) -> np.ndarray:
         """Letters of whole windows, uint8 (B, L), in each row's own strand."""
-        return self.result.read("sequences", rows)
+        return self.read("sequences", rows)
 
     def reference(self, rows: slice, targets: Sequence[int]) -> np.ndarray:
         """Outputs for the sequences themselves, float32 (B, T)."""
-        return self.result.read("reference", rows)[:, list(targets)]
+        return self.read("reference", rows)[:, list(targets)]
 
-    def scores(self, statistic: str, rows: slice, targets: Sequence[int]) -> np.ndarray:
+    def values(self, statistic: str, rows: slice, targets: Sequence[int]) -> np.ndarray:
         """One statistic, saved or derived, float32, in each row's own strand.
 
         Returns
@@ -190,20 +154,20 @@ class Source:
         if statistic in ACROSS or have in ACROSS:
             targets = range(len(self.targets))
         if have in ACROSS:
-            values = self.result.read(f"scores/{have}", rows)
+            values = self.read(f"scores/{have}", rows)
         else:
-            values = _take(self.result, f"scores/{have}", rows, targets)
+            values = _take(self, f"scores/{have}", rows, targets)
         codes = self.sequences(rows)[:, self.mutate_start : self.mutate_end]
         return derive(statistic, have, values, codes, self.reference(rows, targets))
 
     def batches(self, n_targets: int = 1) -> Iterator[slice]:
         """Slices over all rows, each small enough that its scores take some 32 MiB."""
-        row = 4 * max(1, n_targets) * len(self.letters) * (self.mutate_end - self.mutate_start)
+        row = 4 * max(1, n_targets) * len(self.alphabet) * (self.mutate_end - self.mutate_start)
         step = max(1, _BATCH_BYTES // max(1, row))
-        for start in range(0, self.n, step):
-            yield slice(start, min(start + step, self.n))
+        for start in range(0, self.n_regions, step):
+            yield slice(start, min(start + step, self.n_regions))
 
-    def mutated(self, rows: slice) -> tuple[np.ndarray, np.ndarray]:
+    def covered(self, rows: slice) -> tuple[np.ndarray, np.ndarray]:
         """Start and end of the mutated range of each row on the forward strand, int64 (B,)."""
         where = self.regions
         start, end, minus = where.start[rows], where.end[rows], where.minus[rows]
@@ -221,7 +185,7 @@ class Source:
             return values
         turned = values[minus][..., ::-1]
         if letters is not None:
-            turned = np.take(turned, self.complement[: len(self.letters)], axis=letters)
+            turned = np.take(turned, self.complement[: len(self.alphabet)], axis=letters)
         values = values.copy()
         values[minus] = turned
         return values

@@ -136,14 +136,14 @@ def summarise(source: Source, top: int = 5) -> Summary:
         for first in range(0, len(names), _TARGETS_AT_ONCE):
             block = list(range(first, min(first + _TARGETS_AT_ONCE, len(names))))
             values = _values(source, kind, part, block)
-            _count(out, block, values, codes, len(source.letters))
+            _count(out, block, values, codes, len(source.alphabet))
             found.append(_best(values, part.start))
         best = np.concatenate([best, np.concatenate(found)], axis=1)
         order = np.argsort(-np.abs(best["effect"]), axis=1, kind="stable")
         # More than are asked for: some will be of the same base.
         best = np.take_along_axis(best, order[:, : 4 * top], axis=1)
     out.top = [_distinct(source, t, found, top) for t, found in enumerate(best)]
-    others = 1 if kind == "contribution" else len(source.letters) - 1
+    others = 1 if kind == "contribution" else len(source.alphabet) - 1
     out.profile /= np.maximum(seen * others, 1)
     return out
 
@@ -156,7 +156,7 @@ def _kind(source: Source) -> str:
 
 def _values(source: Source, kind: str, part: slice, block: list[int]) -> np.ndarray:
     """(B, T, A, M), or (B, T, 1, M) for contributions; a copy, NaN where the letter is unknown."""
-    values = source.scores(kind, part, block)
+    values = source.values(kind, part, block)
     if kind in ACROSS:
         return values[:, None]
     return values[:, :, None] if kind == "contribution" else values
@@ -209,21 +209,21 @@ def _distinct(source: Source, target: int, best: np.ndarray, most: int) -> list[
 
 
 def _reference(source: Source, out: Summary) -> None:
-    if not source.n:
+    if not source.n_regions:
         return
     total = np.zeros(len(source.targets))
     square = np.zeros(len(source.targets))
     every = list(range(len(source.targets)))
     # About the first row, so that large outputs that differ little lose no digits.
     about = source.reference(slice(0, 1), every)[0].astype(np.float64)
-    for start in range(0, source.n, 4096):
-        rows = slice(start, min(start + 4096, source.n))
+    for start in range(0, source.n_regions, 4096):
+        rows = slice(start, min(start + 4096, source.n_regions))
         values = source.reference(rows, every).astype(np.float64) - about
         total += values.sum(axis=0)
         square += np.square(values).sum(axis=0)
-    mean = total / source.n
+    mean = total / source.n_regions
     out.reference_mean = mean + about
-    out.reference_sd = np.sqrt(np.maximum(square / source.n - np.square(mean), 0))
+    out.reference_sd = np.sqrt(np.maximum(square / source.n_regions - np.square(mean), 0))
 
 
 def _status(source: Source) -> dict[str, int]:

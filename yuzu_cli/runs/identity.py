@@ -7,7 +7,7 @@ its continuation, a run and a finished output, the shards of a merge. No threads
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 from yuzu_cli.runs.run_info import RunInfo, flat_config
@@ -43,41 +43,49 @@ def settings_of(config: str) -> dict[str, Any]:
     return {k: v for k, v in flat_config(config).items() if k and not free(k)}
 
 
-def device_kind(device: str) -> str:
-    """``cpu`` or ``cuda`` of a device's description."""
-    return device.replace(":", " ").split()[0] if device.strip() else ""
-
-
-def _shown(name: str) -> Any:
-    return field(metadata={"shown": name})
+#: What users know facts by, where they have another name here.
+_SHOWN = {
+    "model_sha256": "model",
+    "input_sha256": "input",
+    "device": "kind of device",
+    "mutated": "mutated positions",
+    "save": "score.save",
+    "dtype": "score.dtype",
+    "compression": "output.compression",
+    "n_records": "number of records",
+    "shard_count": "number of shards",
+    "share": "shard",
+    "yuzu_version": "version of yuzu",
+    "torch_version": "version of torch",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
     """What must be equal for two pieces of work to belong together, each by a name users know.
 
-    Files are compared by content (hashes), devices by kind. A shard's records follow from the batch
-    size that was recorded when it began, so the share is told by its number.
+    Files are compared by content (hashes), devices by kind (``cpu`` or ``cuda``). A shard's records
+    follow from the batch size that was recorded when it began, so the share is told by its number.
     """
 
-    model: str
-    input: str
+    model_sha256: str
+    input_sha256: str
     backend: str
     precision: str
-    device: str = _shown("kind of device")
-    alphabet: str = _shown("alphabet")
-    length: int = _shown("length")
-    mutated: str = _shown("mutated positions")
-    targets: tuple[str, ...] = _shown("targets")
-    save: tuple[str, ...] = _shown("score.save")
-    dtype: str = _shown("score.dtype")
-    compression: str = _shown("output.compression")
-    records: int = _shown("number of records")
-    shards: int = _shown("number of shards")
-    share: str = _shown("shard")
-    yuzu: str = _shown("version of yuzu")
-    torch: str = _shown("version of torch")
-    settings: dict[str, Any] = field(default_factory=dict)
+    device: str
+    alphabet: str
+    length: int
+    mutated: str
+    targets: tuple[str, ...]
+    save: tuple[str, ...]
+    dtype: str
+    compression: str
+    n_records: int
+    shard_count: int
+    share: str
+    yuzu_version: str
+    torch_version: str
+    settings: dict[str, Any]
 
     @classmethod
     def of(cls, info: RunInfo) -> Identity:
@@ -86,31 +94,20 @@ class Identity:
         share = "none" if whole else f"records {info.record_start}:{info.record_stop}"
         if info.shard_count:
             share = f"{info.shard_index}/{info.shard_count}"
-        return cls(
-            model=info.model_sha256,
-            input=info.input_sha256,
-            backend=info.backend,
-            precision=info.precision,
-            device=device_kind(info.device),
-            alphabet=info.alphabet,
-            length=info.length,
-            mutated=f"{info.mutate_start}:{info.mutate_end}",
-            targets=info.targets,
-            save=info.save,
-            dtype=info.dtype,
-            compression=info.compression,
-            records=info.n_records,
-            shards=info.shard_count or 0,
-            share=share,
-            yuzu=info.yuzu_version,
-            torch=info.torch_version,
-            settings=settings_of(info.config),
-        )
+        known: dict[str, Any] = {f.name: getattr(info, f.name, None) for f in fields(cls)}
+        known |= {
+            "device": info.device.replace(":", " ").partition(" ")[0],
+            "mutated": f"{info.mutate_start}:{info.mutate_end}",
+            "shard_count": info.shard_count or 0,
+            "share": share,
+            "settings": settings_of(info.config),
+        }
+        return cls(**known)
 
     def named(self, aside: Collection[str] = ()) -> dict[str, Any]:
         """Every fact by the name to show, but those `aside`."""
         facts = {
-            f.metadata.get("shown", f.name): getattr(self, f.name)
+            _SHOWN.get(f.name, f.name): getattr(self, f.name)
             for f in fields(self)
             if f.name not in ("settings", *aside)
         }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +59,3 @@ class Manifest:
             raise OutputError(os.fspath(path), what, hint)
         known = {f.name for f in fields(RunInfo)}
         return cls(data["run_id"], RunInfo(**{k: v for k, v in data["info"].items() if k in known}))
-
-    def with_verify(self, max_abs: float, max_rel: float) -> Manifest:
-        """The same with the measured errors."""
-        info = replace(self.info, verify_max_abs_error=max_abs, verify_max_rel_error=max_rel)
-        return replace(self, info=info)

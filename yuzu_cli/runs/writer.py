@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from yuzu_cli.errors import OutputError
@@ -121,11 +122,6 @@ class OutputRun:
         """Numbers of the batches that are safe on disk."""
         return frozenset(self.info.batches if self.finished else self._done.copy())
 
-    @property
-    def n_done(self) -> int:
-        """How many batches are safe on disk."""
-        return len(self.info.batches) if self.finished else len(self._done)
-
     def pending(self) -> Iterator[tuple[int, int, int]]:
         """What remains to be computed: (batch, first record, one past the last), in order."""
         for batch in self.info.batches:
@@ -134,9 +130,12 @@ class OutputRun:
 
     def record_verify(self, max_abs_error: float, max_rel_error: float) -> None:
         """Record the errors measured against naive; durable, and kept when the run is continued."""
-        self._manifest = self._manifest.with_verify(max_abs_error, max_rel_error)
+        info = replace(
+            self.info, verify_max_abs_error=max_abs_error, verify_max_rel_error=max_rel_error
+        )
+        self._manifest = replace(self._manifest, info=info)
         self._manifest.save(self._part.path)
-        self._segments.info = self.info
+        self._segments.info = info
 
     def write(self, batch: int, rows: Rows) -> None:
         """Hand over one batch; its arrays must not be changed afterwards.

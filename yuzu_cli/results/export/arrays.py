@@ -6,8 +6,10 @@ the mutated range, and at unknown letters, are zero.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -134,11 +136,11 @@ def basenji(source: Source, out: Path, options: ExportOptions) -> Exported:
 
 def _acgt(source: Source) -> list[int]:
     """Which channel of the result is A, C, G, T."""
-    letters = source.letters.replace("U", "T")
+    letters = source.alphabet.replace("U", "T")
     if sorted(letters) != sorted("ACGT"):
         raise UsageError(
             str(source.path),
-            f"alphabet {source.letters} is not that of DNA or RNA",
+            f"alphabet {source.alphabet} is not that of DNA or RNA",
             "--to npz and --to tsv take any alphabet",
         )
     return [letters.index(letter) for letter in "ACGT"]
@@ -147,7 +149,7 @@ def _acgt(source: Source) -> list[int]:
 def _kept(source: Source, options: ExportOptions, *, drop: bool) -> np.ndarray:
     """Which rows are written, bool (N,), by what is asked for rows with unknown letters."""
     if options.unknown == "keep" or (options.unknown == "auto" and not drop):
-        return np.ones(source.n, bool)
+        return np.ones(source.n_regions, bool)
     return source.regions.status & HAS_UNKNOWN == 0
 
 
@@ -165,7 +167,7 @@ def _full(
     statistic: str = "centered",
 ) -> np.ndarray:
     """Scores over the whole window, float32 (B, T, 4, L); zero where there are none."""
-    scores = source.scores(statistic, rows, targets)[:, :, list(order)]
+    scores = source.values(statistic, rows, targets)[:, :, list(order)]
     whole = np.zeros((*scores.shape[:3], source.length), np.float32)
     whole[..., source.mutate_start : source.mutate_end] = np.nan_to_num(scores, nan=0.0)
     return whole
@@ -217,26 +219,19 @@ def _notes(source: Source, keep: np.ndarray) -> list[str]:
 
 
 def _write_rows(source: Source, keep: np.ndarray, path: Path) -> None:
-    where = source.regions
-    with path.open("w", encoding="utf-8") as file:
-        file.write("row\tinput_index\tchrom\tstart\tend\tname\tstrand\tstatus\n")
-        for row, i in enumerate(_indices(keep)):
-            file.write(
-                f"{row}\t{where.input_index[i]}\t{where.chrom[i]}\t{where.start[i]}\t"
-                f"{where.end[i]}\t{where.name[i]}\t{where.strand[i]}\t{where.status[i]}\n"
-            )
+    names = ("input_index", "chrom", "start", "end", "name", "strand", "status")
+    columns = [getattr(source.regions, name)[keep] for name in names]
+    rows = zip(range(keep.sum()), *columns, strict=True)
+    _write_lines(path, chain([("row", *names)], rows))
 
 
 def _write_peaks(source: Source, keep: np.ndarray, path: Path) -> None:
-    where, middle = source.regions, source.length // 2
+    where, rest = source.regions, (0, ".", 0, -1, -1, source.length // 2)
+    columns = (where.chrom[keep], where.start[keep], where.end[keep], where.name[keep])
+    rows = zip(*columns, strict=True)
+    _write_lines(path, ((*place, name or ".", *rest) for *place, name in rows))
+
+
+def _write_lines(path: Path, lines: Iterable[Sequence[Any]]) -> None:
     with path.open("w", encoding="utf-8") as file:
-        for i in _indices(keep):
-            name = where.name[i] or "."
-            file.write(
-                f"{where.chrom[i]}\t{where.start[i]}\t{where.end[i]}\t{name}\t0\t.\t0\t-1\t-1\t"
-                f"{middle}\n"
-            )
-
-
-def _indices(keep: np.ndarray) -> Iterator[int]:
-    return iter(np.flatnonzero(keep).tolist())
+        file.writelines("\t".join(map(str, cells)) + "\n" for cells in lines)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import shutil
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
@@ -41,7 +42,7 @@ def new_hdf5(path: Path) -> Iterator[tuple[h5py.File, Callable[[], None]]]:
         with h5py.File(sink, "w") as file:
             yield file, check
         check()
-        sink.sync()
+        os.fsync(sink.fileno())
     finally:
         sink.close()
 

@@ -37,7 +37,9 @@ def tsv(source: Source, out: Path, options: ExportOptions) -> Exported:
     source.need(statistic)
     targets = source.choose(options.targets)
     names = [statistic] if statistic in ACROSS else [_field(source.targets[i]) for i in targets]
-    mutations = (len(source.letters) - 1) * (source.mutate_end - source.mutate_start) * source.n
+    mutations = (
+        (len(source.alphabet) - 1) * (source.mutate_end - source.mutate_start) * source.n_regions
+    )
     check_space(out, mutations * (1 if out.suffix == ".gz" else 4 * len(names) + 12))
     packed = out.suffix == ".gz"
     with replacing([out], options.force) as (path,), open_text(path, packed) as file:
@@ -46,7 +48,7 @@ def tsv(source: Source, out: Path, options: ExportOptions) -> Exported:
         )
         for part in source.batches(len(targets)):
             _write_mutations(source, part, statistic, targets, file)
-    return Exported((out,), source.n)
+    return Exported((out,), source.n_regions)
 
 
 def _field(text: str) -> str:
@@ -56,7 +58,7 @@ def _field(text: str) -> str:
 def _write_mutations(
     source: Source, part: slice, statistic: str, targets: list[int], file: TextIO
 ) -> None:
-    scores = source.scores(statistic, part, targets)
+    scores = source.values(statistic, part, targets)
     if statistic in ACROSS:
         scores = scores[:, None]
     codes = source.sequences(part)[:, source.mutate_start : source.mutate_end]
@@ -64,8 +66,8 @@ def _write_mutations(
     if minus.any():
         scores = source.forward(scores, part, letters=2)
         codes = np.where(minus[:, None], source.complement[codes[:, ::-1]], codes)
-    first, _ = source.mutated(part)
-    letters, where = np.array(list(source.letters)), source.regions
+    first, _ = source.covered(part)
+    letters, where = np.array(list(source.alphabet)), source.regions
     line = "%s\t%d\t%s\t%s\t%s\t%s" + "\t%.7g" * scores.shape[1] + "\n"
     for row, at in enumerate(range(part.start, part.stop)):
         known = codes[row][:, None] != UNKNOWN
@@ -88,34 +90,34 @@ def npz(source: Source, out: Path, options: ExportOptions) -> Exported:
     """Every dataset of the result under its own name; `attributes` holds the attributes as JSON."""
     targets = source.choose(options.targets)
     where = source.regions
-    check_space(out, source.n * source.length)
+    check_space(out, source.n_regions * source.length)
     every = [slice(rows.start, rows.stop) for rows in source.batches(len(targets))]
     with replacing([out], options.force) as (path,), NpzStream(path) as file:
-        file.add_whole("attributes", np.array(json.dumps(source.attrs, default=_plain)))
+        file.add_whole("attributes", np.array(json.dumps(source.attributes, default=_plain)))
         file.add_whole("targets", np.array([source.targets[i] for i in targets], dtype="U"))
         for name in ("chrom", "name", "strand", "start", "end", "input_index", "status"):
             column = getattr(where, name)
             file.add_whole(f"regions/{name}", column.astype("U") if column.dtype == "O" else column)
-        shape = (source.n, source.length)
+        shape = (source.n_regions, source.length)
         file.add("sequences", shape, np.dtype(np.uint8), (source.sequences(s) for s in every))
         reference = (source.reference(s, targets) for s in every)
-        file.add("reference", (source.n, len(targets)), np.dtype(np.float32), reference)
+        file.add("reference", (source.n_regions, len(targets)), np.dtype(np.float32), reference)
         for name in source.saved:
             _add_score(source, name, targets, every, file)
-    return Exported((out,), source.n)
+    return Exported((out,), source.n_regions)
 
 
 def _add_score(
     source: Source, name: str, targets: list[int], every: list[slice], file: NpzStream
 ) -> None:
-    letters, width = len(source.letters), source.mutate_end - source.mutate_start
-    shape: tuple[int, ...] = (source.n, len(targets), letters, width)
+    letters, width = len(source.alphabet), source.mutate_end - source.mutate_start
+    shape: tuple[int, ...] = (source.n_regions, len(targets), letters, width)
     if name in ACROSS:
-        shape = (source.n, letters, width)
+        shape = (source.n_regions, letters, width)
     elif name == "contribution":
-        shape = (source.n, len(targets), width)
-    pieces: Iterator[np.ndarray] = (source.scores(name, s, targets) for s in every)
-    file.add(f"scores/{name}", shape, source.dtype(name), pieces)
+        shape = (source.n_regions, len(targets), width)
+    pieces: Iterator[np.ndarray] = (source.values(name, s, targets) for s in every)
+    file.add(f"scores/{name}", shape, source.file[f"scores/{name}"].dtype, pieces)
 
 
 def _plain(value: Any) -> Any:

@@ -66,7 +66,7 @@ def bigwig(source: Source, out: Path, options: ExportOptions) -> Exported:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
             raise
         file.close()
-    return Exported((out,), source.n)
+    return Exported((out,), source.n_regions)
 
 
 def _reserve(path: Path, size: int) -> None:
@@ -92,7 +92,7 @@ def bedgraph(source: Source, out: Path, options: ExportOptions) -> Exported:
         for chrom, start, values in runs(source, out, options, sizes):
             lines = zip(range(start, start + len(values)), values.tolist(), strict=True)
             file.write("".join(f"{chrom}\t{p}\t{p + 1}\t{value:.7g}\n" for p, value in lines))
-    return Exported((out,), source.n)
+    return Exported((out,), source.n_regions)
 
 
 def _check_chromosomes(source: Source, sizes: dict[str, int]) -> None:
@@ -111,7 +111,7 @@ def _check_records(source: Source) -> None:
     if not (source.config.get("input") or {}).get("fasta"):
         return
     names, counts = np.unique(source.regions.chrom.astype("U"), return_counts=True)
-    if len(names) < source.n:
+    if len(names) < source.n_regions:
         name, count = names[counts.argmax()], counts.max()
         what = f"{count} FASTA records are named {name}, and a track has one place for a name"
         raise OutputError(
@@ -132,19 +132,19 @@ def runs(
     source.need("contribution")
     _check_records(source)
     width = source.mutate_end - source.mutate_start
-    check_space(out, 4 * source.n * width)
-    first, _ = source.mutated(slice(0, source.n))
+    check_space(out, 4 * source.n_regions * width)
+    first, _ = source.covered(slice(0, source.n_regions))
     chrom = source.regions.chrom
     middle = source.regions.start + source.regions.end
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=out.parent) as scratch:
         for part in source.batches():
-            values = source.scores("contribution", part, [target])[:, 0]
+            values = source.values("contribution", part, [target])[:, 0]
             scratch.write(np.ascontiguousarray(source.forward(values, part)).tobytes())
         scratch.flush()
-        if not source.n:
+        if not source.n_regions:
             return
-        stored = np.memmap(scratch, np.float32, "r", shape=(source.n, width))
+        stored = np.memmap(scratch, np.float32, "r", shape=(source.n_regions, width))
         names, number = np.unique(chrom.astype("U"), return_inverse=True)
         order = np.lexsort((middle, first, number))
         for index, name in enumerate(names.tolist()):

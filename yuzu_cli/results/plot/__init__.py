@@ -72,13 +72,13 @@ def plot(
     drawing_needed()
     out = Path(out)
     with Source(result) as source:
-        rows = [source.result.find(text) for text in regions] or strongest(source, top)
+        rows = [source.find(text) for text in regions] or strongest(source, top)
         chosen = source.choose(targets) if targets else None
         asked = regions or [""] * len(rows)
         views: list[Any] = [
             square(source, row, chosen)
             if as_map
-            else view(source, row, chosen, stretch or _place(source.result.row(row), text))
+            else view(source, row, chosen, stretch or _place(source.row(row), text))
             for row, text in zip(rows, asked, strict=True)
         ]
     if out.suffix == "" or out.is_dir():
@@ -132,13 +132,13 @@ def strongest(source: Source, count: int) -> list[int]:
     UsageError
         When there are no rows.
     """
-    if not source.n:
+    if not source.n_regions:
         raise UsageError(str(source.path), "holds no regions", "")
-    strength = np.zeros(source.n)
+    strength = np.zeros(source.n_regions)
     every = list(range(len(source.targets)))
     name = next((s for s in ("contribution", *ACROSS, "delta") if s in source.saved), "delta")
     for part in source.batches(len(every)):
-        values = np.nan_to_num(np.abs(source.scores(name, part, every)))
+        values = np.nan_to_num(np.abs(source.values(name, part, every)))
         strength[part] = values.reshape(len(values), -1).max(axis=1)
     return np.argsort(-strength, kind="stable")[:count].tolist()
 

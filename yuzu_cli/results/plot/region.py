@@ -111,27 +111,27 @@ def view(
     UsageError
         When the stretch is not one, or holds no mutated position.
     """
-    row, rows = source.result.row(index), slice(index, index + 1)
+    row, rows = source.row(index), slice(index, index + 1)
     every = list(range(len(source.targets)))
     across = source_of("contribution", source.saved) is None
     effect: np.ndarray | None
     names: tuple[str, ...]
     if across:
         name = source.across
-        effect = source.forward(source.scores(name, rows, every), rows, letters=1)
+        effect = source.forward(source.values(name, rows, every), rows, letters=1)
         contribution = effect.sum(axis=1) / (effect.shape[1] - 1)
         names, reference = (name,), None
     else:
-        contribution = source.forward(source.scores("contribution", rows, targets or every), rows)
+        contribution = source.forward(source.values("contribution", rows, targets or every), rows)
         contribution = contribution[0]
         chosen = list(targets) if targets else _strongest(contribution, every)
         contribution = contribution if targets else contribution[chosen]
         effect = None
         if source_of("delta", source.saved) is not None:
-            effect = source.forward(source.scores("delta", rows, chosen), rows, letters=2)[0]
+            effect = source.forward(source.values("delta", rows, chosen), rows, letters=2)[0]
         names = tuple(source.targets[i] for i in chosen)
         reference = row.reference[chosen]
-    first, codes = source.mutated(rows)[0][0], row.codes[source.mutate_start : source.mutate_end]
+    first, codes = source.covered(rows)[0][0], row.codes[source.mutate_start : source.mutate_end]
     if row.strand == "-":
         codes = source.complement[codes[::-1]]
     if stretch is None:
@@ -140,7 +140,7 @@ def view(
         start, stop = _stretch(stretch, row, source, int(first))
     return View(
         row=row,
-        letters=source.letters,
+        letters=source.alphabet,
         targets=names,
         reference=reference,
         contribution=contribution,

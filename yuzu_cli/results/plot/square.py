@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from yuzu_cli.errors import UsageError
+from yuzu_cli.results.plot.figure import plain
 from yuzu_cli.results.plot.region import head
 from yuzu_cli.results.reader import Row
 from yuzu_cli.results.streaming import Source
@@ -63,13 +64,13 @@ def square(source: Source, index: int, targets: Sequence[int] | None = None) -> 
     if not tracks:
         hint = "run with --reduce none on the output that is the profile"
         raise UsageError("--map", "the targets are not the positions of a profile", hint)
-    row, rows = source.result.row(index), slice(index, index + 1)
+    row, rows = source.row(index), slice(index, index + 1)
     values = []
     for name, places in tracks[:MOST_TRACKS]:
-        one = source.scores("contribution", rows, [target for _, target in places])
+        one = source.values("contribution", rows, [target for _, target in places])
         table = source.forward(one, rows)[0]
         values.append((name, table[::-1] if row.strand == "-" else table))
-    return Square(row, int(source.mutated(rows)[0][0]), values, source.unit)
+    return Square(row, int(source.covered(rows)[0][0]), values, source.unit)
 
 
 def draw_square(seen: Square) -> Figure:
@@ -94,12 +95,12 @@ def draw_square(seen: Square) -> Figure:
             vmin=-largest,
             vmax=largest,
         )
-        axes.set_ylabel(f"position in the output {name}, from 0".replace("$", r"\$"))
+        axes.set_ylabel(plain(f"position in the output {name}, from 0"))
         axes.set_facecolor("#dddddd")
         axes.ticklabel_format(axis="x", style="plain", useOffset=False)
         bar = figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02)
         bar.set_label(f"contribution to the {seen.unit}, blue lowers")
-    axes.set_xlabel(f"position in {seen.row.chrom}, counted from 1".replace("$", r"\$"))
+    axes.set_xlabel(plain(f"position in {seen.row.chrom}, counted from 1"))
     title = f"{head(seen.row)}: what each letter does to each position of the output"
-    figure.suptitle(title.replace("$", r"\$"), fontsize=9)
+    figure.suptitle(plain(title), fontsize=9)
     return figure
