@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import torch
-from torch.utils.flop_counter import TorchDispatchMode
 
 from yuzu_cli.backends.base import Settings
+from yuzu_cli.graph.capture import TorchDispatchMode
 from yuzu_cli.model import Model
 from yuzu_cli.operators.cost import call_macs
 
