@@ -11,7 +11,7 @@ import click
 import pytest
 
 import yuzu_cli
-from tests.support.cli import invoke, make_world
+from tests.support.cli import invoke
 from yuzu_cli.cli import COMMANDS, group
 from yuzu_cli.cli._options import OPTIONS
 
@@ -69,20 +69,6 @@ def test_what_needs_no_torch_is_said_before_it_is_loaded(
     answer = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert text in answer.stderr
     assert "Traceback" not in answer.stderr, answer.stderr
-
-
-def test_a_run_by_naive_never_loads_the_compiler_of_torch(tmp_path: Path) -> None:
-    make_world(tmp_path, 2)
-    code = (
-        "import sys\n"
-        "from yuzu_cli.cli import main\n"
-        "try:\n    main(sys.argv[1:])\n"
-        "finally:\n    assert 'torch._dynamo' not in sys.modules"
-    )
-    argv = ["run", "-m", "model.pt", "-f", "seqs.fa", "-o", "o.h5", "--backend", "naive", "-q"]
-    command = [sys.executable, "-c", code, *argv]
-    answer = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
-    assert (answer.returncode, answer.stderr) == (0, "")
 
 
 def test_help_takes_less_than_half_a_second() -> None:

@@ -56,16 +56,21 @@ def test_a_session_of_every_command(
     assert (tmp_path / "one.png").stat().st_size > 5000
 
 
-def test_a_run_loads_no_compiler(tmp_path: Path) -> None:
-    """What torch's tracer and FakeTensorMode would load takes longer than a small run."""
+@pytest.mark.parametrize("backend", ["auto", "naive"])
+def test_a_run_loads_no_compiler_and_looks_for_no_garbage_in_torch(
+    tmp_path: Path, backend: str
+) -> None:
+    """What torch's tracer, its counter and FakeTensorMode load takes longer than a small run."""
     world = make_world(tmp_path, records=2)
     code = (
-        "import sys\n"
+        "import gc, sys\n"
         "from yuzu_cli.cli import main\n"
         "try:\n    main(sys.argv[1:])\n"
-        "finally:\n    print(*[n for n in ('torch._dynamo', 'sympy', 'torch._inductor') "
-        "if n in sys.modules])"
+        "finally:\n    heavy = ('torch._dynamo', 'sympy', 'torch._inductor', 'triton')\n"
+        "    print(gc.isenabled(), gc.get_freeze_count() > 4 * len(gc.get_objects()), "
+        "*[n for n in heavy if n in sys.modules])"
     )
     line = ["run", "-m", world.model, "-f", world.seqs, "-o", str(tmp_path / "o.h5"), "-q"]
-    done = subprocess.run([sys.executable, "-c", code, *line], capture_output=True, text=True)
-    assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr
+    command = [sys.executable, "-c", code, *line, "--backend", backend]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip()) == (0, "True True"), done.stderr

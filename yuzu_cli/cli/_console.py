@@ -6,6 +6,7 @@ All of it goes to stderr; results and tables go to stdout.
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import sys
 import time
@@ -77,6 +78,23 @@ def messages(verbosity: int) -> Iterator[None]:
         logger.removeHandler(handler)
         logger.setLevel(before[0])
         logger.propagate = before[1]
+
+
+@contextlib.contextmanager
+def loading() -> Iterator[None]:
+    """Around the import of what loads torch.
+
+    What is imported stays, so looking through it for garbage, then, in every long run and at the
+    end of the process, only costs time: half a second with torch.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if was_enabled:
+            gc.enable()
 
 
 def _duration(seconds: float) -> str:

@@ -153,8 +153,9 @@ def command(output: Path, progress: bool | None, against: str | None, **given: A
       yuzu bench --suite all -o bench_out
       yuzu bench --suite all --against earlier/bench.json -o bench_out
     """
-    from yuzu_cli.bench.report import as_text, load
-    from yuzu_cli.bench.run import Options, run
+    with _console.loading():
+        from yuzu_cli.bench.report import as_text, load
+        from yuzu_cli.bench.run import Options, run
 
     earlier = load(Path(against)) if against else None
     devices = _names(given["devices"])

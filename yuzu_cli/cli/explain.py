@@ -32,7 +32,8 @@ def command(**params: Any) -> None:
     config = read_config(params)
     check_inputs(config)
     with _console.messages(config.run.verbosity):
-        from yuzu_cli.engine.explain import explain
+        with _console.loading():
+            from yuzu_cli.engine.explain import explain
 
         text = explain(config)
     click.echo(text)

@@ -49,9 +49,10 @@ def command(force: bool, **params: Any) -> None:
 
 def _written(config: Any, ask: bool) -> str:
     """The text of the file; with `ask`, which of several outputs is a question."""
-    from yuzu_cli.alphabet import parse_alphabet
-    from yuzu_cli.model.heads import named
-    from yuzu_cli.model.look import look
+    with _console.loading():
+        from yuzu_cli.alphabet import parse_alphabet
+        from yuzu_cli.model.heads import named
+        from yuzu_cli.model.look import look
 
     given = config.model
     letters = parse_alphabet(given.alphabet).letters

@@ -32,7 +32,8 @@ def command(plan_path: str, replace: bool, **params: Any) -> None:
     config = read_config(params)
     check_inputs(config)
     with _console.messages(config.run.verbosity):
-        from yuzu_cli.engine.precompute import precompute
+        with _console.loading():
+            from yuzu_cli.engine.precompute import precompute
 
         with _console.Progress(config.run.progress, unit="decoders") as progress:
             facts = precompute(config, plan_path, force=replace, progress=progress)

@@ -62,7 +62,8 @@ def execute(config: RunConfig, as_json: bool = False) -> int:
         check_inputs(config)
         if not config.run.dry_run:
             check_output(config)
-        from yuzu_cli import engine
+        with _console.loading():
+            from yuzu_cli import engine
 
         with _console.Progress(config.run.progress) as progress:
             summary = engine.run(config, progress=progress, should_stop=stop.requested)

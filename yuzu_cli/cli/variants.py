@@ -85,7 +85,8 @@ def command(
         _console.messages(config.run.verbosity),
         _console.Progress(config.run.progress, unit="records") as progress,
     ):
-        from yuzu_cli.variants import variants
+        with _console.loading():
+            from yuzu_cli.variants import variants
 
         summary = variants(
             config, vcf, out, strand=strand, indels=indels, edge=edge, progress=progress
