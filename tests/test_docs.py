@@ -13,10 +13,10 @@ import pytest
 import yaml
 
 from tests.support.cli import invoke
+from tests.support.format_page import schema_markdown
 from yuzu_cli.cli import COMMANDS, group
 from yuzu_cli.cli._options import OPTIONS
 from yuzu_cli.config import RunConfig
-from yuzu_cli.results.schema import schema_markdown
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from tests.support.format_page import schema_markdown
 from yuzu_cli.results import schema
 
 BY_PATH = {d.path: d for d in schema.DATASETS}
@@ -58,7 +59,7 @@ def test_no_chunk_is_large_and_none_is_mostly_padding(targets: int, width: int, 
 
 
 def test_markdown_has_a_line_for_everything() -> None:
-    text = schema.schema_markdown()
+    text = schema_markdown()
     assert "| `/scores/delta` | (N, T, A, M) | float32 or float16 |" in text
     assert "| `/regions/chrom` | (N,) | UTF-8 |" in text
     for name in [*(f"/{d.path}" for d in schema.DATASETS), *(a.name for a in schema.ATTRIBUTES)]:

@@ -115,7 +115,7 @@ def test_a_continued_run_keeps_what_was_recorded(tmp_path: Path) -> None:
         run.record_verify(1e-6, 2e-6)
     second = dataclasses.replace(first, command="second", batch_size=16, device="cpu:0")
     with OutputRun.open(path, second) as run:
-        assert run.batch_size == 8
+        assert run.info.batch_size == 8
         errors: dict[str, Any] = {"verify_max_abs_error": 1e-6, "verify_max_rel_error": 2e-6}
         assert repr(run.info) == repr(dataclasses.replace(first, **errors))  # NaN is not itself
         write_all(run)
@@ -309,7 +309,7 @@ def test_a_shard_s_records_are_as_recorded_whatever_the_batch_size_now(tmp_path:
     with OutputRun.open(tmp_path / "out.h5", first) as run:
         write_all(run, 1)
     with OutputRun.open(tmp_path / "out.h5", now) as run:
-        assert (run.info.record_start, run.batch_size, len(run.done)) == (16, 8, 1)
+        assert (run.info.record_start, run.info.batch_size, len(run.done)) == (16, 8, 1)
 
 
 def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:

@@ -30,8 +30,6 @@ from yuzu_cli.results.schema import ATTRIBUTES, datasets_for, row_shape
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-UNKNOWN = 255
-
 
 @dataclass(frozen=True, slots=True)
 class Row:

@@ -234,17 +234,3 @@ def chunk_shape(
         pieces = -(-shape[0] // most)
         shape = (-(-shape[0] // pieces), *shape[1:])
     return (rows, *shape)
-
-
-def schema_markdown() -> str:
-    """The two tables of the format as Markdown, for the docs and for the test that they agree."""
-    types = {TEXT: "UTF-8", SCORE: "float32 or float16"}
-    lines = ["| dataset | shape | type | meaning |", "|---|---|---|---|"]
-    for d in DATASETS:
-        axes = d.axes.replace(" ", ", ") + ("," if " " not in d.axes else "")
-        lines.append(f"| `/{d.path}` | ({axes}) | {types.get(d.dtype, d.dtype)} | {d.meaning} |")
-    lines += ["", "| attribute of `/` | type | meaning |", "|---|---|---|"]
-    for a in ATTRIBUTES:
-        meaning = f"{a.meaning} (only in a shard)" if a.optional else a.meaning
-        lines.append(f"| `{a.name}` | {a.dtype} | {meaning} |")
-    return "\n".join(lines) + "\n"

@@ -33,18 +33,7 @@ _UNITS = {
 
 @dataclass(frozen=True, slots=True)
 class Regions:
-    """Where the rows lie; one entry a row, small enough to be held whole.
-
-    Attributes
-    ----------
-    chrom, name : ndarray of str, (N,)
-    start, end : ndarray, int64, (N,)
-        The window on the forward strand, 0-based, half-open.
-    minus : ndarray, bool, (N,)
-    strand : ndarray of str, (N,)
-    input_index : ndarray, int64, (N,)
-    status : ndarray, uint8, (N,)
-    """
+    """`/regions` of all rows, arrays (N,), small enough to be held whole; `minus` is bool."""
 
     chrom: np.ndarray
     name: np.ndarray

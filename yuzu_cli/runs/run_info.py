@@ -38,40 +38,29 @@ def _utf8(text: str) -> str:
 class RunInfo:
     """Everything about a run that is known when it starts.
 
+    Fields named like attributes of the format mean what `schema.ATTRIBUTES` says of those.
+
     Attributes
     ----------
-    config : str
-        The resolved settings as YAML.
-    model_sha256, input_sha256 : str
-    alphabet : str
-        The letters, in model order; A is their number.
-    backend, device, precision : str
-        As resolved: never ``auto``. Of `device` only what stands before ``:`` or a space must stay
-        the same (``cuda:1`` may continue what ``cuda:0`` began).
+    device : str
+        Only what stands before ``:`` or a space must stay the same: ``cuda:1`` may continue what
+        ``cuda:0`` began.
     length : int
         Letters per window, L.
-    mutate_start, mutate_end : int
-        Mutated positions, 0-based, half-open, in the window; M is the difference.
     targets : tuple of str
         Names of the T targets.
     save : tuple of str
         Scores to save, as in `score.save`.
-    batch_size : int
-        Input records per batch; 0 in a merge of shards that differ in it.
-    n_records : int
-        Records of the whole input.
-    record_start, record_stop : int
-        Those this run answers for; all of them unless it is a shard (stop -1 means to the end).
+    record_stop : int
+        -1 means to the end.
     shard_index, shard_count : int or None
         From 1.
     dtype : str
         ``float32`` or ``float16``, of the scores.
     compression : str
         As in `output.compression`.
-    verify_max_abs_error, verify_max_rel_error : float
+    verify_max_abs_error and the like : float
         NaN until known; see `OutputRun.record_verify`.
-    verify_delta_max_abs_error and the like : float
-        The same by what was compared.
     """
 
     config: str

@@ -113,11 +113,6 @@ class OutputRun:
         return self._manifest.info
 
     @property
-    def batch_size(self) -> int:
-        """Input records per batch, as recorded when the run was first started."""
-        return self.info.batch_size
-
-    @property
     def done(self) -> frozenset[int]:
         """Numbers of the batches that are safe on disk."""
         return frozenset(self.info.batches if self.finished else self._done.copy())

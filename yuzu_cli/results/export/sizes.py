@@ -19,8 +19,17 @@ def chromosome_sizes(source: Source, options: ExportOptions) -> dict[str, int] |
     Raises
     ------
     InputError
-        When the file cannot be read as sizes.
+        When the file cannot be read as sizes, or lacks a chromosome of the result.
     """
+    sizes = _sizes(source, options)
+    missing = sorted(set(source.regions.chrom) - set(sizes or ()))
+    if sizes is not None and missing:
+        what = f"chromosome {missing[0]} of the result is not among the {len(sizes)} of the genome"
+        raise InputError(str(source.path), what, "is this the genome of the run?")
+    return sizes
+
+
+def _sizes(source: Source, options: ExportOptions) -> dict[str, int] | None:
     if options.chrom_sizes is not None:
         return _read_sizes(options.chrom_sizes)
     inputs = source.config.get("input") or {}

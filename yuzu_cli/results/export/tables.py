@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 import numpy as np
 
@@ -93,7 +92,7 @@ def npz(source: Source, out: Path, options: ExportOptions) -> Exported:
     check_space(out, source.n_regions * source.length)
     every = [slice(rows.start, rows.stop) for rows in source.batches(len(targets))]
     with replacing([out], options.force) as (path,), NpzStream(path) as file:
-        file.add_whole("attributes", np.array(json.dumps(source.attributes, default=_plain)))
+        file.add_whole("attributes", np.array(json.dumps(source.attributes)))
         file.add_whole("targets", np.array([source.targets[i] for i in targets], dtype="U"))
         for name in ("chrom", "name", "strand", "start", "end", "input_index", "status"):
             column = getattr(where, name)
@@ -103,22 +102,8 @@ def npz(source: Source, out: Path, options: ExportOptions) -> Exported:
         reference = (source.reference(s, targets) for s in every)
         file.add("reference", (source.n_regions, len(targets)), np.dtype(np.float32), reference)
         for name in source.saved:
-            _add_score(source, name, targets, every, file)
+            saved = source.file[f"scores/{name}"]
+            rest = saved.shape[1:] if name in ACROSS else (len(targets), *saved.shape[2:])
+            pieces = (source.values(name, s, targets) for s in every)
+            file.add(f"scores/{name}", (source.n_regions, *rest), saved.dtype, pieces)
     return Exported((out,), source.n_regions)
-
-
-def _add_score(
-    source: Source, name: str, targets: list[int], every: list[slice], file: NpzStream
-) -> None:
-    letters, width = len(source.alphabet), source.mutate_end - source.mutate_start
-    shape: tuple[int, ...] = (source.n_regions, len(targets), letters, width)
-    if name in ACROSS:
-        shape = (source.n_regions, letters, width)
-    elif name == "contribution":
-        shape = (source.n_regions, len(targets), width)
-    pieces: Iterator[np.ndarray] = (source.values(name, s, targets) for s in every)
-    file.add(f"scores/{name}", shape, source.file[f"scores/{name}"].dtype, pieces)
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else str(value)

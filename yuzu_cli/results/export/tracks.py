@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from yuzu_cli.errors import InputError, OutputError, UsageError
+from yuzu_cli.errors import OutputError, UsageError
 from yuzu_cli.files import replacing
 from yuzu_cli.results.export import Exported, ExportOptions
 from yuzu_cli.results.export.files import check_space, open_text
@@ -46,7 +46,6 @@ def bigwig(source: Source, out: Path, options: ExportOptions) -> Exported:
     if not sizes:
         what = "has no regions, and so no chromosome for the header of a bigWig"
         raise OutputError(str(source.path), what, "give --genome or --chrom-sizes")
-    _check_chromosomes(source, sizes)
     with replacing([out], options.force) as (path,):
         file = pyBigWig.open(str(path), "w")
         try:
@@ -86,24 +85,11 @@ def _reserve(path: Path, size: int) -> None:
 def bedgraph(source: Source, out: Path, options: ExportOptions) -> Exported:
     """One line per base with a value, sorted by name and start; gzip when the name ends in .gz."""
     sizes = chromosome_sizes(source, options)
-    if sizes is not None:
-        _check_chromosomes(source, sizes)
     with replacing([out], options.force) as (path,), open_text(path, out.suffix == ".gz") as file:
         for chrom, start, values in runs(source, out, options, sizes):
             lines = zip(range(start, start + len(values)), values.tolist(), strict=True)
             file.write("".join(f"{chrom}\t{p}\t{p + 1}\t{value:.7g}\n" for p, value in lines))
     return Exported((out,), source.n_regions)
-
-
-def _check_chromosomes(source: Source, sizes: dict[str, int]) -> None:
-    """Every window must lie on a chromosome of the header, padding past its ends aside."""
-    missing = sorted(set(source.regions.chrom) - set(sizes))
-    if missing:
-        raise InputError(
-            str(source.path),
-            f"chromosome {missing[0]} of the result is not among the {len(sizes)} of the genome",
-            "is this the genome of the run?",
-        )
 
 
 def _check_records(source: Source) -> None:
