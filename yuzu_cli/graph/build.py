@@ -59,6 +59,7 @@ from yuzu_cli.graph.rewrites.softmax import (
     softmax_sums,
 )
 from yuzu_cli.graph.rewrites.spectra import products_of_spectra
+from yuzu_cli.graph.rewrites.turned import heads_first, sequences_first
 
 _aten = torch.ops.aten
 
@@ -80,13 +81,21 @@ _PASSES: tuple[Callable[[Rewriter, Node], bool], ...] = (
     instance_norm,
     linear,
     view_of_view,  # those that linear layers leave behind
+    heads_first,
+    merged_rows,
+    sequences_first,
+    permutations,
+    view_of_view,
+    drop_no_ops,
     attentions,
     view_of_view,
     permutations,
     view_of_view,
     merged_rows,
+    sequences_first,
     permutations,
     view_of_view,
+    selections,
     drop_no_ops,
     add_after_linear,
     halves,

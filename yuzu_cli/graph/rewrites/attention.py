@@ -18,6 +18,7 @@ _aten = torch.ops.aten
 _PERMUTED = {_aten.permute.default, _aten.transpose.int}
 _KEPT = VIEWS | DUMMIES | _PERMUTED | {_aten.clone.default, _aten.expand.default}
 _SOFTMAX = {_aten._softmax.default, _aten._safe_softmax.default}
+_FACTORS = (_aten.mul.Tensor, _aten.mul.Scalar, _aten.div.Tensor, _aten.div.Scalar)
 _HIDDEN = -1e4
 """What is put or added where nothing is to be read is no larger than this."""
 
@@ -97,8 +98,6 @@ def _of_products(r: Rewriter, node: Node) -> bool:
     made = _made(r, node, rows, shape[0], found.scale, found.bias, False)
     if made is None:
         return False
-    for user in list(node.users):
-        _sequences_last(r, user, made)
     return r.replace(node, _parted(r, node, made, shape[0]))
 
 
@@ -234,8 +233,8 @@ def _rows(r: Rewriter, at: Node, x: Any, turned: bool, heads: int) -> Node | Non
         order = order_of(x, 3)
         if order[0] == 0:
             return _rows(r, at, source, not turned if order[1] == 2 else turned, heads)
-        return _from_first(r, at, source, order == ([1, 2, 0] if turned else [1, 0, 2]))
-    if x.target in (_aten.mul.Tensor, _aten.div.Tensor, _aten.clone.default):
+        return None
+    if x.target in (*_FACTORS, _aten.clone.default):
         factor = _number(r, x.args[1]) if x.target is not _aten.clone.default else 1.0
         inner = None if factor is None else _rows(r, at, source, turned, heads)
         if inner is None or factor == 1.0:
@@ -250,31 +249,6 @@ def _rows(r: Rewriter, at: Node, x: Any, turned: bool, heads: int) -> Node | Non
     order = [0, 3, 1, 2] if turned else [0, 2, 1, 3]
     moved = r.insert(at, _aten.permute.default, (apart, order))
     return r.insert(at, _aten.reshape.default, (moved, [r.batch(), length, heads * width]))
-
-
-def _from_first(r: Rewriter, at: Node, view: Node, fits: bool) -> Node | None:
-    """(L, N * H, D), viewed from (L, N, H * D), -> (N, L, H * D)."""
-    source = view.args[0] if view.target in VIEWS and fits else None
-    if not isinstance(source, Node) or source.name not in r.specs:
-        return None
-    before, after = r.specs[source.name], r.specs[view.name]
-    if before.batch_axis != 1 or len(before.shape) != 3 or before.shape[1] != 1:
-        return None
-    if after.batch_axis != 1 or before.shape[0] != after.shape[0]:
-        return None
-    return r.insert(at, _aten.permute.default, (source, [1, 0, 2]))
-
-
-def _sequences_last(r: Rewriter, user: Node, made: Node) -> None:
-    """(N * H, L, D) turned to (L, N * H, D) and viewed as (L, N, C): the rows as they are."""
-    if user.target not in _PERMUTED or order_of(user, 3) != [1, 0, 2]:
-        return
-    _, heads, width = r.specs[user.name].shape
-    for view in list(user.users):
-        if view.target in VIEWS and r.specs[view.name].shape[-1] == heads * width:
-            turned = r.insert(view, _aten.permute.default, (made, [1, 0, 2]))
-            shape = r.shape_of(view)
-            r.replace(view, r.insert(view, _aten.reshape.default, (turned, shape)))
 
 
 def _made(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from typing import Any
 
@@ -66,7 +67,7 @@ def merged_rows(r: Rewriter, node: Node) -> bool:
     inner = [_unmerged(r, n) for n in moving]
     if not inner or any(n is None for n in inner) or any(n not in node.args for n in moving):
         return False
-    shapes = [r.specs[n.name].shape for n in inner if n is not None]
+    shapes = [found[1] for found in inner if found is not None]
     last = r.specs[node.name].shape[-1]
     fixed = [r.constant(n) for n in node.all_input_nodes if n not in moving]
     rowwise = all(c is not None and c.numel() in (1, c.shape[-1:].numel()) for c in fixed)
@@ -74,20 +75,38 @@ def merged_rows(r: Rewriter, node: Node) -> bool:
         return False
     if _pointwise(node) and shapes[0][-1] != last:
         return False
-    found = dict(zip(moving, inner, strict=True))
+    found = {n: _as(r, node, *was) for n, was in zip(moving, inner, strict=True) if was}
     made = r.insert(node, node.target, tuple(found.get(a, a) for a in node.args))
     made.kwargs = dict(node.kwargs)
     return r.replace(node, r.insert(node, _aten.reshape.default, (made, r.shape_of(node))))
 
 
-def _unmerged(r: Rewriter, node: Node) -> Node | None:
-    """What a tensor of merged rows was before, if its last axis is still the same."""
+def _unmerged(r: Rewriter, node: Node) -> tuple[Node, tuple[int, ...]] | None:
+    """What a tensor of merged rows was before, and its shape with its last axis as it is now."""
     source = node.args[0] if node.target in VIEWS else None
     if not isinstance(source, Node) or node.name not in r.specs or source.name not in r.specs:
         return None
     before, after = r.specs[source.name], r.specs[node.name]
-    merged = after.batch_axis == before.batch_axis == 0 and after.shape[0] > before.shape[0] == 1
-    return source if merged and after.shape[-1:] == before.shape[-1:] else None
+    at, axes = before.batch_axis, len(before.shape)
+    if (
+        after.batch_axis != 0
+        or after.shape[0] == 1
+        or at is None
+        or at < 0
+        or before.shape[at] != 1
+    ):
+        return None
+    after_batch = range(at + 1, axes)
+    last = next((k for k in after_batch if math.prod(before.shape[k:]) == after.shape[-1]), None)
+    return None if last is None else (source, (*before.shape[:last], after.shape[-1]))
+
+
+def _as(r: Rewriter, before: Node, x: Node, shape: tuple[int, ...]) -> Node:
+    """x with its last axes merged, where they are not."""
+    if r.specs[x.name].shape == shape:
+        return x
+    merged = [*r.shape_of(x)[: len(shape) - 1], shape[-1]]
+    return r.insert(before, _aten.reshape.default, (x, merged))
 
 
 # --- strands stacked on the sequences -----------------------------------------------------------
