@@ -6,17 +6,19 @@ import pytest
 import torch
 from torch import nn
 
-from tests.support.blocks import Cat, Mix, Permute, Reduce, Slice, Weigh
+from tests.support.blocks import Cat, Excite, Mix, Permute, Reduce, Residual, Slice, Weigh
+from tests.support.cases import SCALES, NeXt
 from yuzu_cli.bench.papers import zoo
 from yuzu_cli.graph.build import capture
 from yuzu_cli.graph.program import Program
 from yuzu_cli.operators.attention import ATTENTION
+from yuzu_cli.operators.cost import CPU_RATES
 from yuzu_cli.operators.dense import ACROSS
 from yuzu_cli.operators.record import CONSTANT, WHOLE
 from yuzu_cli.operators.reductions import EXTREME, TOTAL
 from yuzu_cli.operators.sliding import CONVOLUTION
 from yuzu_cli.plan.analyse import analyse
-from yuzu_cli.plan.describe import describe, short
+from yuzu_cli.plan.describe import advice, describe, short
 from yuzu_cli.plan.plan import make_plan
 
 
@@ -137,6 +139,30 @@ def test_attention_pooling_ends_windows_without_a_whole_tensor(kind):
     assert ATTENTION in {s.way for s in plan.steps}
     whole = [s for s in plan.steps if s.way == WHOLE]
     assert sum(s.cost.bytes for s in whole) < 500  # what follows the pool has no positions
+
+
+@pytest.mark.parametrize("name", [*SCALES, "convolution", "crop", "block"])
+def test_what_all_positions_share_is_taken_out_of_a_mean(name):
+    layers = [nn.Conv1d(4, 6, 7), nn.ReLU(), nn.Conv1d(6, 6, 3, padding=4)]
+    scaled = {
+        "convolution": lambda n: nn.Sequential(Excite(6), nn.Conv1d(6, 6, 9, 2, 3)),
+        "crop": lambda n: nn.Sequential(nn.GroupNorm(2, 6), Slice(20, -20), nn.Conv1d(6, 6, 1)),
+        "block": lambda n: Residual(NeXt(6)),
+        **SCALES,
+    }[name](LONG)
+    plan = make_plan(
+        program_of(nn.Sequential(*layers, scaled, Reduce("mean"), nn.Linear(6, 2)), LONG)
+    )
+    whole = [s for s in plan.steps if s.way == WHOLE]
+    assert max(s.cost.bytes for s in whole) < 1000  # no value of them has positions
+    assert plan.naive_seconds > 5 * plan.seconds
+
+
+def test_a_gate_ends_windows_where_what_follows_is_not_linear():
+    layers = [nn.Conv1d(4, 6, 7), nn.ReLU(), Excite(6), nn.ReLU(), Reduce("mean"), nn.Linear(6, 2)]
+    found = analyse(program_of(nn.Sequential(*layers), LONG))
+    text = advice(found, make_plan(found), CPU_RATES, 2, 3 * LONG, {})
+    assert "windows end at mul (mul): one of its arguments changes with every edit" in text
 
 
 def test_only_what_a_selected_position_needs_is_computed():

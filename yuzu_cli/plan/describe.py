@@ -111,9 +111,18 @@ MOST_ENDS, MOST_STARTS = 3, 10
 _HINTS = (
     ("lstm gru rnn", "a recurrent layer carries every change to all that follows"),
     ("attention softmax bmm baddbmm", "attention lets every position read every other"),
-    ("mean var norm sum", "a statistic over all positions changes them all a little"),
-    ("fft", "a Fourier transform mixes all positions; as a convolution its windows would go on"),
     ("cum scan", "a running sum carries every change to all that follows"),
+    (
+        "mean var std norm sum",
+        "a statistic over all positions changes them all a little; only before a mean over them, "
+        "with nothing between that is not linear, is that taken out",
+    ),
+    ("fft", "a Fourier transform mixes all positions; as a convolution its windows would go on"),
+    (
+        "mul div add sub",
+        "one of its arguments changes with every edit at all positions; a factor or term that they "
+        "share is taken out of a mean over them, with nothing between that is not linear",
+    ),
 )
 
 _MOVES = {"transpose", "permute", "reshape", "view", "unsqueeze", "squeeze", "clone"}
