@@ -126,10 +126,16 @@ def summarise(source: Source, top: int = 5) -> Summary:
         reference_sd=np.full(len(source.targets), np.nan),
         status=_status(source),
     )
-    _reference(source, out)
     seen = np.zeros(width, np.int64)
     best = np.zeros((len(names), 0), _BEST)
+    every = range(len(source.targets))
+    # About the first row, so that large outputs that differ little lose no digits.
+    about = source.reference(slice(0, 1), every).astype(np.float64)
+    total, square = np.zeros((2, len(every)))
     for part in source.batches(min(_TARGETS_AT_ONCE, len(names))):
+        reference = source.reference(part, every) - about
+        total += reference.sum(axis=0)
+        square += np.square(reference).sum(axis=0)
         codes = source.sequences(part)[:, source.mutate_start : source.mutate_end]
         seen += (codes != UNKNOWN).sum(axis=0)
         found = []
@@ -143,6 +149,10 @@ def summarise(source: Source, top: int = 5) -> Summary:
         # More than are asked for: some will be of the same base.
         best = np.take_along_axis(best, order[:, : 4 * top], axis=1)
     out.top = [_distinct(source, t, found, top) for t, found in enumerate(best)]
+    if len(source):
+        mean = total / len(source)
+        out.reference_mean = mean + about[0]
+        out.reference_sd = np.sqrt(np.maximum(square / len(source) - np.square(mean), 0))
     others = 1 if kind == "contribution" else len(source.alphabet) - 1
     out.profile /= np.maximum(seen * others, 1)
     return out
@@ -206,24 +216,6 @@ def _distinct(source: Source, target: int, best: np.ndarray, most: int) -> list[
             seen.add(place)
             kept.append(Strongest(row, target, position, letter, effect))
     return kept
-
-
-def _reference(source: Source, out: Summary) -> None:
-    if not source.n_regions:
-        return
-    total = np.zeros(len(source.targets))
-    square = np.zeros(len(source.targets))
-    every = list(range(len(source.targets)))
-    # About the first row, so that large outputs that differ little lose no digits.
-    about = source.reference(slice(0, 1), every)[0].astype(np.float64)
-    for start in range(0, source.n_regions, 4096):
-        rows = slice(start, min(start + 4096, source.n_regions))
-        values = source.reference(rows, every).astype(np.float64) - about
-        total += values.sum(axis=0)
-        square += np.square(values).sum(axis=0)
-    mean = total / source.n_regions
-    out.reference_mean = mean + about
-    out.reference_sd = np.sqrt(np.maximum(square / source.n_regions - np.square(mean), 0))
 
 
 def _status(source: Source) -> dict[str, int]:

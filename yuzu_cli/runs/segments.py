@@ -77,22 +77,22 @@ class Segments:
                     self._seal()
                     self._growing = found
 
+    def _safe(self) -> Iterator[tuple[int, int]]:
+        """Records [start, stop) that are safe on disk; some may come twice."""
+        yield from ((sealed.start, sealed.stop) for sealed in self._sealed)
+        if self._growing is not None:
+            yield self._growing.start, self._growing.safe_stop
+
     def batches(self) -> Iterator[int]:
         """Those that are safe on disk; some may come twice."""
-        spans = [(sealed.start, sealed.stop) for sealed in self._sealed]
-        if self._growing is not None:
-            spans.append((self._growing.start, self._growing.safe_stop))
-        for start, stop in spans:
+        for start, stop in self._safe():
             if start < stop:
                 yield from range(start // self.info.batch_size, -(-stop // self.info.batch_size))
 
     def holds(self, batch: int) -> bool:
         """Whether a batch that was appended is safe by now."""
         low, high = self.info.batch_records(batch)
-        growing = self._growing
-        if growing is not None and growing.start <= low < growing.stop:
-            return high <= growing.safe_stop
-        return any(sealed.start <= low and high <= sealed.stop for sealed in self._sealed)
+        return any(start <= low and high <= stop for start, stop in self._safe())
 
     @property
     def uncommitted(self) -> int:

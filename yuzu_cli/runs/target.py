@@ -9,6 +9,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import h5py
 
@@ -21,23 +22,20 @@ from yuzu_cli.runs.manifest import Manifest
 from yuzu_cli.runs.run_info import RunInfo
 
 
-def is_output(path: Path) -> bool:
-    """Whether a file is a finished output of this tool, of whatever version."""
+def _stated(path: Path) -> dict[str, Any]:
+    """What tells an output, of whatever version, from another; nothing of files without regions."""
+    names = ("format", "created", "model_sha256", "input_sha256")
     try:
         with h5py.File(path, "r", locking=False) as file:
-            return file.attrs.get("format") == FORMAT and "regions" in file
+            return {name: file.attrs.get(name) for name in names if "regions" in file}
     except (OSError, RuntimeError):
-        return False
+        return {}
 
 
 def finished_by(path: Path, info: RunInfo) -> bool:
     """Whether the file at `path` was finished by this very run: a kill may come just after."""
-    try:
-        with h5py.File(path, "r", locking=False) as file:
-            stated = [file.attrs.get(n) for n in ("created", "model_sha256", "input_sha256")]
-    except (OSError, RuntimeError):
-        return False
-    return stated == [info.created, info.model_sha256, info.input_sha256]
+    stated = _stated(path)
+    return [info.created, info.model_sha256, info.input_sha256] == [*stated.values()][1:]
 
 
 def recorded(path: Path) -> RunInfo | None:
@@ -92,7 +90,7 @@ def check_target(path: Path, force: bool, inputs: Sequence[str | os.PathLike[str
             raise OutputError(shown, "is an input of this run", "take another output")
     if not path.is_file():
         raise OutputError(shown, "is not a regular file", "take another output")
-    if not is_output(path):
+    if _stated(path).get("format") != FORMAT:
         what = "exists and is not an output of yuzu, so it is not replaced"
         raise OutputError(shown, what, "take another output, or move that file away")
     if not force:
