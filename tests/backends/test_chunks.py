@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from tests.support.card_runs import carried, computing_on_card
 from tests.support.conformance import loaded, settings_for, zoo_subject
+from tests.support.peak import Living
 from yuzu_cli.backends.windowed import WindowedRunner
 
 LENGTH = 97
+PROMISED = 256 << 20
 
 
 @pytest.fixture
@@ -69,6 +72,43 @@ def test_other_errors_are_not_memory(runner, monkeypatch):
     with pytest.raises(RuntimeError, match="something else"):
         deltas(runner, codes)
     assert tried == [LENGTH]
+
+
+ZOO = (
+    ("basset", 300, 0.2), ("deepsea", 300, 0.1), ("toynet", 300, 0.5), ("bpnet9", 300, 0.3),
+    ("aitac-residual", 251, 0.2),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("on_card", [False, True], ids=["CPU", "card"])
+@pytest.mark.parametrize(("name", "length", "width"), ZOO, ids=[name for name, _, _ in ZOO])
+def test_what_lives_is_no_more_than_was_promised(name, length, width, on_card, tmp_path):
+    """References, registers, tables and what kernels make, with as many sequences as are taken."""
+    model = loaded(zoo_subject(name, length, width), "scripted", tmp_path)
+    with computing_on_card(values=False) if on_card else Living() as count:
+        there = carried(model) if on_card else model
+        runner = WindowedRunner(there, settings_for(there, memory=PROMISED))
+        codes = torch.zeros(min(200, runner.sequences), length, dtype=torch.uint8)
+        codes = codes.to(there.device)
+        before = count.peak = count.live
+        runner.reference(codes)
+        blocks = 0
+        for block in runner.blocks(codes, np.arange(length)):
+            blocks += block.delta.shape[0] > 0
+    assert blocks > 1
+    assert PROMISED // 8 < count.peak - before <= PROMISED
+
+
+def test_what_lives_is_counted():
+    with Living() as count:
+        x = torch.zeros(1000)
+        y = x[:10] + 1
+        z = x.view(10, 100)
+        assert (count.live, count.peak) == (4040, 4040)
+        del x, y
+        assert (count.live, count.peak) == (4000, 4040)
+        del z
+    assert count.live == 0
 
 
 def test_a_position_of_all_sequences_fits(runner):

@@ -158,7 +158,9 @@ class WindowedRunner:
             self.references, settings.device, model.alphabet_size, self.script.tape
         )
         self.order = phase_keys(self.script.nodes, self.plan.ways, self.understood.reaches)
-        self._budget = settings.memory // 2 if gpu else min(settings.memory // 2, CPU_CHUNK_BYTES)
+        # As much again may go into what kernels make on their way; references take a quarter.
+        most = settings.memory * 3 // 8
+        self._budget = most if gpu else min(most, CPU_CHUNK_BYTES)
         self._input = torch.empty(0)
         self._cut = lru_cache(256)(self._new_cut)
         self.sequences = self._at_once()
@@ -195,23 +197,39 @@ class WindowedRunner:
         positions = np.asarray(positions, dtype=np.int64)
         size, batch = self.model.alphabet_size, codes.shape[0]
         cut = self._cut(positions.tobytes(), batch, self._budget)
-        order, spans = cut.order, cut.spans[::-1]
+        order, spans, done = cut.order, cut.spans[::-1], []
         pairs, index = self._mutants(codes, cut.there, size)
         while spans:
             begin, end = spans.pop()
-            chunk = slice(begin, end)
+            chunk, middle = slice(begin, end), (begin + end) // 2
+            if end - begin > 1 and not self._fits(positions[order[chunk]], batch):
+                spans += [(middle, end), (begin, middle)]
+                continue
             try:
                 block = self._block(positions[order[chunk]], pairs[chunk], index[chunk])
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error) or end - begin == 1:
                     raise
             else:
+                done.append((begin, end))
                 yield block
                 continue
             # Outside the handler, where the traceback no longer holds the tensors of the chunk.
             self._smaller(end - begin)
-            middle = (begin + end) // 2
             spans += [(middle, end), (begin, middle)]
+        cut.spans[:] = done
+
+    def _fits(self, at: np.ndarray, batch: int) -> bool:
+        """Whether a GPU has room for a chunk's registers: its tape may hold more than the probe's.
+
+        On a CPU the budget is one of speed, far below the memory.
+        """
+        if self.settings.device.type == "cpu":
+            return True
+        loaded = self.machine.load(at)
+        if batch not in loaded.kept:
+            loaded.kept[batch] = storage(loaded.tape, batch).size
+        return bool(loaded.kept[batch] <= self._budget)
 
     def _smaller(self, positions: int) -> None:
         """Half the memory for every chunk from here on, and nothing kept of those before."""
@@ -225,7 +243,13 @@ class WindowedRunner:
     def _new_cut(self, positions: bytes, batch: int, budget: int) -> Cut:
         """How int64 positions are cut into chunks; kept until the budget is another."""
         at = np.frombuffer(positions, np.int64)
-        parts = list(self._chunks(at, batch))
+        count = self.positions_per_chunk(batch)
+        parts = list(self._chunks(at, count))
+        if self.settings.device.type != "cpu" and len(parts) > 1:
+            middle = parts[len(parts) // 2]
+            taken = storage(self.script.tape(at[middle]), batch).size / self._budget
+            if taken > 1:  # more than the probe's tape let expect
+                parts = list(self._chunks(at, max(1, int(len(middle) / taken))))
         order = np.concatenate(parts) if parts else np.zeros(0, np.int64)
         ends = np.cumsum([len(part) for part in parts]).tolist()
         there = torch.as_tensor(np.stack([at[order], order])).to(self.settings.device)
@@ -257,9 +281,11 @@ class WindowedRunner:
 
     # --- chunks -----------------------------------------------------------------------------------
 
-    def _chunks(self, positions: np.ndarray, batch: int) -> Iterator[np.ndarray]:
-        """Indices into `positions`, neighbours together, ordered by how pools cut their windows."""
-        count = self.positions_per_chunk(batch)
+    def _chunks(self, positions: np.ndarray, count: int) -> Iterator[np.ndarray]:
+        """Indices into `positions`, neighbours together, ordered by how pools cut their windows.
+
+        So many at a time, or fewer.
+        """
         by_place = np.argsort(positions, kind="stable")
         begin = 0
         while begin < len(positions):
@@ -308,7 +334,7 @@ class WindowedRunner:
 
 
 def squares(
-    win: Window, rows: torch.Tensor, pairs: torch.Tensor, kept: dict[str, Any]
+    win: Window, rows: torch.Tensor, pairs: torch.Tensor, kept: dict[Any, Any]
 ) -> torch.Tensor:
     """Sum of squared deltas of every mutant, (E,), from its window alone.
 

@@ -145,7 +145,7 @@ class Loaded:
     tail: list[dict[str, Any]]
     bytes: int
     bound: dict[int, Placed]  # by the number of sequences
-    kept: dict[str, Any] = field(default_factory=dict)
+    kept: dict[Any, Any] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
