@@ -33,6 +33,9 @@ def test_the_least_of_some_rounds_is_taken(tmp_path: Path, monkeypatch: pytest.M
     assert timing.compared(runner, model, settings, codes(2), np.arange(L)) == (1.5, 2.0)
     ticks = iter([9.0, 9.0, 9.0, 0.1, 0.1, 3.0])  # clear after one round
     assert timing.compared(runner, model, settings, codes(2), np.arange(L)) == (0.2, 3.0)
+    ticks = iter([2.0, 3.0])  # a run so short that naive need not be measured
+    found = timing.compared(runner, model, settings, codes(2), np.arange(L), short=5.5)
+    assert (found[0], np.isnan(found[1])) == (5.0, True)
 
 
 def offers(tmp_path: Path, net: Any, **keys: Any) -> str:

@@ -92,7 +92,8 @@ def loading() -> Iterator[None]:
     try:
         yield
     finally:
-        gc.freeze()
+        if "triton" not in sys.modules:  # which complains at the end of what was not collected
+            gc.freeze()
         if was_enabled:
             gc.enable()
 

@@ -6,6 +6,7 @@ May not: choose, or write.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -37,6 +38,7 @@ def compared(
     codes: torch.Tensor,
     positions: np.ndarray,
     norms: bool = False,
+    short: float = 0.0,
 ) -> tuple[float, float]:
     """Seconds a mutant takes by a runner, in its first chunk, and by naive, in a whole pass.
 
@@ -46,10 +48,11 @@ def compared(
         As many as the runner may be given at one time.
     norms : bool
         Only the norms over the targets are asked for.
+    short : float
+        Seconds a mutant below which the runner's first calls, slow as they are, say enough: naive
+        is not measured, and NaN.
     """
-    naive = NaiveRunner(model, settings)
     each = len(positions) * (model.alphabet_size - 1)
-    index = mutant_index(codes, positions, model.alphabet_size)[: naive.size.rows]
 
     def reference() -> int:
         runner.reference(codes)
@@ -63,16 +66,23 @@ def compared(
             assert block.delta is not None
         return len(block.index)
 
+    first = _seconds(settings, reference) + _seconds(settings, chunk)  # libraries set themselves up
+    if first < short:
+        return first, math.nan
+    naive = NaiveRunner(model, settings)
+    index = mutant_index(codes, positions, model.alphabet_size)[: naive.size.rows]
+
     def one_pass() -> int:
         naive.at(index, positions)
         return max(1, len(index))
 
     naive.reference(codes)
+    _seconds(settings, one_pass)
     works = (reference, chunk, one_pass)
-    best = [_seconds(settings, work) for work in works]  # libraries set themselves up
-    for turn in range(ROUNDS):
+    best: list[float] = []
+    for _ in range(ROUNDS):
         found = [_seconds(settings, work) for work in works]
-        best = found if turn == 0 else [min(pair) for pair in zip(best, found, strict=True)]
+        best = [min(pair) for pair in zip(best or found, found, strict=True)]
         fast, slow = sorted((best[0] + best[1], best[2]))
         if fast * CLEAR < slow:
             break

@@ -7,6 +7,7 @@ the faster one here. May not: write.
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -52,7 +53,7 @@ def verify(setup: Setup, choice: Choice, timed: bool | None = None) -> tuple[Cho
     if timed is None:
         timed = config.compute.backend == "auto" and config.shard() is None
     if choice.name == "naive":
-        return _timed(setup, choice, wide) if timed else choice, Check()
+        return _timed(setup, choice, wide, WORTH) if timed else choice, Check()
     worst = Check()
     for model, runner in zip(setup.models, choice.runners, strict=True):
         fast = runner.fast if isinstance(runner, Net) else runner
@@ -69,7 +70,7 @@ def verify(setup: Setup, choice: Choice, timed: bool | None = None) -> tuple[Cho
     if worst.mutants:
         logger.info("%d mutants compared with naive: %s", worst.mutants, worst.describe())
     if timed and choice.exact and config.run.plan is None:
-        choice = _timed(setup, choice, wide)
+        choice = _timed(setup, choice, wide, WORTH)
     return choice, Check() if choice.name == "naive" else worst
 
 
@@ -131,22 +132,29 @@ def _check_batches(setup: Setup, model: Model, wide: np.ndarray) -> None:
 def by_time(setup: Setup, choice: Choice) -> Choice:
     """The choice, or naive where that is measured to be faster on the first sequences."""
     wide = first_codes(setup, SEQUENCES, flanks=True)
-    return _timed(setup, choice, wide) if len(wide) and setup.config.run.plan is None else choice
+    return (
+        _timed(setup, choice, wide, 0.0) if len(wide) and setup.config.run.plan is None else choice
+    )
 
 
-def _timed(setup: Setup, choice: Choice, wide: np.ndarray) -> Choice:
-    """The choice with the time it takes; naive where that takes less, which is said."""
+def _timed(setup: Setup, choice: Choice, wide: np.ndarray, short: float) -> Choice:
+    """The choice with the time it takes; naive where that takes less, which is said.
+
+    A run of less than `short` seconds has nothing to gain from naive, which is not measured then.
+    """
     flank, length = setup.flank, setup.stream.length
     codes = torch.as_tensor(wide[: choice.at_once, flank : flank + length])
     codes = codes.to(setup.settings.device)
     fast = naive = 0.0
     norms = only_l2(setup.config.score.save)
-    for model, runner in zip(setup.models, choice.runners, strict=True):
-        found = compared(runner, model, setup.settings, codes, setup.positions, norms)
-        fast, naive = fast + found[0], naive + found[1]
-    logger.info("%.2g s a mutant by %s, %.2g s by naive", fast, choice.name, naive)
     mutants = setup.stream.n_records * len(setup.positions) * (setup.alphabet.size - 1)
     each = mutants * len(setup.members(choice)) / len(setup.models)
+    enough = short / max(1.0, each * len(setup.models))
+    for model, runner in zip(setup.models, choice.runners, strict=True):
+        found = compared(runner, model, setup.settings, codes, setup.positions, norms, enough)
+        fast, naive = fast + found[0], naive + (found[0] if math.isnan(found[1]) else found[1])
+        by_naive = "not measured" if math.isnan(found[1]) else f"{found[1]:.2g} s"
+        logger.info("%.2g s a mutant by %s, by naive: %s", found[0], choice.name, by_naive)
     if fast <= naive or (fast - naive) * each < WORTH:
         return replace(choice, seconds=fast * each)
     logger.warning(
