@@ -87,9 +87,9 @@ class RelativeAttention(nn.Module):
 class Enformer(nn.Module):
     """Convolutions with pair pools, attention, a crop, softplus by tracks."""
 
-    def __init__(self, length: int) -> None:
+    def __init__(self, length: int, width: int = 1) -> None:
         super().__init__()
-        c = 8
+        c = 8 * width
         self.stem = seq(
             nn.Conv1d(4, c, 15, padding=7),
             Residual(Norm(c), nn.Conv1d(c, c, 1)),
@@ -103,7 +103,9 @@ class Enformer(nn.Module):
         self.body = seq(
             Permute(0, 2, 1),
             Residual(nn.LayerNorm(c), RelativeAttention(c, 2, places)),
-            Residual(nn.LayerNorm(c), nn.Linear(c, 12), nn.ReLU(), nn.Linear(12, c)),
+            Residual(
+                nn.LayerNorm(c), nn.Linear(c, 12 * width), nn.ReLU(), nn.Linear(12 * width, c)
+            ),
         )
         self.head = nn.Linear(c, 2)
 
@@ -129,9 +131,9 @@ class SoftmaxPool(nn.Module):
 class AITAC(nn.Module):
     """Both strands through one first layer, residual blocks and softmax pools, dense layers."""
 
-    def __init__(self, length: int) -> None:
+    def __init__(self, length: int, width: int = 1) -> None:
         super().__init__()
-        c = 6
+        c = 6 * width
         self.first = nn.Conv1d(4, c, 9, padding=4)
         self.body = flat(
             length,
@@ -152,10 +154,10 @@ class Puffin(nn.Module):
     spectra, a short convolution, softplus.
     """
 
-    def __init__(self, length: int) -> None:
+    def __init__(self, length: int, width: int = 1) -> None:
         super().__init__()
-        self.motifs = nn.Conv1d(4, 5, 9, padding=4)
-        self.effects = nn.Parameter(torch.randn(3, 10, 41) * 0.3)
+        self.motifs = nn.Conv1d(4, 5 * width, 9, padding=4)
+        self.effects = nn.Parameter(torch.randn(3, 10 * width, 41) * 0.3)
         self.last = nn.Conv1d(3, 2, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -183,9 +185,9 @@ class Excite(nn.Module):
 class LegNet(nn.Module):
     """Inverted bottlenecks with squeeze and excitation, joined to their inputs; a mean at last."""
 
-    def __init__(self, length: int) -> None:
+    def __init__(self, length: int, width: int = 1) -> None:
         super().__init__()
-        c = 6
+        c = 6 * width
         body: list[nn.Module] = [nn.Conv1d(4, c, 7, padding=3), nn.BatchNorm1d(c), nn.SiLU()]
         for _ in range(2):
             wide = seq(nn.Conv1d(c, 2 * c, 1), nn.BatchNorm1d(2 * c), nn.SiLU())
@@ -204,9 +206,9 @@ class LegNet(nn.Module):
 class Basenji(nn.Module):
     """A tower of convolutions and pools, dilated residuals, a crop, tracks last."""
 
-    def __init__(self, length: int) -> None:
+    def __init__(self, length: int, width: int = 1) -> None:
         super().__init__()
-        c = 8
+        c = 8 * width
         self.tower = seq(
             nn.Conv1d(4, c, 15, padding=7), nn.BatchNorm1d(c), nn.MaxPool1d(2),
             Norm(c), nn.Conv1d(c, c, 5, padding=2), nn.BatchNorm1d(c), nn.MaxPool1d(2),
@@ -245,9 +247,9 @@ class SpliceBlock(nn.Module):
 class Splice(nn.Module):
     """Residual blocks of two dilated convolutions, skips, a crop, classes by softmax."""
 
-    def __init__(self, tissues: int) -> None:
+    def __init__(self, tissues: int, width: int = 1) -> None:
         super().__init__()
-        c = 6
+        c = 6 * width
         self.first, self.skip = nn.Conv1d(4, c, 1), nn.Conv1d(c, c, 1)
         self.blocks = nn.ModuleList()
         for kernel, dilation in ((5, 1), (5, 2), (3, 4)):
@@ -280,9 +282,9 @@ class Aparent(nn.Module):
     has one place for none.
     """
 
-    def __init__(self, length: int) -> None:
+    def __init__(self, length: int, width: int = 1) -> None:
         super().__init__()
-        c = 6
+        c = 6 * width
         self.first = nn.Conv2d(1, c, (1, 4))
         self.blocks = seq(
             *(
@@ -338,9 +340,9 @@ class Malinois(nn.Module):
 class Sei(nn.Module):
     """A linear and a rectified path that are added, dilated residuals, a basis over positions."""
 
-    def __init__(self, length: int) -> None:
+    def __init__(self, length: int, width: int = 1) -> None:
         super().__init__()
-        c = 6
+        c = 6 * width
         self.linear = seq(nn.Conv1d(4, c, 9, padding=4), nn.Conv1d(c, c, 9, padding=4))
         self.rest = seq(nn.Conv1d(c, c, 9, padding=4), nn.ReLU())
         self.linear2 = seq(nn.MaxPool1d(4), nn.Conv1d(c, c, 9, padding=4))
@@ -389,9 +391,9 @@ class Cropped(nn.Module):
 class ChromBPNet(nn.Module):
     """Dilated residuals with crops, a profile of logits and a count, and a bias net beside."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int = 1) -> None:
         super().__init__()
-        c = 6
+        c = 6 * width
         self.first = nn.Conv1d(4, c, 9)
         self.dilated = seq(*(Cropped(nn.Conv1d(c, c, 3, dilation=d), d) for d in (2, 4)))
         self.profile, self.count = nn.Conv1d(c, 1, 15), nn.Linear(c, 1)

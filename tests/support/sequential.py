@@ -12,12 +12,12 @@ from torch.nn import functional as F
 class DanQ(nn.Module):
     """A convolution, a pool, a recurrent layer both ways, dense layers on all its states."""
 
-    def __init__(self, length: int) -> None:
+    def __init__(self, length: int, width: int = 1) -> None:
         super().__init__()
-        self.conv = nn.Conv1d(4, 6, 11)
-        self.states = nn.LSTM(6, 4, bidirectional=True, batch_first=True)
-        self.dense = nn.Linear(8 * ((length - 10) // 6), 8)
-        self.last = nn.Linear(8, 3)
+        self.conv = nn.Conv1d(4, 6 * width, 11)
+        self.states = nn.LSTM(6 * width, 4 * width, bidirectional=True, batch_first=True)
+        self.dense = nn.Linear(8 * width * ((length - 10) // 6), 8 * width)
+        self.last = nn.Linear(8 * width, 3)
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.max_pool1d(torch.relu(self.conv(x)), 6, 6)
@@ -29,12 +29,14 @@ class DanQ(nn.Module):
 class DreamRNN(nn.Module):
     """Two widths of filters, a recurrent layer at full length, two widths again, a mean."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int = 1) -> None:
         super().__init__()
-        self.near, self.far = nn.Conv1d(4, 3, 5, padding=2), nn.Conv1d(4, 3, 9, padding=4)
-        self.states = nn.LSTM(6, 3, bidirectional=True, batch_first=True)
-        self.near2, self.far2 = nn.Conv1d(6, 3, 5, padding=2), nn.Conv1d(6, 3, 9, padding=4)
-        self.last = nn.Conv1d(6, 6, 1)
+        c = 3 * width
+        self.near, self.far = nn.Conv1d(4, c, 5, padding=2), nn.Conv1d(4, c, 9, padding=4)
+        self.states = nn.LSTM(2 * c, c, bidirectional=True, batch_first=True)
+        self.near2 = nn.Conv1d(2 * c, c, 5, padding=2)
+        self.far2 = nn.Conv1d(2 * c, c, 9, padding=4)
+        self.last = nn.Conv1d(2 * c, 6, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         x = torch.cat([torch.relu(self.near(x)), torch.relu(self.far(x))], 1)
@@ -46,12 +48,13 @@ class DreamRNN(nn.Module):
 class ConvGRU(nn.Module):
     """Convolutions with norms over channels, a gated recurrent layer backwards, its last state."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int = 1) -> None:
         super().__init__()
-        self.conv, self.conv2 = nn.Conv1d(4, 6, 5), nn.Conv1d(6, 6, 5)
-        self.norm = nn.LayerNorm(6)
-        self.states = nn.GRU(6, 5, batch_first=True)
-        self.last = nn.Linear(5, 2)
+        c, h = 6 * width, 5 * width
+        self.conv, self.conv2 = nn.Conv1d(4, c, 5), nn.Conv1d(c, c, 5)
+        self.norm = nn.LayerNorm(c)
+        self.states = nn.GRU(c, h, batch_first=True)
+        self.last = nn.Linear(h, 2)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv(x)
@@ -64,15 +67,15 @@ class ConvGRU(nn.Module):
 class Satori(nn.Module):
     """A convolution, a pool, positions as waves, a transformer block, a mean."""
 
-    def __init__(self, length: int) -> None:
+    def __init__(self, length: int, width: int = 1) -> None:
         super().__init__()
-        c, places = 8, (length - 4) // 5
+        c, places = 8 * width, (length - 4) // 5
         self.conv, self.norm = nn.Conv1d(4, c, 5), nn.BatchNorm1d(c)
         angles = torch.arange(places)[:, None] * 0.7 ** torch.arange(c // 2)[None, :]
         self.waves = nn.Buffer(torch.cat([angles.sin(), angles.cos()], 1))
         self.attention = nn.MultiheadAttention(c, 2, batch_first=True)
         self.norm1, self.norm2 = nn.LayerNorm(c), nn.LayerNorm(c)
-        self.up, self.down = nn.Linear(c, 12), nn.Linear(12, c)
+        self.up, self.down = nn.Linear(c, 12 * width), nn.Linear(12 * width, c)
         self.last = nn.Linear(c, 3)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -86,9 +89,9 @@ class Satori(nn.Module):
 class Mamba(nn.Module):
     """A selective scan: states that decay and fill as the input says, position after position."""
 
-    def __init__(self, in_place: bool = False) -> None:
+    def __init__(self, in_place: bool = False, width: int = 1) -> None:
         super().__init__()
-        c, self.states = 4, 3
+        c, self.states = 4 * width, 3
         self.lift, self.drop = nn.Linear(4, 2 * c), nn.Linear(c, 2)
         self.near = nn.Conv1d(c, c, 3, padding=2, groups=c)
         self.steps = nn.Linear(c, c)
@@ -122,13 +125,15 @@ class Mamba(nn.Module):
 class Tokens(nn.Module):
     """Words of k letters as tokens, an embedding, a transformer layer, the mean."""
 
-    def __init__(self, length: int, k: int) -> None:
+    def __init__(self, length: int, k: int, width: int = 1) -> None:
         super().__init__()
-        c, self.k = 8, k
+        c, self.k = 8 * width, k
         self.table = nn.Embedding(4**k, c)
         self.place = nn.Parameter(torch.randn(length - k + 1, c) * 0.3)
         self.norm = nn.LayerNorm(c)
-        self.layer = nn.TransformerEncoderLayer(c, 2, 12, batch_first=True, activation="gelu")
+        self.layer = nn.TransformerEncoderLayer(
+            c, 2, 12 * width, batch_first=True, activation="gelu"
+        )
         self.last = nn.Linear(c, 2)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -144,16 +149,18 @@ class Tokens(nn.Module):
 class Hyena(nn.Module):
     """Letters as tokens, gates around a causal convolution as long as the sequence, by spectra."""
 
-    def __init__(self, length: int) -> None:
+    def __init__(self, length: int, width: int = 1) -> None:
         super().__init__()
-        c = 6
+        c = 6 * width
         self.table, self.norm = nn.Embedding(4, c), nn.LayerNorm(c)
         self.lift, self.drop = nn.Linear(c, 3 * c), nn.Linear(c, c)
         self.near = nn.Conv1d(3 * c, 3 * c, 3, padding=2, groups=3 * c)
         at = torch.arange(length)
         self.far = nn.Parameter(torch.randn(c, length) * torch.exp(-at / 15.0))
         self.skip = nn.Parameter(torch.randn(c, 1))
-        self.mlp = nn.Sequential(nn.LayerNorm(c), nn.Linear(c, 8), nn.GELU(), nn.Linear(8, c))
+        self.mlp = nn.Sequential(
+            nn.LayerNorm(c), nn.Linear(c, 8 * width), nn.GELU(), nn.Linear(8 * width, c)
+        )
         self.last = nn.Linear(c, 2)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -22,10 +22,13 @@ LONGEST = 1024
 """Longest transform: they are made by matrix products, which grow as the square of the length."""
 SHORT = 64
 """Rows of a transform up to which its products run below peak."""
-GAIN = 0.6
+GAIN = 0.65
 """Share of the direct products under which it pays: narrower products run farther below peak."""
 TRANSFORMS = 2.0
 """What a multiply-add of short transforms costs, of one of the products; of long ones, as much."""
+BESIDE_IMAGE, CALL, ELEMENT = 3.5, 5000.0, 8.0
+"""The same where the direct way is one convolution of an image, near peak; and what a product takes
+there besides, for each mutant: its call, and every element that is read or written."""
 
 
 def length_for(rows: int, kernel: int) -> int:
@@ -41,18 +44,27 @@ def fourier_macs(rows: int, kernel: int, n_in: int, n_out: int) -> float:
     return products + factor * n * (rows * n_in + (rows + kernel - 1) * n_out)
 
 
-def pays(rows: int, kernel: int, n_in: int, n_out: int, direct: float | None = None) -> bool:
+def pays(
+    rows: int, kernel: int, n_in: int, n_out: int, direct: float | None = None, image: bool = True
+) -> bool:
     """Whether transforms beat the direct way.
 
     Parameters
     ----------
     direct : float, optional
         Multiply-adds of the direct way, where parts of the result are not wanted.
+    image : bool
+        The direct way is one convolution of an image, not a product for each tap.
     """
     direct = float(rows * kernel * n_in * n_out) if direct is None else direct
-    if length_for(rows, kernel) > LONGEST:
+    n = length_for(rows, kernel)
+    if n > LONGEST:
         return False
-    return fourier_macs(rows, kernel, n_in, n_out) < GAIN * direct
+    cost = fourier_macs(rows, kernel, n_in, n_out)
+    if image:
+        products = (1.5 * n - 1) * (n_in * n_out + CALL + ELEMENT * (n_in + n_out))
+        cost = products + BESIDE_IMAGE * n * (rows * n_in + (rows + kernel - 1) * n_out)
+    return cost < GAIN * direct
 
 
 MOST_SPECTRA = 4
@@ -116,7 +128,7 @@ class Layer:
         self.taps, self.gap, self.kernel = taps, gap, taps.shape[0]
         self._spectra: OrderedDict[int, Spectrum] = OrderedDict()
 
-    def by_transform(self, rows: int, shift: int, width: int) -> bool:
+    def by_transform(self, rows: int, shift: int, width: int, card: bool = False) -> bool:
         """Whether windows of so many rows, `shift` before the result's, are cheaper transformed."""
         exact = self.taps.dtype in (torch.float32, torch.float64)
         if self.taps.dim() != 3 or self.gap != 1 or not exact:
@@ -124,7 +136,8 @@ class Layer:
         n_in, n_out = self.taps.shape[1:]
         pieces = (overlap(shift - k, rows, width)[0] for k in range(self.kernel))
         direct = sum(piece.stop - piece.start for piece in pieces) * n_in * n_out
-        return pays(rows, self.kernel, n_in, n_out, float(direct))
+        image = self.taps.dtype is torch.float32 and not card
+        return pays(rows, self.kernel, n_in, n_out, float(direct), image)
 
     def spectrum(self, n: int) -> Spectrum:
         """The taps transformed to length n, made once."""

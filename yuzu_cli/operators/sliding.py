@@ -302,7 +302,9 @@ class Convolver:
             args |= {"stride": stride}
         else:
             kernel, shift = "taps", first + along.padding - above
-            if self.layer.by_transform(win.frame.width, shift, frame.width) and not sketch.rough:
+            rows = win.frame.width
+            quick = self.layer.by_transform(rows, shift, frame.width, sketch.few_starts)
+            if quick and not sketch.rough:
                 return self.transformed(sketch, win, frame, shift)
             if sketch.few_starts and self.blocked is not None and win.form is Form.DELTA:
                 return self.in_blocks(sketch, win, frame)
