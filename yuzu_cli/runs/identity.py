@@ -14,33 +14,17 @@ from yuzu_cli.runs.run_info import RunInfo, flat_config
 
 #: Config keys that change neither the numbers nor their layout, so they may change on the way, and
 #: those whose outcome is a fact of its own in `Identity`: `auto` may become the name it stood for.
-FREE_KEYS = (
-    "run",
-    "output",
-    "model.path",
-    "model.alphabet",
-    "input.fasta",
-    "input.bed",
-    "input.genome",
-    "input.length",
-    "mutate",
-    "compute.batch_size",
-    "compute.verify",
-    "compute.backend",
-    "compute.device",
-    "compute.precision",
-    "score.save",
-    "score.dtype",
-)
+FREE_KEYS = """
+run output mutate score.save score.dtype model.path model.alphabet
+input.fasta input.bed input.genome input.length
+compute.batch_size compute.verify compute.backend compute.device compute.precision
+"""
 
 
 def settings_of(config: str) -> dict[str, Any]:
     """The settings that numbers depend on and that no fact of a run tells by itself."""
-
-    def free(key: str) -> bool:
-        return any(key == name or key.startswith(name + ".") for name in FREE_KEYS)
-
-    return {k: v for k, v in flat_config(config).items() if k and not free(k)}
+    free = tuple(f"{name}." for name in FREE_KEYS.split())
+    return {k: v for k, v in flat_config(config).items() if k and not f"{k}.".startswith(free)}
 
 
 #: What users know facts by, where they have another name here.

@@ -88,18 +88,17 @@ def _info_output(result: Result) -> dict[str, Any]:
 def _info_unfinished(part: Path) -> dict[str, Any]:
     manifest = Manifest.load(part)
     assert manifest is not None
-    run, spans, rows = manifest.info, [], 0
+    run, rows = manifest.info, 0
+    done: set[int] = set()
     for log in PartFolder(part).logs(manifest.run_id):
         if found := left_behind(log, manifest.run_id, verify=False):
-            spans.append(range(found.start, found.stop))
+            done.update(run.batches_of(found.start, found.stop))
             rows += found.rows
     for path in PartFolder(part).sealed(manifest.run_id):
         with open_result(path) as result:
-            facts = result.attributes
-            spans.append(range(facts["record_start"], facts["record_stop"]))
+            ends = result.attributes["record_start"], result.attributes["record_stop"]
+            done.update(run.batches_of(*ends))
             rows += result.n_regions
-    size = run.batch_size
-    done = {batch for s in spans for batch in range(s.start // size, -(-s.stop // size))}
     facts = _without_nan(run.attributes(rows))
     return {
         "kind": "unfinished",

@@ -137,9 +137,13 @@ class RunInfo:
         Counted from the start of the whole input, so that a shard cut at a multiple of the batch
         size has the batches of the unsharded run.
         """
-        if self.record_stop == self.record_start:
+        return self.batches_of(self.record_start, self.record_stop)
+
+    def batches_of(self, start: int, stop: int) -> range:
+        """Numbers of the batches that records [start, stop) are in."""
+        if start == stop:
             return range(0)
-        return range(self.record_start // self.batch_size, -(-self.record_stop // self.batch_size))
+        return range(start // self.batch_size, -(-stop // self.batch_size))
 
     def batch_records(self, batch: int) -> tuple[int, int]:
         """Input records of a batch, half-open."""

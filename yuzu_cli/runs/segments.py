@@ -86,8 +86,7 @@ class Segments:
     def batches(self) -> Iterator[int]:
         """Those that are safe on disk; some may come twice."""
         for start, stop in self._safe():
-            if start < stop:
-                yield from range(start // self.info.batch_size, -(-stop // self.info.batch_size))
+            yield from self.info.batches_of(start, stop)
 
     def holds(self, batch: int) -> bool:
         """Whether a batch that was appended is safe by now."""
