@@ -134,6 +134,26 @@ class ClassToken(nn.Module):
         return self.last(self.layers(y)[:, 0])
 
 
+class Told(nn.Module):
+    """Causal attention twice, of which the last position is read, or a profile's middle."""
+
+    def __init__(self, length: int, last: bool) -> None:
+        super().__init__()
+        self.conv, self.last, self.ends = nn.Conv1d(4, 8, 5), nn.Linear(8, 2), last
+        self.projects = nn.ModuleList([nn.Linear(8, 24) for _ in range(2)])
+        self.mixes = nn.ModuleList([nn.Linear(8, 8) for _ in range(2)])
+        self.place = nn.Parameter(torch.randn(length - 4, 8) * 0.3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.relu(self.conv(x)).transpose(1, 2) + self.place
+        for project, mix in zip(self.projects, self.mixes):  # noqa: B905 (TorchScript)
+            n, places, c = y.shape
+            q, k, v = project(y).view(n, places, 3, 2, 4).permute(2, 0, 3, 1, 4).unbind(0)
+            made = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+            y = y + torch.tanh(mix(made.transpose(1, 2).reshape(n, places, c)))
+        return self.last(y[:, -1]) if self.ends else self.last(y)[:, 12:17].flatten(1)
+
+
 class Asked(nn.Module):
     """Learned queries that ask all positions, with heads: no query changes."""
 
@@ -165,5 +185,7 @@ ATTENDING: list[Case] = [
     Case("attention-turned", lambda n: Turned(n, False), 44),
     Case("attention-turned-mask", lambda n: Turned(n, True), 44),
     Case("attention-class-token", lambda n: ClassToken(), 43),
+    Case("attention-causal-last", lambda n: Told(n, True), 33),
+    Case("attention-causal-middle", lambda n: Told(n, False), 33),
     Case("attention-asked", lambda n: Asked(), 45),
 ]  # fmt: skip

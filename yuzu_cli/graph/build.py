@@ -19,6 +19,7 @@ from yuzu_cli.graph.program import CaptureError, Program, TensorSpec
 from yuzu_cli.graph.rewrites.attention import attentions
 from yuzu_cli.graph.rewrites.axes import permutations
 from yuzu_cli.graph.rewrites.channels import of_one_place, picked_channels
+from yuzu_cli.graph.rewrites.early import sliced_early
 from yuzu_cli.graph.rewrites.halves import halves
 from yuzu_cli.graph.rewrites.matrices import (
     add_after_linear,
@@ -97,6 +98,7 @@ _PASSES: tuple[Callable[[Rewriter, Node], bool], ...] = (
     view_of_view,
     selections,
     drop_no_ops,
+    sliced_early,
     add_after_linear,
     halves,
     softmax_of_log,

@@ -152,7 +152,7 @@ def _unbound(r: Rewriter, node: Node, source: Node) -> bool:
     x, axis = source.args[0], source.args[1] if len(source.args) > 1 else 0
     spec = r.specs[x.name]
     axis = int(axis) % len(spec.shape)
-    if spec.batch_axis != 0 or axis == 0:
+    if spec.batch_axis in (None, -1, axis):
         return False
     return r.replace(node, r.insert(node, _aten.select.int, (x, axis, node.args[1])))
 
