@@ -9,6 +9,7 @@ import torch
 from torch.fx import Node
 
 from yuzu_cli.operators import named
+from yuzu_cli.operators.attention import EXCHANGED
 from yuzu_cli.operators.cost import Rates
 from yuzu_cli.operators.moves import MOVE
 from yuzu_cli.operators.reach import EVERYWHERE, AnyReach, Reach
@@ -210,18 +211,35 @@ def _ends(found: Analysis, plan: Plan, behind: set[str]) -> list[Node]:
     ends: list[Node] = []
     for node in nodes:
         reads = {r.name for r in node.all_input_nodes}
-        if reads & has and not reads & (behind - has):
-            if found.way(node) != WHOLE or named(node) in _MOVES:
+        attention = _attention_before(node, found, has | behind)
+        if attention is not None:
+            ends += [attention] if attention not in ends else []
+        elif reads & has and not reads & (behind - has):
+            if found.way(node) not in (WHOLE, EXCHANGED) or named(node) in _MOVES:
                 has.add(node.name)
             else:
                 ends.append(node)
     return ends or nodes[:1]
 
 
+def _attention_before(node: Node, found: Analysis, stops: set[str]) -> Node | None:
+    """The attention that made a whole tensor of windows, of which a value is read."""
+    for read in node.all_input_nodes:
+        if read.op != "call_function" or read.name in stops:
+            continue
+        way = found.way(read)
+        earlier = read if way == EXCHANGED else None
+        if way != CONSTANT and earlier is None:
+            earlier = _attention_before(read, found, stops)
+        if earlier is not None:
+            return earlier
+    return None
+
+
 def _end(node: Node, weights: Mapping[str, torch.Tensor], found: Analysis) -> str:
     name, module = named(node), _module(node, weights, found)
     where = f" {module}" if module else ""
-    if found.way(node) != WHOLE:
+    if found.way(node) not in (WHOLE, EXCHANGED):
         return f"windows are given up at {node.name} ({name}{where}): whole tensors are cheaper"
     why = next((text for words, text in _HINTS if any(w in name for w in words.split())), "")
     return f"windows end at {node.name} ({name}{where})" + (f": {why}" if why else "")
