@@ -158,6 +158,13 @@ def test_what_all_positions_share_is_taken_out_of_a_mean(name):
     assert plan.naive_seconds > 5 * plan.seconds
 
 
+def test_branches_that_double_are_not_followed_for_ever():
+    """Each layer reads the one before it twice, with nothing between that is not linear."""
+    layers = [Excite(4), *(Residual(nn.Conv1d(4, 4, 1)) for _ in range(40))]
+    program = program_of(nn.Sequential(*layers, Reduce("mean"), nn.Linear(4, 2)), 30)
+    assert len(program.nodes) < 10_000
+
+
 def test_a_gate_ends_windows_where_what_follows_is_not_linear():
     layers = [nn.Conv1d(4, 6, 7), nn.ReLU(), Excite(6), nn.ReLU(), Reduce("mean"), nn.Linear(6, 2)]
     found = analyse(program_of(nn.Sequential(*layers), LONG))

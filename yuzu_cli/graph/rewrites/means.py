@@ -24,6 +24,9 @@ _PRODUCTS = {_aten.mul.Tensor, _aten.mul.Scalar}
 _QUOTIENTS = {_aten.div.Tensor, _aten.div.Scalar}
 MOST_TAPS = 32
 """A mean behind convolutions takes one of what they read for each tap of all of them."""
+MOST_TRIES = 1000
+"""After so many means the rest stand as they are: branches double at every join."""
+_TRIED = "mean of something that holds nothing to take out"
 
 Over = dict[int, range]
 """Axes with the entries of each that a mean is taken of."""
@@ -32,6 +35,8 @@ Over = dict[int, range]
 def means_of_shared(r: Rewriter, node: Node) -> bool:
     """mean(f(x * g)) -> f(mean(x) * g) for f that is linear and g that is the same all along."""
     if node.target not in (_aten.mean.dim, _aten.sum.dim_IntList) or "dtype" in node.kwargs:
+        return False
+    if _TRIED in node.meta:
         return False
     x, dims, *keep = node.args
     spec = r.specs[x.name] if isinstance(x, Node) else None
@@ -64,7 +69,7 @@ class Means:
 
     def __init__(self, r: Rewriter, before: Node) -> None:
         self.r, self.before, self.found = r, before, False
-        self.taps = 1
+        self.taps, self.tries = 1, 0
         self.made: list[Node] = []
 
     def put(self, function: Any, *args: Any, like: Node | None = None) -> Node:
@@ -84,7 +89,8 @@ class Means:
         mark, before = len(self.made), self.found
         self.found = False
         spec = self.r.specs[node.name]
-        one = spec.batch_axis == 0 and spec.shape[0] == 1 and node.args
+        self.tries += 1
+        one = spec.batch_axis == 0 and spec.shape[0] == 1 and self.tries < MOST_TRIES and node.args
         made = self.inside(node, over, spec.shape) if one else None
         if made is None or not self.found:
             self.undo(mark)
@@ -96,7 +102,9 @@ class Means:
         for axis, part in over.items():
             if part != range(shape[axis]):
                 node = self.put(_aten.slice.Tensor, node, axis, part.start, part.stop, part.step)
-        return self.put(_aten.mean.dim, node, list(over), True)
+        made = self.put(_aten.mean.dim, node, list(over), True)
+        made.meta[_TRIED] = True
+        return made
 
     def inside(self, node: Node, over: Over, shape: tuple[int, ...]) -> Node | None:
         """The mean from means of what the node reads; None where that is none of the known."""
