@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tests.graph.test_graph import program_of, targets
+from tests.support.attending import ATTENDING
 from tests.support.convolutional import AITAC, BothAtOnce, Enformer, ExplaiNN, Puffin
 from yuzu_cli.graph import ops
 from yuzu_cli.plan.analyse import analyse
@@ -142,3 +143,17 @@ def test_what_only_looks_alike_is_left(make):
 def test_axes_of_one_among_others() -> None:
     program = program_of(LastFirst(), 20, trace=True)
     assert aten.transpose.int not in targets(program)
+
+
+@pytest.mark.parametrize("case", ATTENDING, ids=lambda case: case.name)
+def test_attention_is_one_operator(case):
+    found = targets(program_of(case.build(), case.length))
+    assert ops.attention in found
+    assert not {aten.bmm.default, aten._softmax.default} & set(found)
+
+
+def test_only_the_queries_that_are_read_are_left():
+    case = next(c for c in ATTENDING if c.name == "attention-class-token")
+    program = program_of(case.build(), case.length)
+    shapes = [program.specs[n.name].shape for n in program.calls() if n.target is ops.attention]
+    assert shapes == [(1, 14, 8), (1, 1, 8)]
