@@ -59,7 +59,8 @@ def biased(logits: Tensor, bias: Tensor | None, rows: Tensor, causal: bool) -> T
 @kernel("attention")
 def attention(
     out: Tensor, held: Held, before: Tensor, keys: Tensor, values: Tensor,
-    bias: Tensor | None = None, *, at: Tensor, outside: Tensor, heads: int, causal: bool,
+    bias: Tensor | None = None, *, at: Tensor, unique: Tensor, inverse: Tensor, outside: Tensor,
+    heads: int, causal: bool,
 ) -> None:  # fmt: skip
     """What changes of (P * K * B, S, C) by changed keys and values alone.
 
@@ -71,6 +72,8 @@ def attention(
         What changes of them.
     at : int64 Tensor (w, P)
         Positions of the rows, those outside the tensor clipped.
+    unique, inverse : int64 Tensor (m,), (w * P,)
+        Each of these once, and which of them every row is.
     outside : int64 Tensor (n,)
         Which of them lie outside.
     """
@@ -80,7 +83,6 @@ def attention(
     # Keys of windows: (B, H, w, P, K, D), and for each the queries: (B, H, w, P, K, S).
     dk = headed_rows(keys, heads)
     change = (dk.flatten(2, 4) @ q.transpose(2, 3)).view(b, heads, w, p, n, size)
-    unique, inverse = torch.unique(flat, return_inverse=True)
     given = k[:, :, unique] @ q.transpose(2, 3)
     if bias is not None:
         columns = bias if bias.shape[-1] == 1 else bias[..., unique]

@@ -195,9 +195,11 @@ class Attended(Operator):
                 scale=self.scale, **layer,
             )  # fmt: skip
             at = frame.rows().clip(0, frame.size - 1)
+            unique, inverse = np.unique(at.reshape(-1), return_inverse=True)
             before, shape = sketch.reference(call.name), (*sketch.mutants, *call.shape[1:])
             made = sketch.emit(
                 "attention", [held, before, dk, dv, *bias], shape, call.spec.dtype, at=at,
+                unique=unique, inverse=inverse.reshape(-1),
                 outside=np.flatnonzero(frame.outside().reshape(-1)), **layer,
             )  # fmt: skip
             if call.reach_of(self.query) is not UNTOUCHED:
