@@ -57,7 +57,7 @@ bench: venv
 	$(BIN)/yuzu bench --suite all --seconds 1 -o $(OUT)/bench
 
 bench-full: venv
-	$(BIN)/yuzu bench --suite all --full --device cpu -o $(OUT)/bench-full $(BENCH)
+	$(BIN)/yuzu bench --suite all --full --device cpu --jobs 2 -o $(OUT)/bench-full $(BENCH)
 	$(BIN)/python -m yuzu_cli.bench.papers.page $(OUT)/bench-full docs README.md
 
 # The nets of the tests are small: a second thread would mostly wait, at full load.

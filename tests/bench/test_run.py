@@ -21,7 +21,7 @@ from yuzu_cli.bench import run as bench_run
 from yuzu_cli.bench.measure import Row, measure
 from yuzu_cli.bench.methods import NaiveMethod, backend_method, every_backend
 from yuzu_cli.bench.papers import zoo
-from yuzu_cli.bench.papers.suites import SUITES, Grid, cases_of, custom
+from yuzu_cli.bench.papers.suites import SUITES, Grid, cases_of, custom, get_suites
 from yuzu_cli.bench.report import as_text, load
 from yuzu_cli.bench.report import notes as report_notes
 from yuzu_cli.bench.run import Options, example_files, run
@@ -284,6 +284,29 @@ def test_cases_that_tables_share_are_measured_once(
     suites = [small_suite, replace(small_suite, name="again"), replace(small_suite, keep=True)]
     bench_run.run(suites, Options(backends=("naive",), rounds=1, seconds=0.05), tmp_path)
     assert len(calls) == 2
+
+
+def test_cases_are_measured_side_by_side(tmp_path: Path) -> None:
+    """In the order they were asked for, whichever was done first; naive is exact in each."""
+    suites = [
+        custom(Grid(models=["basset", "toynet"], lengths=[60, 80], width=0.02, devices=["cpu"])),
+        replace(get_suites("tism-table1")[0], cases=lambda full: [TINY]),
+    ]
+    options = Options(backends=("windowed",), peers=(), rounds=1, seconds=0.05)
+    run(suites, options, tmp_path / "one")
+    before = torch.get_num_threads()
+    told: list[tuple[int, int, str]] = []
+    both = run(
+        suites, replace(options, jobs=2), tmp_path / "two", progress=lambda *a: told.append(a)
+    )
+    torch.set_num_threads(before)
+    expected = load(tmp_path / "one/bench.json").sections
+    for section, alone in zip(both.sections, expected, strict=True):
+        assert [r.case for r in section.rows] == [r.case for r in alone.rows]
+        assert {r.verdict for r in section.rows} == {"exact"}
+    assert told[-1][0] == told[-1][1] == 4 * 2 * 2  # a case that both have is measured once
+    assert all(done <= total for done, total, _ in told)
+    assert "side by side" in as_text(both)
 
 
 def test_a_call_that_was_stopped_is_continued(

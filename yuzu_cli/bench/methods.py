@@ -42,6 +42,9 @@ LEAST = 0.01
 SWEEP = (0.25, 0.5, 1, 2, 4)
 """Sizes of a pass that are tried, as multiples of what naive would take by itself."""
 
+PATIENCE = 4.0
+"""Seconds of a pass after which no larger one is tried."""
+
 ALWAYS = float("inf")
 
 
@@ -111,7 +114,8 @@ class Method:
     def sweep(self, usual: int, one_pass: Callable[[int], int]) -> int:
         """The size of a pass that takes least per mutant; what was tried goes into `tried`.
 
-        No pass is larger than the mutants of the sequences at hand.
+        No pass is larger than the mutants of the sequences at hand, and after one of more than
+        `PATIENCE` seconds no larger one is tried.
 
         Parameters
         ----------
@@ -127,8 +131,12 @@ class Method:
         for rows in sorted(sizes):
             done: list[int] = []
             call = partial(lambda rows, done: done.append(one_pass(rows)), rows, done)
-            tries = [timed(call, self.subject.device).wall for _ in range(2)]
-            self.tried[rows] = min(tries) / done[0]
+            spent = timed(call, self.subject.device).wall
+            if spent < PATIENCE:
+                spent = min(spent, timed(call, self.subject.device).wall)
+            self.tried[rows] = spent / done[0]
+            if spent > PATIENCE:
+                break
         return min(self.tried, key=lambda rows: self.tried[rows])
 
     def at_once(self, counts: Iterable[int], seconds: float, took: Callable[[int], float]) -> int:

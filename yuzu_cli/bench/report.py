@@ -241,9 +241,11 @@ def machine_line(report: Report) -> str:
     load = f"{m['load_average_at_start']:g} at the start"
     if "load_average_at_end" in m:
         load += f" and {m['load_average_at_end']:g} at the end"
+    jobs = int(report.options.get("jobs", 1))
+    beside = f" in each of {jobs} processes side by side" if jobs > 1 else ""
     return (
-        f"{devices}; {m['processors']} processors, {m['threads']} threads, load {load}; torch "
-        f"{m['torch']}, yuzu {m['yuzu']}; {m['when']}; {duration(report.seconds)} in all"
+        f"{devices}; {m['processors']} processors, {m['threads']} threads{beside}, load {load}; "
+        f"torch {m['torch']}, yuzu {m['yuzu']}; {m['when']}; {duration(report.seconds)} in all"
     )
 
 

@@ -10,23 +10,28 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
+
+import torch
 
 from yuzu_cli.bench.machine import describe
 from yuzu_cli.bench.measure import Row, measure, steps
 from yuzu_cli.bench.methods import Method, backend_method, every_backend
-from yuzu_cli.bench.papers.suites import Suite, cases_of
+from yuzu_cli.bench.papers.suites import SUITES, Suite, cases_of
 from yuzu_cli.bench.peers import peer_method
 from yuzu_cli.bench.report import Report, Section, load, write
 from yuzu_cli.bench.subject import Case
+from yuzu_cli.bench.workers import side_by_side
 from yuzu_cli.engine.device import resolve_device
 from yuzu_cli.errors import InputError, OutputError
 
 logger = logging.getLogger(__name__)
 
 Progress = Callable[[int, int, str], None]
+Job = tuple[Suite, Case]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,8 @@ class Options:
         Of the suites' cases.
     fastism_python : str or None
         Python of an environment with fastISM.
+    jobs : int
+        Processes that measure cases side by side, each with its share of the threads.
     """
 
     backends: tuple[str, ...] | None = None
@@ -54,6 +61,7 @@ class Options:
     seconds: float = 10.0
     device: str = "cpu"
     fastism_python: str | None = None
+    jobs: int = 1
 
 
 def example_files() -> tuple[str, str] | None:
@@ -95,37 +103,81 @@ def run(
     """
     began = time.perf_counter()
     device = resolve_device(options.device)
+    threads = max(1, torch.get_num_threads() // options.jobs)
+    torch.set_num_threads(threads)
     jobs = [(suite, case) for suite in suites for case in _cases(suite, options)]
-    total = sum(steps(len(names_of(suite, options)), options.rounds) for suite, _ in jobs)
     for suite in suites:
         _methods(suite, options)  # so that a wrong name is told now
     devices = {case.device: resolve_device(case.device) for _, case in jobs}
     about = describe(tuple(devices.values()) or (device,))
-    sections = {suite.name: Section(suite.name, suite.title) for suite in suites}
     plain = json.loads(json.dumps(asdict(options)))
-    report = Report(about, command, plain, list(sections.values()))
+    report = Report(about, command, plain, [Section(suite.name, suite.title) for suite in suites])
     known = _continued(report, folder, {suite.name: suite.keep for suite in suites})
     spent = report.seconds
-    done = 0
-    for suite, case in jobs:
-        names = names_of(suite, options)
-        key = _key(case, suite.keep, names)
-        if key not in known:  # tables share cases
-            known[key] = _one(suite, case, options, done, total, progress)
-        done += steps(len(names), options.rounds)
-        sections[suite.name].rows += known[key]
+
+    def written() -> None:
+        """The rows that are there, in the order of the suites."""
+        for section in report.sections:
+            keys = [
+                _key(case, suite, options) for suite, case in jobs if suite.name == section.name
+            ]
+            section.rows = [row for key in keys for row in known.get(key, [])]
         report.seconds = spent + time.perf_counter() - began
         _write(report, folder)
+
+    wanted = {_key(case, suite, options): (suite, case) for suite, case in jobs}
+    total = sum(
+        steps(len(names_of(suite, options)), options.rounds) for suite, _ in wanted.values()
+    )
+    left = {key: job for key, job in wanted.items() if key not in known}
+    for key, rows in _measured(left, options, total, progress, threads):
+        known[key] = rows
+        written()
     progress(total, total, "drawing")
     draw(report, folder)
     report.complete = True
     report.machine["load_average_at_end"] = round(os.getloadavg()[0], 2)
-    report.seconds = spent + time.perf_counter() - began
-    _write(report, folder)
+    written()
     return report
 
 
-def _key(case: Case, keep: bool, names: Sequence[str]) -> str:
+def _measured(
+    wanted: dict[str, Job], options: Options, total: int, progress: Progress, threads: int
+) -> Iterator[tuple[str, list[Row]]]:
+    """Key and rows of each case, as they come; `total` are the steps of those known before too."""
+    done = total - sum(steps(len(names_of(s, options)), options.rounds) for s, _ in wanted.values())
+    if options.jobs == 1:
+        for key, (suite, case) in wanted.items():
+            yield key, _one(suite, case, options, done, total, progress)
+            done += steps(len(names_of(suite, options)), options.rounds)
+        return
+    # What is prepared for a model serves its other cases: they stay in one process.
+    groups: dict[tuple[str, str, int], list[tuple[str, Job]]] = {}
+    for key, (suite, case) in wanted.items():
+        groups.setdefault((suite.name, case.model, case.length), []).append((key, (suite, case)))
+    tasks = [[(key, suite.name, case) for key, (suite, case) in group] for group in groups.values()]
+    progress(0, total, f"{len(tasks)} groups of cases")
+    for rows_of in side_by_side(partial(_group, options=options), tasks, options.jobs, threads):
+        for key, rows in rows_of.items():
+            done += steps(len(rows), options.rounds)
+            progress(done, total, f"{rows[0].case.label} is done")
+            yield key, rows
+
+
+def _group(group: list[tuple[str, str, Case]], options: Options) -> dict[str, list[Row]]:
+    """Measure some cases, in another process; suites of one's own are all alike."""
+    found = {}
+    for key, name, case in group:
+        suite = SUITES.get(name) or Suite(name, "", lambda full: [])
+        found[key] = _one(suite, case, options, 0, 0, lambda done, total, what: None)
+    return found
+
+
+def _key(case: Case, suite: Suite, options: Options) -> str:
+    return _key_of(case, suite.keep, names_of(suite, options))
+
+
+def _key_of(case: Case, keep: bool, names: Sequence[str]) -> str:
     return f"{case.key} {keep} {' '.join(names)}"
 
 
@@ -143,7 +195,7 @@ def _continued(report: Report, folder: Path, keep: dict[str, bool]) -> dict[str,
     for section in earlier.sections:
         for rows in section.by_case():
             kept = keep.get(section.name, False)
-            known[_key(rows[0].case, kept, [row.method for row in rows])] = rows
+            known[_key_of(rows[0].case, kept, [row.method for row in rows])] = rows
     if known:
         logger.info("%d cases are there from a call that was stopped", len(known))
         report.seconds = earlier.seconds

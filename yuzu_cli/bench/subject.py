@@ -270,7 +270,7 @@ def find_truth(
         exact, double = model, settings
     codes = codes[: max(1, min(TRUE_SEQUENCES, TRUE_LETTERS // settings.length))]
     mutants = len(codes) * len(positions) * (size - 1)
-    count = min(mutants, 64 * len(codes) * 3, max(16, TRUE_VALUES // model.n_targets))
+    count = min(mutants, 32 * len(codes) * 3, max(16, TRUE_VALUES // model.n_targets))
     where = torch.as_tensor(positions, device=codes.device)
     index = _some(codes[:, where], size, count)
     flat = index.cpu().numpy()

@@ -123,6 +123,15 @@ def _names(text: str | None) -> tuple[str, ...]:
     help="For each method on each case, in about; slow ones are run on some positions.",
 )
 @click.option(
+    "-j",
+    "--jobs",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="COUNT",
+    help="Cases measured side by side, in processes that share the threads.",
+)
+@click.option(
     "--against",
     metavar="JSON",
     help="An earlier bench.json: say what became slower since; exit 1 if anything did.",
@@ -167,6 +176,7 @@ def command(output: Path, progress: bool | None, against: str | None, **given: A
         seconds=given["seconds"],
         device=(devices or ("auto",))[0],
         fastism_python=given["fastism_python"],
+        jobs=given["jobs"],
     )
     suites = _suites(given)
     line = shlex.join(["yuzu", *sys.argv[1:]])

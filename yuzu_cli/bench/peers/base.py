@@ -110,10 +110,12 @@ class Passes(Peer):
         self.swept = True
 
     def few(self, count: int) -> np.ndarray:
-        """So many positions, next to each other, from the middle."""
-        positions = self.subject.positions
+        """So many positions, next to each other, about the truth's that is nearest to the middle."""
+        positions, known = self.subject.positions, self.subject.truth.position
         count = max(1, min(len(positions), count))
-        start = (len(positions) - count) // 2
+        middle = known[np.abs(known - positions[len(positions) // 2]).argmin()]
+        start = int(np.searchsorted(positions, middle)) - count // 2
+        start = max(0, min(len(positions) - count, start))
         return positions[start : start + count]
 
     def plan(self, seconds: float) -> float:

@@ -72,9 +72,9 @@ class Tangermeme(Passes):
             yield
 
     def check(self) -> Found:
-        """Of as many positions as eight passes hold."""
+        """Of as many positions as two passes hold."""
         truth = self.subject.truth
-        self.positions = self.few(max(2, 8 * self.rows // self.subject.model.alphabet_size))
+        self.positions = self.few(max(2, 2 * self.rows // self.subject.model.alphabet_size))
         self.count = len(truth.codes)
         reference, mutants = self.compute(self.x[: len(truth.codes)])
         start = int(self.positions[0])
