@@ -110,7 +110,7 @@ class Passes(Peer):
         self.swept = True
 
     def few(self, count: int) -> np.ndarray:
-        """So many positions, next to each other, about the truth's that is nearest to the middle."""
+        """So many positions side by side, about the truth's that is nearest to the middle."""
         positions, known = self.subject.positions, self.subject.truth.position
         count = max(1, min(len(positions), count))
         middle = known[np.abs(known - positions[len(positions) // 2]).argmin()]
