@@ -181,7 +181,7 @@ class CutRunner(TaylorRunner):
             what = f"there is no node {settings.start} from which gradients reach the output"
             raise CaptureError(f"{what}; `yuzu explain` lists those that there are")
         self.windows = WindowedRunner(model, settings, self.cut)
-        self.windows.references.wanted = self.windows.reads() | set(self.cut)
+        self.windows.references.wanted |= set(self.cut)
         self.behind = after(self.program, self.cut)
         super().__init__(model, settings)
         self.sequences = min(self.windows.sequences, self.rows)

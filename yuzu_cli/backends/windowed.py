@@ -167,30 +167,44 @@ class WindowedRunner:
 
     def _at_once(self) -> int:
         """How many sequences are worth having at one time, by what their references take."""
-        names = self.reads() | {self.program.input.name}
+        names = [r.source[1] for r in self._read] + [self.program.input.name]
         specs = (self.program.specs[n] for n in names if n in self.program.specs)
-        each = sum(2 * s.numel * s.dtype.itemsize for s in specs)  # both layouts
+        each = sum(s.numel * s.dtype.itemsize for s in specs)
         cpu = self.settings.device.type == "cpu"
         budget = REFERENCE_BYTES if cpu else self.settings.memory // 4
         most = min(budget, self.settings.memory // 4) // max(1, each)
         return max(1, min(most, self._budget // max(1, self._live(1))))
 
-    def _compute(self, names: set[str]) -> dict[str, torch.Tensor]:
-        return run_program(self.program, self._input, names | {self.program.output.name})
+    def _compute(self, names: set[str], *take: Any) -> dict[str, torch.Tensor]:
+        return run_program(self.program, self._input, names | {self.program.output.name}, *take)
 
     @torch.no_grad()
     def reference(self, codes: torch.Tensor) -> torch.Tensor:
         """Outputs for the sequences themselves, float32 (B, T)."""
         self._input = one_hot(codes, self.model, self.settings)
-        if not self.references.wanted:
-            self.references.wanted = self.reads()
+        if not self.references.expected:
+            for register in self._read:
+                source, shape = register.source, register.shape
+                if source[0] == "whole":
+                    self.references.wanted.add(source[1])
+                else:
+                    self.references.expected.setdefault(source[1], []).append((source, shape))
         self.references.start(len(codes))
         return self.references.values[self.program.output.name].float()
 
-    def reads(self) -> set[str]:
-        """The nodes whose reference values a chunk reads."""
-        sources = (r.source for r in self._probe.registers if r.source is not None)
-        return {s[1] for s in sources if s[0] in ("rows", "whole")}
+    @cached_property
+    def _read(self) -> list[Any]:
+        """The registers of reference values that a chunk reads: rows, or tensors whole."""
+        tape, found = self._probe, dict[Any, Any]()
+        steps = (*tape.prelude, *tape.instructions, *tape.tail)
+        used = {tape.output.at, *(at for step in steps for at in step.reads)}
+        for at in used:
+            source = tape.registers[at].source
+            if source is not None and source[0] == "view":
+                at, source = source[1], tape.registers[source[1]].source
+            if source is not None and source[0] in ("rows", "whole"):
+                found[source] = tape.registers[at]
+        return list(found.values())
 
     def blocks(self, codes: torch.Tensor, positions: np.ndarray) -> Iterator[Block]:
         """Every mutant, a chunk of positions at a time."""

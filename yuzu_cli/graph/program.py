@@ -108,15 +108,23 @@ def evaluate(node: Node, value: Callable[[Node], Any]) -> Any:
     return node.target(*fill(node.args, value), **fill(node.kwargs, value))
 
 
-def run_program(program: Program, x: torch.Tensor, keep: set[str]) -> dict[str, torch.Tensor]:
+def run_program(
+    program: Program,
+    x: torch.Tensor,
+    keep: set[str],
+    take: Callable[[str, Any], None] = lambda name, value: None,
+) -> dict[str, torch.Tensor]:
     """Run the graph on x (N, A, L) and return the values of the nodes named in `keep`.
 
-    Every other value is dropped after its last use, so that the peak is the model's own.
+    Every other value is dropped after its last use, so that the peak is the model's own. `take` is
+    given each of them when it is made.
     """
     values: dict[str, Any] = {program.input.name: x}
+    take(program.input.name, x)
     pending = {n.name: len(n.users) for n in program.nodes}
     for node in program.calls():
         values[node.name] = evaluate(node, lambda n: lookup(program, values, n))
+        take(node.name, values[node.name])
         for used in node.all_input_nodes:
             pending[used.name] -= 1
             if pending[used.name] == 0 and used.name not in keep:

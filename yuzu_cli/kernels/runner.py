@@ -59,16 +59,17 @@ class References:
     ----------
     program : Program
     compute : callable
-        Set of node names -> their values for the sequences in work, {name: Tensor (B, ...)}.
+        Set of node names -> their values for the sequences in work, {name: Tensor (B, ...)}; and
+        what is to be called with the name and value of every node on the way.
     """
 
-    def __init__(
-        self, program: Program, compute: Callable[[set[str]], dict[str, torch.Tensor]]
-    ) -> None:
+    def __init__(self, program: Program, compute: Callable[..., dict[str, torch.Tensor]]) -> None:
         self.program, self.compute = program, compute
         self.gradient: Callable[[tuple[Any, ...]], torch.Tensor] | None = None
         self.values: dict[str, torch.Tensor] = {}
         self.wanted: set[str] = set()
+        self.expected: dict[str, list[tuple[tuple[Any, ...], tuple[int, ...]]]] = {}
+        """By node, the rows that are read, and their shapes: all that is kept of most nodes."""
         self.made: dict[Any, Any] = {}
         self._rows: dict[tuple[Any, ...], torch.Tensor] = {}
         self._filled: set[tuple[Any, ...]] = set()
@@ -85,7 +86,13 @@ class References:
         self.batch = batch
         self._filled.clear()
         self.made.clear()
-        self.values = self.compute(self.wanted)
+        self.values = self.compute(self.wanted, self._take)
+
+    def _take(self, name: str, value: Any) -> None:
+        """Lay out a value's rows while it is there."""
+        for source, shape in self.expected.get(name, ()):
+            self.rows(source, sized(shape, self.batch), value)
+            self._fill(source, value)
 
     def whole(self, name: str) -> torch.Tensor:
         """The model's tensor, (B, ...)."""
@@ -94,22 +101,25 @@ class References:
             self.values |= self.compute({name})
         return self.values[name]
 
-    def rows(self, source: tuple[Any, ...], shape: tuple[int, ...]) -> torch.Tensor:
+    def rows(
+        self, source: tuple[Any, ...], shape: tuple[int, ...], value: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """The place of reference rows; `fill` puts them there."""
         key = source
         if key not in self._rows:
-            dtype = self.program.specs[source[1]].dtype
-            device = self.whole(source[1]).device
-            self._rows[key] = torch.empty(shape, dtype=dtype, device=device)
+            value = self.whole(source[1]) if value is None else value
+            self._rows[key] = torch.empty(shape, dtype=value.dtype, device=value.device)
         return self._rows[key]
 
     def fill(self, source: tuple[Any, ...]) -> None:
         """This batch's rows, once."""
-        if source in self._filled:
-            return
+        if source not in self._filled:
+            self._fill(source, self.whole(source[1]))
+
+    def _fill(self, source: tuple[Any, ...], value: torch.Tensor) -> None:
         self._filled.add(source)
-        _, name, axis, flat, halo = source
-        rows, value = self._rows[source], self.whole(name)
+        _, _, axis, flat, halo = source
+        rows = self._rows[source]
         if flat is not None:
             value = value.reshape(value.shape[0], *flat)
         moved = value.movedim(axis, 0)
