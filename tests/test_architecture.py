@@ -17,6 +17,7 @@ RANKS = {
     "errors": 1,
     "alphabet": 2,
     "files": 2,
+    "heap": 2,
     "yaml12": 2,
     "selection": 2,
     "config_text": 3,

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.engine_nets import L, conv, script, seeded
 from tests.support.peak import PRINT_PEAK
-from yuzu_cli.engine.heap import GROWTH, Heap, resident
+from yuzu_cli.heap import GROWTH, Heap, resident
 
 RUN = """
 import sys

@@ -22,6 +22,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from yuzu_cli.graph.fused import TAKEN_APART, strided
 from yuzu_cli.graph.program import CaptureError, batch_size
+from yuzu_cli.heap import Heap
 
 BATCHES = (2, 3)
 MOST_CALLS = 4000
@@ -53,6 +54,7 @@ class _Recorder(TorchDispatchMode):
     def __init__(self, x: torch.Tensor, apart: Apart) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.apart = apart
+        self.heap = Heap()  # else what is freed stays, many times what lives at any time
         self.calls = 0
         self.refusal = ""  # kept here, as the text of what is raised is lost inside TorchScript
         self.graph, self.constants = Graph(), dict[str, torch.Tensor]()
@@ -130,6 +132,7 @@ class _Recorder(TorchDispatchMode):
     def _record(self, func: Any, args: Any, kwargs: Any) -> Any:
         given = tree_map(self.node, args), tree_map(self.node, kwargs)
         result = func(*args, **kwargs)
+        self.heap.trim()
         node = self._call(func, given, result)
         if isinstance(result, torch.Tensor):
             self.nodes[result] = node
