@@ -15,11 +15,11 @@ import torch
 
 from yuzu_cli.backends.passes import PassSize
 from yuzu_cli.engine.exact_top import ExactTop, agreement
-from yuzu_cli.heap import Heap
 from yuzu_cli.engine.limits import RESULT_BYTES, chunks
 from yuzu_cli.engine.members import Member, Views
 from yuzu_cli.engine.net import Net
 from yuzu_cli.errors import OutputError
+from yuzu_cli.heap import Heap
 from yuzu_cli.scores import Accumulator, only_l2
 
 
