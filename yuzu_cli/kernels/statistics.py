@@ -30,9 +30,9 @@ def squares(
     centre = torch.zeros_like(values[0])
     if count:
         parts = values.sum(0).view(values.shape[1], *(sizes or [-1]))
+        shape = parts.shape
         if others:
             parts = parts.sum([1 + a for a in others], keepdim=True)
-        shape = [values.shape[1], *(sizes or [-1])]
         centre = parts.expand(shape).reshape(centre.shape) / count
     total = over_others((values - centre).square().sum(0), others, sizes)
     ratio = reference.double() / of_squares(total, divisor, eps, root).reshape(reference.shape)
