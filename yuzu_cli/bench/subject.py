@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from yuzu_cli.alphabet import parse_alphabet
+from yuzu_cli.backends import get_backend
 from yuzu_cli.backends.base import Settings
 from yuzu_cli.backends.passes import one_hot, row_cost
 from yuzu_cli.bench.papers import zoo
@@ -34,7 +35,10 @@ if TYPE_CHECKING:
 TRUE_SEQUENCES = 4
 TRUE_LETTERS = 8_000
 TRUE_VALUES = 3_000_000
-"""At most so many sequences, letters of them, and values (mutants times targets) are compared."""
+TRUE_WORK = 5e11
+"""At most so many sequences, letters of them, values (mutants times targets) and multiply-adds of
+mutants are compared; 16 mutants at least.
+"""
 
 DELTA_BYTES = 256 << 20
 """Where the deltas of the sequences in work are more than this, the l2 score is taken instead."""
@@ -270,7 +274,9 @@ def find_truth(
         exact, double = model, settings
     codes = codes[: max(1, min(TRUE_SEQUENCES, TRUE_LETTERS // settings.length))]
     mutants = len(codes) * len(positions) * (size - 1)
-    count = min(mutants, 32 * len(codes) * 3, max(16, TRUE_VALUES // model.n_targets))
+    work = max(1.0, get_backend("naive").cost(model, settings, 0))
+    most = min(TRUE_VALUES // model.n_targets, int(TRUE_WORK / work))
+    count = min(mutants, 32 * len(codes) * 3, max(16, most))
     where = torch.as_tensor(positions, device=codes.device)
     index = _some(codes[:, where], size, count)
     flat = index.cpu().numpy()
@@ -301,7 +307,8 @@ def _naive(
 ) -> torch.Tensor:
     """Output of each mutant less that of its sequence, in the type of the model, (E, T)."""
     low = model.batch_range[0]
-    rows = max(low, min(64, settings.memory // (4 * max(1, row_cost(model, settings)[0]))))
+    fits = settings.memory // (4 * max(1, row_cost(model, settings)[0]))
+    rows = max(low, min(32, len(sequence), fits))
 
     def outputs(table: torch.Tensor) -> torch.Tensor:
         padded = torch.cat([table, table[-1:].expand(-len(table) % rows, -1)])
@@ -312,4 +319,5 @@ def _naive(
     mutants = codes[row].clone()
     changed = torch.as_tensor(letter, device=codes.device).to(mutants.dtype)
     mutants[np.arange(len(sequence)), position] = changed
-    return outputs(mutants) - outputs(codes)[row]
+    found = outputs(torch.cat([codes, mutants]))
+    return found[len(codes) :] - found[: len(codes)][row]
