@@ -66,8 +66,8 @@ def test_every_operator_with_a_rule_has_a_family():
     assert sorted(programs.operators() - covered) == []
 
 
-# What is left of the one has sequences on another axis; the other would drop a batch of one too.
-WITHOUT_WINDOWS = {"aten.select.int", "aten.squeeze.default"}
+# It would drop a batch of one too.
+WITHOUT_WINDOWS = {"aten.squeeze.default"}
 
 
 @pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if family.covers])

@@ -143,18 +143,6 @@ class Squeeze(Renamed):
         return reach.moved(axis=reach.axis - sum(a < reach.axis for a in self.gone))
 
 
-@operator(_aten.select.int)
-class Select(Move):
-    def decode(self, dim: int = 0, **_: Any) -> None:
-        self.axis = axes_of(dim, len(self.call.shape_of(self.call.source)))[0]
-
-    def reach(self) -> AnyReach:
-        reach = self.call.only_source()
-        if self.axis in (0, reach.axis):
-            return EVERYWHERE
-        return reach.moved(axis=reach.axis - (self.axis < reach.axis))
-
-
 @operator(_aten.expand.default)
 class Expand(Move):
     """Other axes of one made longer."""

@@ -56,7 +56,6 @@ _i = {"which": "positions", "at_index": 3}
     {**_i, "how": "select"},
     {**_i, "how": "unbind", "which": "channels", "at_index": 0},
     {**_i, "how": "first-axis", "layout": "NLC"},
-    covers=("aten.select.int",),
     which=where,
     at_index=st.integers(-4, 3),
     how=st.sampled_from(["select", "unbind", "narrow", "split", "first-axis"]),
