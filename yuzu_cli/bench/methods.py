@@ -79,12 +79,15 @@ class Method:
     name : str
     claim : str
         EXACT, ESTIMATE or OTHER.
+    greedy : bool
+        Whether it may take most of a machine's memory, so that no two are to run side by side.
     tried : dict
         What was swept: rows in a pass -> seconds of a mutant, or sequences at a time -> of one.
     """
 
     name = ""
     claim = EXACT
+    greedy = False
     tried: dict[int, float]
 
     def prepare(self, subject: Subject) -> None:

@@ -151,26 +151,26 @@ def _measured(
             yield key, _one(suite, case, options, done, total, progress)
             done += steps(len(names_of(suite, options)), options.rounds)
         return
-    # What is prepared for a model serves its other cases: they stay in one process.
-    groups: dict[tuple[str, str, int], list[tuple[str, Job]]] = {}
+    # What is prepared for a model serves its other cases, so these stay in one process; so do all
+    # with a method that takes most of the memory, the longest group, which comes first.
+    groups: dict[tuple[object, ...], list[tuple[str, str, Case]]] = {(): []}
     for key, (suite, case) in wanted.items():
-        groups.setdefault((suite.name, case.model, case.length), []).append((key, (suite, case)))
-    tasks = [[(key, suite.name, case) for key, (suite, case) in group] for group in groups.values()]
-    progress(0, total, f"{len(tasks)} groups of cases")
-    for rows_of in side_by_side(partial(_group, options=options), tasks, options.jobs, threads):
-        for key, rows in rows_of.items():
-            done += steps(len(rows), options.rounds)
-            progress(done, total, f"{rows[0].case.label} is done")
-            yield key, rows
+        greedy = any(method.greedy for method in _methods(suite, options))
+        group = () if greedy else (suite.name, case.model, case.length)
+        groups.setdefault(group, []).append((key, suite.name, case))
+    tasks = [group for group in groups.values() if group]
+    progress(done, total, f"{len(tasks)} groups of cases")
+    for key, rows in side_by_side(partial(_apart, options=options), tasks, options.jobs, threads):
+        done += steps(len(rows), options.rounds)
+        progress(done, total, f"{rows[0].case.label} is done")
+        yield key, rows
 
 
-def _group(group: list[tuple[str, str, Case]], options: Options) -> dict[str, list[Row]]:
-    """Measure some cases, in another process; suites of one's own are all alike."""
-    found = {}
-    for key, name, case in group:
-        suite = SUITES.get(name) or Suite(name, "", lambda full: [])
-        found[key] = _one(suite, case, options, 0, 0, lambda done, total, what: None)
-    return found
+def _apart(given: tuple[str, str, Case], options: Options) -> tuple[str, list[Row]]:
+    """Measure a case in another process; suites of one's own are all alike."""
+    key, name, case = given
+    suite = SUITES.get(name) or Suite(name, "", lambda full: [])
+    return key, _one(suite, case, options, 0, 0, lambda done, total, what: None)
 
 
 def _key(case: Case, suite: Suite, options: Options) -> str:
@@ -189,7 +189,8 @@ def _continued(report: Report, folder: Path, keep: dict[str, bool]) -> dict[str,
         return {}
     same = ("processor", "processors", "threads", "torch", "yuzu", "peers")
     alike = all(earlier.machine.get(name) == report.machine[name] for name in same)
-    if earlier.complete or earlier.options != report.options or not alike:
+    asked = [{**r.options, "jobs": 1} for r in (earlier, report)]  # which may change on the way
+    if earlier.complete or asked[0] != asked[1] or not alike:
         return {}
     known: dict[str, list[Row]] = {}
     for section in earlier.sections:

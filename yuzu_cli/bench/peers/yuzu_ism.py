@@ -36,6 +36,7 @@ class PublishedYuzu(Peer):
 
     name = "yuzu-ism"
     claim = ESTIMATE
+    greedy = True  # its decoders: 12 GB for a DeepSEA
     kept: tuple[tuple[Any, ...], Any] | None = None  # its precomputation takes minutes
 
     def prepare(self, subject: Subject) -> None:
