@@ -100,7 +100,8 @@ def test_papers_numbers_are_told_at_their_size_only() -> None:
 TEXT = """<!-- bench fastism -->
 Old.
 <!-- end -->
-Basset is <!--bench basset-scalar 1000 windowed-->4x<!--/--> as fast.
+Basset is <!--bench basset-scalar 1000 windowed-->4x<!--/--> as fast as
+<!--bench basset-scalar 1000 naive-->?<!--/-->.
 """
 
 
@@ -118,7 +119,8 @@ def test_pages_are_filled_again_and_again(tmp_path: Path) -> None:
     assert page.publish(folder, docs) == []
     assert (docs / "a.md").read_text() == first
     assert "![A table](bench/fastism.png)" in first
-    assert "Basset is <!--bench basset-scalar 1000 windowed-->32x<!--/--> as fast." in first
+    assert "<!--bench basset-scalar 1000 windowed-->32x<!--/--> as fast as\n" in first
+    assert "<!--bench basset-scalar 1000 naive-->500 ms<!--/-->." in first
     assert {path.name for path in (docs / "bench").iterdir()} == {
         *("bench.json", "bench.tsv", "fastism.png"),
     }
