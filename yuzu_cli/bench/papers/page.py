@@ -5,8 +5,8 @@
 reads `bench.json` of the folder, copies it with `bench.tsv` and the pictures to `docs/bench/`, and
 replaces what stands between `<!-- bench NAME -->` and `<!-- end -->` in every page that is given:
 the machine, the summary, what differs from the papers, and a paper's picture with its notes.
-A number in a sentence is marked `<!--bench MODEL LENGTH METHOD-->45x<!--/-->`, and filled in too: how
-many times as fast the method is, or the time of naive.
+A number in a sentence is marked `<!--bench MODEL LENGTH METHOD-->45x<!--/-->`, and filled in too:
+how many times as fast the method is, or the time of naive.
 """
 
 from __future__ import annotations
