@@ -142,6 +142,27 @@ def test_a_graph_that_gives_other_numbers_is_refused(monkeypatch):
         program_of(conv_norm_relu_pool())
 
 
+class Circle(nn.Module):
+    """The last few positions of a convolution, and as many more from their beginning."""
+
+    def __init__(self, kept: int, more: int) -> None:
+        super().__init__()
+        self.body = nn.Conv1d(4, 6, 5)
+        self.pad = [kept - 26, more]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.pad(torch.relu(self.body(x)), self.pad, mode="circular")
+
+
+def test_circular_padding_beyond_what_is_left_reads_what_nothing_has_written():
+    """Of a circle of two torch has no three positions: it reads the memory that it writes into."""
+    module = Circle(3, 3).eval()
+    x = torch.randn(5, 4, 30)
+    torch.testing.assert_close(program_of(module, trace=True).module(x), module(x))
+    with pytest.raises(CaptureError, match="memory that nothing has written, as circular padding"):
+        program_of(Circle(2, 3), trace=True)
+
+
 def test_the_model_is_left_as_it_was():
     module = conv_norm_relu_pool().eval()
     before = {k: v.clone() for k, v in module.state_dict().items()}

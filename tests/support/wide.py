@@ -127,6 +127,10 @@ def make(layer: Recipe) -> nn.Module:
 
 def shape_after(layer: Recipe, c: int, length: int) -> tuple[int, int] | None:
     """(C, L) of what a layer makes of (c, length); None when it does not fit."""
+    if layer[:2] == ("padded", "circular"):
+        left, right = layer[2:]
+        if max(left, right) > length + min(left, 0) + min(right, 0):
+            return None  # torch's own pad then reads what it has not written yet
     try:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             y = make(layer).eval()(torch.zeros(2, c, length))

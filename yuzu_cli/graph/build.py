@@ -29,6 +29,7 @@ from yuzu_cli.graph.rewrites.matrices import (
 )
 from yuzu_cli.graph.rewrites.means import means_of_shared
 from yuzu_cli.graph.rewrites.places import (
+    UNWRITTEN,
     assignments,
     fresh_tensors,
     listings,
@@ -196,7 +197,21 @@ def _check_numbers(model: torch.nn.Module, program: Program, like: torch.Tensor)
     scale = expected.abs().max().clamp_min(1e-30)
     error = float(((found - expected).abs().max() / scale).nan_to_num(nan=float("inf")))
     limit = 1e-4 if like.dtype in (torch.float32, torch.float64) else 5e-2
+    if not error <= limit and _reads_unwritten(program, x):
+        raise CaptureError(
+            f"it reads {UNWRITTEN}, as circular padding does by more than a negative side leaves "
+            "of the axis; cut first, and pad by no more than is left"
+        )
     if not error <= limit:
         raise CaptureError(
             f"the captured graph differs from the model by {error:.1e} of its output"
         )
+
+
+def _reads_unwritten(program: Program, x: torch.Tensor) -> bool:
+    """Whether numbers that should not be read come through to the output; spoils the program."""
+    for node in program.nodes:
+        if node.meta.get(UNWRITTEN) and node.kwargs["dtype"].is_floating_point:
+            node.args = (node.args[0], float("nan"))
+    program.module.recompile()
+    return bool(program.module(x).isnan().any())

@@ -26,6 +26,7 @@ _FRESH: dict[Any, Callable[[tuple[Any, ...]], Any]] = {
     _aten.new_full.default: lambda args: args[2],
 }
 """Tensors that take only shape and type from another, with what fills them."""
+UNWRITTEN = "memory that nothing has written"
 
 
 def fresh_tensors(r: Rewriter, node: Node) -> bool:
@@ -41,6 +42,7 @@ def fresh_tensors(r: Rewriter, node: Node) -> bool:
     sizes[at] = rows if sizes[at] == 1 else r.insert(node, operator.mul, (rows, sizes[at]))
     made = r.insert(node, _aten.full.default, (sizes, value))
     made.kwargs = {"dtype": spec.dtype, "device": r.like.device}
+    made.meta[UNWRITTEN] = "empty" in str(node.target)
     return r.replace(node, made)
 
 
