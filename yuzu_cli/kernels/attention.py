@@ -17,7 +17,8 @@ from yuzu_cli.kernels.table import kernel
 Tensor = torch.Tensor
 Held = tuple[Tensor, Tensor, Tensor, Tensor]
 """The reference's queries times the scale, keys and values (B, H, L, D), and the logarithm of each
-row's sum (B, H, 1, S)."""
+row's sum (B, H, 1, S), in double precision: a share is the exponential of a logit less that, both
+of which may be large where naive's own share is one to the last bit."""
 
 MOST_LOGITS = 1 << 24
 """Logits of the reference made at a time."""
@@ -41,7 +42,7 @@ def attention_reference(
     step, sums = max(1, MOST_LOGITS // (q.shape[0] * heads * k.shape[2])), []
     for first in range(0, q.shape[2], step):
         rows = torch.arange(first, min(first + step, q.shape[2]), device=q.device)
-        logits = q[:, :, rows] @ k.transpose(2, 3)
+        logits = q[:, :, rows].double() @ k.double().transpose(2, 3)
         sums.append(biased(logits, bias, rows, causal).logsumexp(3))
     return q, k, v, torch.cat(sums, 2).unsqueeze(2)
 
@@ -83,7 +84,7 @@ def attention(
     # Keys of windows: (B, H, w, P, K, D), and for each the queries: (B, H, w, P, K, S).
     dk = headed_rows(keys, heads)
     change = (dk.flatten(2, 4) @ q.transpose(2, 3)).view(b, heads, w, p, n, size)
-    given = k[:, :, unique] @ q.transpose(2, 3)
+    given = k[:, :, unique].double() @ q.double().transpose(2, 3)
     if bias is not None:
         columns = bias if bias.shape[-1] == 1 else bias[..., unique]
         given = given + columns.transpose(-1, -2)
@@ -91,7 +92,7 @@ def attention(
         given = given.masked_fill(
             unique[:, None] > torch.arange(size, device=flat.device), float("-inf")
         )
-    old = (given - total)[:, :, inverse]
+    old = (given - total).to(q.dtype)[:, :, inverse]
     if len(outside):
         old.index_fill_(2, outside, float("-inf"))
     old = old.view(b, heads, w, p, 1, size)
