@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from tests.graph.test_graph import program_of, targets
 from tests.support.attending import ATTENDING
-from tests.support.convolutional import AITAC, BothAtOnce, Enformer, ExplaiNN, Puffin
+from tests.support.convolutional import AITAC, BothAtOnce, BothInTurn, Enformer, ExplaiNN, Puffin
 from yuzu_cli.graph import ops
 from yuzu_cli.plan.analyse import analyse
 from yuzu_cli.plan.plan import make_plan
@@ -77,6 +77,18 @@ SPELLINGS: dict[str, tuple[Any, int, set[Any], Any]] = {
     "einsum-and-softmax": (lambda: AITAC(90), 90, {aten.bmm.default}, ops.softmax_pool),
     "spectra": (lambda: Puffin(70), 70, {aten._fft_r2c.default}, aten.convolution.default),
     "strands": (lambda: BothAtOnce(61), 61, {aten.cat.default}, aten.flip.default),
+    "strands-in-turn": (
+        lambda: BothInTurn(59, pairs=False),
+        59,
+        {aten.cat.default},
+        aten.flip.default,
+    ),
+    "strands-in-pairs": (
+        lambda: BothInTurn(58, pairs=True),
+        58,
+        {aten.view.default},
+        aten.flip.default,
+    ),
     "strands-chunked": (Chunks, 40, {aten.cat.default, aten.split.Tensor}, aten.flip.default),
     "rows": (Rows, 30, {aten.addmm.default}, ops.layer_norm),
 }

@@ -377,6 +377,20 @@ class BothAtOnce(nn.Module):
         return (y[:n] + y[n:]) / 2
 
 
+class BothInTurn(BothAtOnce):
+    """Each sequence followed by its reverse complement, told apart by steps or as pairs."""
+
+    def __init__(self, length: int, pairs: bool) -> None:
+        super().__init__(length)
+        self.pairs = pairs
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.body(torch.stack([x, x[:, [3, 2, 1, 0]].flip([2])], 1).flatten(0, 1))
+        if self.pairs:
+            return torch.relu(y.view(x.shape[0], 2, -1)).mean(1)
+        return torch.maximum(y[0::2], y[1::2])
+
+
 class Cropped(nn.Module):
     """A layer that shortens, and its input cut as much on both sides."""
 

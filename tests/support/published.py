@@ -16,6 +16,7 @@ from tests.support.convolutional import (
     Aparent,
     Basenji,
     BothAtOnce,
+    BothInTurn,
     ChromBPNet,
     Enformer,
     ExplaiNN,
@@ -48,6 +49,8 @@ PUBLISHED: list[Case] = [
     Case("like-sei", lambda n: Sei(n), 100),
     Case("like-chrombpnet", lambda n: ChromBPNet(), 80),
     Case("both-strands-one-batch", lambda n: BothAtOnce(n), 61),
+    Case("both-strands-in-turn", lambda n: BothInTurn(n, pairs=False), 59),
+    Case("both-strands-in-pairs", lambda n: BothInTurn(n, pairs=True), 58),
     Case("like-dnabert", lambda n: Tokens(n, 3), 60),
     Case("like-hyenadna", lambda n: Hyena(n), 64),
     Case(

@@ -8,7 +8,8 @@ folded into the layer before it, and a maximum taken before a rising function in
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import TypeAlias
 
 import torch
 from torch.fx import GraphModule, Node
@@ -16,6 +17,7 @@ from torch.fx import GraphModule, Node
 from yuzu_cli.graph.capture import probe, trace
 from yuzu_cli.graph.facts import constants_of
 from yuzu_cli.graph.program import CaptureError, Program, TensorSpec
+from yuzu_cli.graph.rewrites.alone import saved_for_one, without_one
 from yuzu_cli.graph.rewrites.attention import attentions
 from yuzu_cli.graph.rewrites.axes import permutations
 from yuzu_cli.graph.rewrites.channels import of_one_place, picked_channels
@@ -53,7 +55,7 @@ from yuzu_cli.graph.rewrites.pools import (
     pools_of_everything,
 )
 from yuzu_cli.graph.rewrites.rewriter import VIEWS, NotYetKnownError, Rewriter
-from yuzu_cli.graph.rewrites.rows import merged_rows, streams
+from yuzu_cli.graph.rewrites.rows import merged_rows
 from yuzu_cli.graph.rewrites.softmax import (
     shared_shift,
     softmax_of_log,
@@ -61,11 +63,13 @@ from yuzu_cli.graph.rewrites.softmax import (
     softmax_sums,
 )
 from yuzu_cli.graph.rewrites.spectra import products_of_spectra
+from yuzu_cli.graph.rewrites.streams import streams
 from yuzu_cli.graph.rewrites.turned import heads_first, sequences_first
 
 _aten = torch.ops.aten
 
-_PASSES: tuple[Callable[[Rewriter, Node], bool], ...] = (
+_Pass: TypeAlias = Callable[[Rewriter, Node], bool]
+_PASSES: tuple[_Pass, ...] = (
     convolutions,
     splits,
     drop_no_ops,
@@ -82,6 +86,7 @@ _PASSES: tuple[Callable[[Rewriter, Node], bool], ...] = (
     plain_pools,
     instance_norm,
     linear,
+    without_one,
     view_of_view,  # those that linear layers leave behind
     heads_first,
     merged_rows,
@@ -134,19 +139,26 @@ def normalise(module: GraphModule, like: torch.Tensor) -> dict[str, TensorSpec]:
         if node.target in VIEWS:  # without the copies before them, views may need to copy
             node.target = _aten.reshape.default
     r = Rewriter(module, like)
-    while _one_round(r, products_of_spectra):  # while the kernels are what they were before
-        r.refresh()
+    # Spectra while the kernels are what they were before.
+    first = (splits, without_one, products_of_spectra)
+    skipped = () if saved_for_one(r) else (without_one,)
+    _until_none(r, [p for p in first if p not in skipped])
     fold_constants(r)
     r.refresh()
-    for rewrite in _PASSES:
-        while _one_round(r, rewrite):
-            r.refresh()
+    _until_none(r, [p for p in _PASSES if p not in skipped])
     fold_constants(r)
     r.refresh()
     return dict(r.specs)
 
 
-def _one_round(r: Rewriter, rewrite: Callable[[Rewriter, Node], bool]) -> bool:
+def _until_none(r: Rewriter, passes: Iterable[_Pass]) -> None:
+    """Each pass in turn, until it applies nowhere."""
+    for rewrite in passes:
+        while _one_round(r, rewrite):
+            r.refresh()
+
+
+def _one_round(r: Rewriter, rewrite: _Pass) -> bool:
     """One pass over all nodes; whether it changed anything."""
     changed = False
     for node in list(r.graph.nodes):

@@ -20,14 +20,19 @@ def permutations(r: Rewriter, node: Node) -> bool:
         return False
     root, axes = _origin(r, node)
     spec = r.specs[root.name]
-    if root is node or root is source or spec.batch_axis is None or spec.batch_axis < 0:
+    if root is node or spec.batch_axis is None or spec.batch_axis < 0:
         return False
     kept = [a for a in axes if a is not None]
+    moved = kept != sorted(kept)
+    if root is source and moved:
+        return False
     # Axes of one are anywhere: behind the batch, where they are in nobody's way.
     order = [*kept[:1], *(a for a in range(len(spec.shape)) if a not in kept), *kept[1:]]
     made = root
-    if order != sorted(order):
+    if moved:
         made = r.insert(node, _aten.permute.default, (root, order))
+    else:
+        order = list(range(len(spec.shape)))
     if _sizes(r, root, order) != _sizes(r, node, list(range(len(r.specs[node.name].shape)))):
         made = r.insert(node, _aten.reshape.default, (made, r.shape_of(node)))
     return r.replace(node, made)

@@ -45,6 +45,8 @@ def linear(r: Rewriter, node: Node) -> bool:
         bias, x, weight = node.args
     elif node.target in (_aten.mm.default, _aten.bmm.default, _aten.matmul.default):
         bias, (x, weight) = None, node.args
+        if _channels_mixed(r, node):
+            return True
     else:
         return False
     matrix = _matrix_argument(r, weight)
@@ -62,6 +64,19 @@ def linear(r: Rewriter, node: Node) -> bool:
             return False
         new = r.insert(node, _aten.reshape.default, (new, r.shape_of(node)))
     return r.replace(node, new)
+
+
+def _channels_mixed(r: Rewriter, node: Node) -> bool:
+    """One matrix (O, I) times x (N, I, L) -> a convolution of width one."""
+    left, x = node.args
+    if node.target is not _aten.bmm.default or not isinstance(x, Node) or r.constant(x) is not None:
+        return False
+    specs, matrix = [r.specs[n.name] for n in (left, x)], _matrix_argument(r, left)
+    if matrix is None or any(s.batch_axis != 0 or s.shape[0] != 1 for s in specs):
+        return False
+    taps = r.add_constant(matrix[1].unsqueeze(2), node)
+    args = (x, taps, None, [1], [0], [1], False, [0], 1)
+    return r.replace(node, r.insert(node, _aten.convolution.default, args))
 
 
 def add_after_linear(r: Rewriter, node: Node) -> bool:

@@ -43,6 +43,7 @@ class Rewriter:
         self.module.recompile()
         self.constants: dict[str, Any] = constants_of(self.module)
         self.specs: dict[str, TensorSpec] = _Specs(specs_of(self.module, self.like))
+        self.there = set(self.graph.nodes)  # whatever else is there was put in since
 
     def constant(self, node: Any) -> torch.Tensor | None:
         """The value of a node that is the same for every batch; None when it is not."""
