@@ -146,10 +146,46 @@ class Gated(nn.Module):
         return torch.fft.irfft(y * torch.fft.rfft(F.softplus(x[:, :3])), n=x.shape[2])
 
 
-@pytest.mark.parametrize("make", [Shared, Gated])
+class Crossed(nn.Module):
+    """Strands one after the other, read as if they were in turn."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv1d(4, 5, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.first(torch.cat([x, x.flip([1, 2])]))[0::2].amax(2)
+
+
+@pytest.mark.parametrize("make", [Shared, Gated, Crossed])
 def test_what_only_looks_alike_is_left(make):
-    kept = {Shared: aten.cat.default, Gated: aten._fft_c2r.default}[make]
+    kept = aten._fft_c2r.default if make is Gated else aten.cat.default
     assert kept in targets(program_of(make(), 40))
+
+
+class Meeting(nn.Module):
+    """Strands in turn that meet between two convolutions, and are weighed each in its own way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv1d(4, 5, 5), nn.Conv1d(5, 3, 3)
+        self.weights = nn.Buffer(torch.tensor([1.0, -0.5])[:, None, None])
+
+    def forward(self, x: Tensor) -> Tensor:
+        n = x.shape[0]
+        y = self.first(torch.cat([x, x.flip([1, 2])], 1).view(2 * n, 4, -1))
+        y = torch.relu(y).view(n, 2, 5, -1) * self.weights
+        y = self.second((y - y.mean(1, keepdim=True)).flatten(0, 1)).amax(2)
+        return y.view(n, 6)
+
+
+def test_strands_that_meet_are_parted_again():
+    program = program_of(Meeting(), 40)
+    assert not [
+        n for n in program.calls() if program.specs.get(n.name, program.specs["x"]).shape[0] > 1
+    ]
+    plan = make_plan(analyse(program))
+    assert plan.naive_macs > 3 * plan.macs
 
 
 def test_axes_of_one_among_others() -> None:

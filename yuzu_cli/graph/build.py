@@ -116,6 +116,7 @@ _PASSES: tuple[_Pass, ...] = (
     pools_of_everything,
     fold_affine,
     streams,
+    without_one,
     picked_channels,
     of_one_place,
     view_of_view,
