@@ -80,9 +80,10 @@ def test_a_fixed_batch_is_filled(tmp_path: Path) -> None:
 
 def test_one_pass_fits_the_memory(tmp_path: Path) -> None:
     model = loaded(tmp_path)
-    cost, work = passes.row_cost(model, Settings(L, CPU))
+    cost, work, calls = passes.row_cost(model, Settings(L, CPU))
     # Convolutions (24 x 6 x 5 x 4 and 10 x 6 x 6 x 3) and the last layer (6 x 3).
     assert work == 24 * 6 * 20 + 10 * 6 * 18 + 18
+    assert calls >= 6  # and as many for any number of rows
     assert 4 * (24 * 6 * 2 + 12 * 6) < cost < 4 * (24 * 6 * 2 + 12 * 6 * 3) * 2
     assert NaiveRunner(model, Settings(L, CPU, memory=cost * 40)).size.rows == 32
     assert NaiveRunner(model, Settings(L, CPU, memory=1)).size.rows == 1

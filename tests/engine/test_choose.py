@@ -8,9 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.support import sequential
 from tests.support.engine_nets import script, seeded
 from yuzu_cli.backends import get_backend
 from yuzu_cli.backends.base import Settings
+from yuzu_cli.backends.passes import row_cost, row_seconds
+from yuzu_cli.backends.windowed import WindowedRunner
 from yuzu_cli.bench.papers import zoo
 from yuzu_cli.engine.choose import choose
 from yuzu_cli.model import Model, load_model
@@ -58,6 +61,23 @@ def test_windows_that_save_nothing_say_so(tmp_path: Path) -> None:
     """About the work of naive, and so not by a factor of what it is: neither nothing nor much."""
     windowed, naive = costs(model_of(seeded(Mixed), 60, tmp_path))
     assert 0.8 * naive < windowed < 1.25 * naive
+
+
+def test_a_scan_of_many_tiny_calls_is_left_to_naive(tmp_path: Path) -> None:
+    """Windows do less of the arithmetic, and start more than a thousand things to do so."""
+    model = model_of(seeded(lambda: sequential.Mamba(width=8)), 60, tmp_path)
+    windowed, naive = costs(model)
+    assert windowed > naive
+    assert choose("auto", [model], Settings(60, CPU), 60).name == "naive"
+
+
+def test_what_is_started_counts_the_more_the_fewer_mutants_share_it(tmp_path: Path) -> None:
+    model = model_of(zoo.build("basset", 600, 1, width=0.25), 600, tmp_path)
+    much, little = (Settings(600, CPU, memory=n) for n in (1 << 30, 1 << 20))
+    cost = row_cost(model, much)
+    assert row_seconds(model, little, cost) > 1.05 * row_seconds(model, much, cost)
+    few, many = (WindowedRunner(model, s).seconds() for s in (little, much))
+    assert few > 1.05 * many
 
 
 def test_a_model_that_is_no_graph_is_left_to_naive(tmp_path: Path) -> None:

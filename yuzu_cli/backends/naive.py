@@ -33,7 +33,7 @@ class Naive:
 
     def cost(self, model: Model, settings: Settings, positions: int) -> float:
         """Multiply-adds of a whole forward pass per mutant."""
-        return row_cost(model, settings)[1] * (1.0 + positions * (model.alphabet_size - 1))
+        return row_cost(model, settings).macs * (1.0 + positions * (model.alphabet_size - 1))
 
 
 class NaiveRunner:
@@ -41,8 +41,7 @@ class NaiveRunner:
 
     def __init__(self, model: Model, settings: Settings, rows: int | None = None) -> None:
         self.model, self.settings = model, settings
-        bytes_per_row, _ = row_cost(model, settings)
-        rows = rows or pass_rows(model, settings, bytes_per_row)
+        rows = rows or pass_rows(model, settings, row_cost(model, settings).bytes)
         self.size = PassSize(rows, least=model.batch_range[0])
         self.base = torch.empty(0)
         self.outputs = torch.empty(0)

@@ -9,14 +9,14 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 
 from yuzu_cli.backends.base import Settings
 from yuzu_cli.graph.capture import TorchDispatchMode
 from yuzu_cli.model import Model
-from yuzu_cli.operators.cost import call_macs
+from yuzu_cli.operators.cost import Cost, call_macs, rates_of
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +40,22 @@ GPU_PASS_ROWS = 4096
 T = TypeVar("T")
 
 
+class RowCost(NamedTuple):
+    """What a forward pass takes.
+
+    Attributes
+    ----------
+    bytes, macs : int
+        For one row: of all tensors made on the way, more than lives at one time; multiply-adds.
+    calls : int
+        Of operators, however many rows.
+    """
+
+    bytes: int
+    macs: int
+    calls: int
+
+
 class _Meter(TorchDispatchMode):
     """Adds up the bytes of every tensor that operations make (views aside), and their work.
 
@@ -49,7 +65,7 @@ class _Meter(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.bytes, self.macs = 0, 0.0
+        self.bytes, self.macs, self.calls = 0, 0.0, 0
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -61,6 +77,7 @@ class _Meter(TorchDispatchMode):
         made = (tensor for tensor in _tensors(result) if _storage(tensor) not in inside)
         self.bytes += sum(tensor.numel() * tensor.element_size() for tensor in made)
         self.macs += call_macs(func, args, kwargs or {}, result)
+        self.calls += 1
         return result
 
 
@@ -76,20 +93,21 @@ def _storage(tensor: torch.Tensor) -> int:
     return tensor.untyped_storage().data_ptr()
 
 
-def row_cost(model: Model, settings: Settings) -> tuple[int, int]:
-    """Bytes allocated and multiply-adds done for one row.
-
-    Returns
-    -------
-    (int, int)
-        Bytes of all tensors made on the way, more than lives at one time; multiply-adds.
-    """
+def row_cost(model: Model, settings: Settings) -> RowCost:
+    """Bytes allocated, multiply-adds and calls, counted in a pass of the fewest rows."""
     rows = max(1, model.batch_range[0])
     x = one_hot(torch.zeros(rows, settings.length, dtype=torch.uint8), model, settings)
     with torch.no_grad(), _Meter() as meter:
         model(x)
     made = meter.bytes + x.numel() * x.element_size()
-    return max(1, made // rows), int(meter.macs) // rows
+    return RowCost(max(1, made // rows), int(meter.macs) // rows, meter.calls)
+
+
+def row_seconds(model: Model, settings: Settings, cost: RowCost) -> float:
+    """Predicted time of a row of a whole pass: all that is made is written and read once."""
+    rates = rates_of(settings.device)
+    start = cost.calls * rates.start / pass_rows(model, settings, cost.bytes)
+    return Cost(cost.macs, 2 * cost.bytes).seconds(rates) + start
 
 
 def pass_rows(model: Model, settings: Settings, bytes_per_row: int) -> int:

@@ -58,7 +58,7 @@ class Taylor:
 
     def cost(self, model: Model, settings: Settings, positions: int) -> float:
         """A forward pass, and a backward pass of twice its work for every target behind the cut."""
-        work = row_cost(model, settings)[1]
+        work = row_cost(model, settings).macs
         if settings.start == INPUT:
             return work * (1.0 + 2 * model.n_targets)
         known = understand(model, settings)
@@ -73,8 +73,8 @@ class TaylorRunner:
 
     def __init__(self, model: Model, settings: Settings) -> None:
         self.model, self.settings = model, settings
-        bytes_per_row, _ = row_cost(model, settings)
-        self.rows = pass_rows(model, settings, BACKWARD_BYTES * bytes_per_row)
+        made = row_cost(model, settings).bytes
+        self.rows = pass_rows(model, settings, BACKWARD_BYTES * made)
         self.kept: tuple[list[torch.Tensor], torch.Tensor] | None = None
         self.cudnn = True
         self.vectorised = False

@@ -19,12 +19,13 @@ import torch
 from torch.fx import Node
 
 from yuzu_cli.backends.base import Block, Settings
-from yuzu_cli.backends.passes import is_out_of_memory, one_hot, row_cost
+from yuzu_cli.backends.passes import is_out_of_memory, one_hot, row_cost, row_seconds
 from yuzu_cli.graph.build import capture
 from yuzu_cli.graph.program import CaptureError, Program, run_program
 from yuzu_cli.kernels.fused import can_fuse
 from yuzu_cli.kernels.runner import Machine, References
 from yuzu_cli.model import Model
+from yuzu_cli.operators.cost import rates_of
 from yuzu_cli.operators.reach import AnyReach, Reach
 from yuzu_cli.operators.record import WHOLE
 from yuzu_cli.operators.windows import Form, Window
@@ -65,11 +66,10 @@ class Windowed:
         return None
 
     def cost(self, model: Model, settings: Settings, positions: int) -> float:
-        """The naive way's multiply-adds, scaled by the planned share of its time."""
-        plan = understand(model, settings).plan
-        share = plan.seconds / max(plan.naive_seconds, 1e-30)
-        mutants = positions * (model.alphabet_size - 1)
-        return row_cost(model, settings)[1] * (1.0 + mutants * share)
+        """The naive way's multiply-adds, scaled by the predicted share of its time."""
+        naive, mutants = row_cost(model, settings), positions * (model.alphabet_size - 1)
+        share = predicted(model, settings) / max(row_seconds(model, settings, naive), 1e-30)
+        return naive.macs * (1.0 + mutants * share)
 
     def prepare(self, model: Model, settings: Settings) -> WindowedRunner:
         """Capture, analyse, plan, and lay out the weights."""
@@ -121,6 +121,17 @@ def understand(model: Model, settings: Settings) -> Understood:
     if isinstance(kept[key], CaptureError):
         raise kept[key]
     return kept[key]
+
+
+def predicted(model: Model, settings: Settings) -> float:
+    """Time of a mutant: as planned, and its share in starting what a chunk does.
+
+    Counted, so that all parts of a run choose alike; done once, as `understand` is.
+    """
+    kept = model.__dict__.setdefault("_understood", {})
+    if settings not in kept:
+        kept[settings] = WindowedRunner(model, settings).seconds()
+    return float(kept[settings])
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,6 +330,13 @@ class WindowedRunner:
     def chunk_bytes(self, batch: int) -> int:
         """Bytes of a chunk that live at its worst step."""
         return self.positions_per_chunk(batch) * self._live(batch)
+
+    def seconds(self) -> float:
+        """Predicted time of a mutant, where chunks are full."""
+        positions = min(self.positions_per_chunk(self.sequences), self.settings.length)
+        mutants = positions * self.sequences * (self.model.alphabet_size - 1)
+        each = rates_of(self.settings.device).instruction
+        return self.plan.seconds + each * len(self._probe.instructions) / mutants
 
     def _live(self, batch: int) -> int:
         """Bytes that live at the worst step of a chunk, for each of its positions."""

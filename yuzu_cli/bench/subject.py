@@ -235,7 +235,7 @@ def _score(case: Case, deltas: int) -> str:
 
 
 def _batch(case: Case, model: Model, settings: Settings) -> int:
-    fits = settings.memory // (4 * max(1, row_cost(model, settings)[0]))
+    fits = settings.memory // (4 * max(1, row_cost(model, settings).bytes))
     return max(1, min(case.batch or case.sequences, case.sequences, fits, 1024))
 
 
@@ -307,7 +307,7 @@ def _naive(
 ) -> torch.Tensor:
     """Output of each mutant less that of its sequence, in the type of the model, (E, T)."""
     low = model.batch_range[0]
-    fits = settings.memory // (4 * max(1, row_cost(model, settings)[0]))
+    fits = settings.memory // (4 * max(1, row_cost(model, settings).bytes))
     rows = max(low, min(32, len(sequence), fits))
 
     def outputs(table: torch.Tensor) -> torch.Tensor:

@@ -136,7 +136,7 @@ def _prepare(
             raise ModelError(model.path, reason, "see sensing.alpha")
     cost = _cost(backend, models, settings, positions)
     # A runner keeps about one forward pass of every sequence it is given, unless it says otherwise.
-    kept = max(row_cost(model, settings)[0] for model in models)
+    kept = max(row_cost(model, settings).bytes for model in models)
     limits = [getattr(r, "sequences", settings.memory // (4 * max(1, kept))) for r in runners]
     if backend.exact and backend.name != "naive":
         pairs = zip(runners, models, strict=True)

@@ -90,7 +90,7 @@ def rough_effects(model: Model, settings: Settings, codes: torch.Tensor) -> torc
     nothing rests on its numbers.
     """
     # A backward pass holds about all that a forward pass makes.
-    rows = settings.memory // row_cost(model, settings)[0]
+    rows = settings.memory // row_cost(model, settings).bytes
     if rows < 1:
         return None
     parts = [_gradients(model, settings, part) for part in codes.split(rows)]

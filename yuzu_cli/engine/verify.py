@@ -243,7 +243,7 @@ def in_double(
 
     None where the model does not run in it, as one that fixes float32 inside.
     """
-    row = max(1, row_cost(model, settings)[1])
+    row = max(1, row_cost(model, settings).macs)
     most = int(max(DOUBLE_WORK, DOUBLE_SHARE * task.work) / row)
     count = min(len(index), max(LEAST_DOUBLE, most))
     which = torch.linspace(0, len(index) - 1, count, device=index.device).round().long()

@@ -17,16 +17,17 @@ import torch
 @dataclass(frozen=True, slots=True)
 class Rates:
     """Multiply-adds and bytes a device gets through in a second, and seconds to start one
-    operator.
+    operator of a model, and one instruction of a tape: a few operators, started from Python.
     """
 
     macs: float
     bytes: float
     start: float
+    instruction: float
 
 
-CPU_RATES = Rates(40e9, 8e9, 4e-6)
-GPU_RATES = Rates(12e12, 1.5e12, 8e-6)
+CPU_RATES = Rates(40e9, 8e9, 2e-6, 10e-6)
+GPU_RATES = Rates(12e12, 1.5e12, 8e-6, 16e-6)
 
 
 def rates_of(device: torch.device) -> Rates:

@@ -92,7 +92,7 @@ class Passes(Peer):
     def prepare(self, subject: Subject) -> None:
         """Passes as large as those of naive, until they are swept."""
         super().prepare(subject)
-        cost, _ = row_cost(subject.model, subject.settings)
+        cost = row_cost(subject.model, subject.settings).bytes
         self.rows = pass_rows(subject.model, subject.settings, cost)
         self.positions = subject.positions
         self.swept = False
