@@ -11,7 +11,15 @@ from torch.nn import functional as F
 
 from tests.graph.test_graph import program_of, targets
 from tests.support.attending import ATTENDING
-from tests.support.convolutional import AITAC, BothAtOnce, BothInTurn, Enformer, ExplaiNN, Puffin
+from tests.support.convolutional import (
+    AITAC,
+    BothAtOnce,
+    BothInTurn,
+    Enformer,
+    ExplaiNN,
+    Puffin,
+    WholeSpectra,
+)
 from yuzu_cli.graph import ops
 from yuzu_cli.plan.analyse import analyse
 from yuzu_cli.plan.plan import make_plan
@@ -76,6 +84,12 @@ SPELLINGS: dict[str, tuple[Any, int, set[Any], Any]] = {
     "two-of-a-softmax": (lambda: Enformer(75), 75, {ops.softmax_sum}, ops.softmax_pool),
     "einsum-and-softmax": (lambda: AITAC(90), 90, {aten.bmm.default}, ops.softmax_pool),
     "spectra": (lambda: Puffin(70), 70, {aten._fft_r2c.default}, aten.convolution.default),
+    "spectra-of-both-signs": (
+        lambda: WholeSpectra(67),
+        67,
+        {aten._fft_c2c.default},
+        aten.convolution.default,
+    ),
     "strands": (lambda: BothAtOnce(61), 61, {aten.cat.default}, aten.flip.default),
     "strands-in-turn": (
         lambda: BothInTurn(59, pairs=False),

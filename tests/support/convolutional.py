@@ -170,6 +170,21 @@ class Puffin(nn.Module):
         return F.softplus(self.last(summed[:, :, reach : reach + y.shape[2]]))
 
 
+class WholeSpectra(nn.Module):
+    """A long convolution as a product of spectra of both signs, of which the real part is kept."""
+
+    def __init__(self, length: int) -> None:
+        super().__init__()
+        self.first = nn.Conv1d(4, 5, 7, padding=3)
+        self.taps, self.last = nn.Parameter(torch.randn(5, 13) * 0.3), nn.Conv1d(5, 2, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.softplus(self.first(x))
+        size = y.shape[2] + 12
+        made = torch.fft.ifft(torch.fft.fft(y, n=size) * torch.fft.fft(self.taps, n=size))
+        return F.softplus(self.last(torch.real(made)[:, :, 6 : 6 + y.shape[2]]))
+
+
 class Excite(nn.Module):
     """Channels gated by their means over positions."""
 

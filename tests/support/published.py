@@ -25,6 +25,7 @@ from tests.support.convolutional import (
     Puffin,
     Sei,
     Splice,
+    WholeSpectra,
 )
 from tests.support.sequential import Borzoi, ConvGRU, DanQ, DreamRNN, Hyena, Mamba, Satori, Tokens
 
@@ -33,6 +34,7 @@ PUBLISHED: list[Case] = [
     Case("like-enformer", lambda n: Enformer(n), 75),
     Case("like-aitac-residual", lambda n: AITAC(n), 90),
     Case("like-puffin", lambda n: Puffin(n), 70),
+    Case("spectra-of-both-signs", lambda n: WholeSpectra(n), 67),
     Case("like-legnet", lambda n: LegNet(n), 66),
     Case("like-danq", lambda n: DanQ(n), 90),
     Case("like-dream-rnn", lambda n: DreamRNN(), 60),

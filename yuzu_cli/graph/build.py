@@ -141,7 +141,7 @@ def normalise(module: GraphModule, like: torch.Tensor) -> dict[str, TensorSpec]:
             node.target = _aten.reshape.default
     r = Rewriter(module, like)
     # Spectra while the kernels are what they were before.
-    first = (splits, without_one, products_of_spectra)
+    first = (splits, without_one, drop_no_ops, products_of_spectra)
     skipped = () if saved_for_one(r) else (without_one,)
     _until_none(r, [p for p in first if p not in skipped])
     fold_constants(r)

@@ -78,7 +78,7 @@ def _arguments(r: Rewriter, node: Node, moving: list[Node], rank: int) -> list[A
             a if v is None else _lower(r, node, a, v, wide)
             for a, v in zip(args, values, strict=True)
         ]
-    if target is _aten.clone.default:
+    if target in (_aten.clone.default, _aten.view_as_real.default):
         return args
     if target is ops.linear or target is ops.layer_norm:
         inner = len(args[1]) if target is ops.layer_norm else 1

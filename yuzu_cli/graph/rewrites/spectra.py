@@ -41,16 +41,18 @@ class Kernel:
 
 
 def products_of_spectra(r: Rewriter, node: Node) -> bool:
-    """irfft(constant * rfft(x)) -> a convolution, if its kernel is short beside the sequence."""
-    if node.target is not _aten._fft_c2r.default or len(node.args[1]) != 1:
-        return False
-    forward = _transform_behind(r, node)
-    if forward is None:
+    """irfft(constant * rfft(x)) -> a convolution, if its kernel is short beside the sequence.
+
+    So with the real part of ifft(constant * fft(x)).
+    """
+    back = _transform_back(r, node)
+    forward = None if back is None else _transform_behind(r, back)
+    if back is None or forward is None:
         return False
     x: Any = forward.args[0]
     after, before = r.specs[node.name], r.specs[x.name]
     plain = after.batch_axis == before.batch_axis == 0 and after.shape[0] == before.shape[0] == 1
-    axes = [n.args[1][0] % 3 for n in (node, forward)]
+    axes = [n.args[1][0] % 3 for n in (back, forward)]
     if not plain or len(after.shape) != 3 or len(before.shape) != 3 or axes != [2, 2]:
         return False
     n = after.shape[2]
@@ -72,6 +74,18 @@ def products_of_spectra(r: Rewriter, node: Node) -> bool:
     if (begin, end) != (0, n):  # nobody reads what else there would be
         made = r.insert(node, _aten.constant_pad_nd.default, (made, [begin, n - end], 0.0))
     return r.replace(node, made)
+
+
+def _transform_back(r: Rewriter, node: Node) -> Node | None:
+    """The transform along one axis whose value, or the real part of it, a node is."""
+    back: Any = node
+    wanted = _aten._fft_c2r.default
+    if node.target is _aten.select.int and node.args[2] == 0:
+        pairs: Any = node.args[0]
+        if pairs.target is not _aten.view_as_real.default or node.args[1] not in (-1, 3):
+            return None
+        back, wanted = pairs.args[0], _aten._fft_c2c.default
+    return back if back.target is wanted and len(back.args[1]) == 1 else None
 
 
 def _transform_behind(r: Rewriter, node: Node) -> Node | None:
