@@ -10,7 +10,7 @@ from torch.fx import Node
 from yuzu_cli.graph import ops
 from yuzu_cli.graph.program import batch_size
 from yuzu_cli.graph.rewrites.axes import order_of
-from yuzu_cli.graph.rewrites.rewriter import DUMMIES, VIEWS, Rewriter
+from yuzu_cli.graph.rewrites.rewriter import DUMMIES, VIEWS, Rewriter, pointwise
 from yuzu_cli.graph.rewrites.streams import ALONG
 
 _aten = torch.ops.aten
@@ -69,7 +69,7 @@ def _inner(r: Rewriter, before: Node, x: Node) -> Node:
 def _arguments(r: Rewriter, node: Node, moving: list[Node], rank: int) -> list[Any] | None:
     """A call's arguments with every axis one earlier; None where it is not known to be the same."""
     target, args = node.target, list(node.args)
-    if torch.Tag.pointwise in getattr(target, "tags", ()):
+    if pointwise(node):
         wide = len(r.specs[node.name].shape)
         if any(len(r.specs[n.name].shape) != wide for n in moving):
             return None

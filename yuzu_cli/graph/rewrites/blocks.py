@@ -9,7 +9,7 @@ from torch.fx import Node
 
 from yuzu_cli.graph import ops
 from yuzu_cli.graph.rewrites.axes import order_of
-from yuzu_cli.graph.rewrites.rewriter import VIEWS, Rewriter
+from yuzu_cli.graph.rewrites.rewriter import VIEWS, Rewriter, pointwise
 
 _aten = torch.ops.aten
 
@@ -56,7 +56,7 @@ class Uncut:
         rank = len(self.r.specs[node.name].shape)
         if node.target is ops.linear and axis + 2 < rank:
             return self.again(node, (self(source, axis), *node.args[1:]))
-        if torch.Tag.pointwise in getattr(node.target, "tags", ()):
+        if pointwise(node):
             return self.behind_function(node, axis)
         raise NotCutError
 

@@ -11,7 +11,7 @@ import torch
 from torch.fx import Node
 
 from yuzu_cli.graph import ops
-from yuzu_cli.graph.rewrites.rewriter import Rewriter
+from yuzu_cli.graph.rewrites.rewriter import Rewriter, pointwise
 
 _aten = torch.ops.aten
 
@@ -70,9 +70,7 @@ def _alike(r: Rewriter, node: Node, at: int) -> bool:
         return at < rank - 1
     if node.target is ops.layer_norm:
         return at < rank - len(node.args[1])
-    return torch.Tag.pointwise in getattr(node.target, "tags", ()) or (
-        node.target is _aten.clone.default
-    )
+    return pointwise(node) or (node.target is _aten.clone.default)
 
 
 def _made(r: Rewriter, node: Node, call: Node, at: int, rows: tuple[int, int]) -> Node | None:
@@ -102,7 +100,7 @@ def _made(r: Rewriter, node: Node, call: Node, at: int, rows: tuple[int, int]) -
         value = r.constant(given)
         if value is not None:
             axis = at - len(shape) + value.dim()
-            each = torch.Tag.pointwise in getattr(call.target, "tags", ()) and axis >= 0
+            each = pointwise(call) and axis >= 0
             if each and value.shape[axis] > 1:
                 args[i] = r.add_constant(value.narrow(axis, rows[0], rows[1] - rows[0]), node)
         elif r.specs[given.name].shape != shape and call.target not in (ops.linear, ops.layer_norm):

@@ -8,7 +8,7 @@ import torch
 from torch.fx import Node
 
 from yuzu_cli.graph.program import evaluate
-from yuzu_cli.graph.rewrites.rewriter import DUMMIES, VIEWS, Rewriter
+from yuzu_cli.graph.rewrites.rewriter import DUMMIES, VIEWS, Rewriter, pointwise
 
 _aten = torch.ops.aten
 
@@ -106,8 +106,9 @@ def _reads_any_layout(node: Node) -> bool:
     Some kernels (oneDNN's LSTM) read wrong numbers from tensors that are not contiguous, so the
     copy that made them so stays unless the reader is known.
     """
-    pointwise = torch.Tag.pointwise in getattr(node.target, "tags", ())
-    return node.op == "output" or pointwise or node.target in VIEWS | _COPIES | _MATRIX_PRODUCTS
+    return (
+        node.op == "output" or pointwise(node) or node.target in VIEWS | _COPIES | _MATRIX_PRODUCTS
+    )
 
 
 def convolutions(r: Rewriter, node: Node) -> bool:

@@ -104,3 +104,8 @@ class Rewriter:
 def defaults(node: Node, defaults: tuple[Any, ...]) -> tuple[Any, ...]:
     """A call's positional arguments with the operator's defaults for those left out."""
     return (*node.args, *defaults[len(node.args) :])
+
+
+def pointwise(node: Node) -> bool:
+    """Whether a call is a function of single elements."""
+    return torch.Tag.pointwise in getattr(node.target, "tags", ())

@@ -8,18 +8,14 @@ import torch
 from torch.fx import Node
 
 from yuzu_cli.graph import ops
-from yuzu_cli.graph.rewrites.rewriter import VIEWS, Rewriter
+from yuzu_cli.graph.rewrites.rewriter import VIEWS, Rewriter, pointwise
 
 _aten = torch.ops.aten
 
 
-def _pointwise(node: Node) -> bool:
-    return torch.Tag.pointwise in getattr(node.target, "tags", ())
-
-
 def merged_rows(r: Rewriter, node: Node) -> bool:
     """f(x.reshape(N * L, C)) -> f(x).reshape(N * L, C') for f of single rows."""
-    if node.target not in (ops.linear, ops.layer_norm) and not _pointwise(node):
+    if node.target not in (ops.linear, ops.layer_norm) and not pointwise(node):
         return False
     if node.name not in r.specs or (node.target is ops.layer_norm and len(node.args[1]) != 1):
         return False
@@ -31,9 +27,9 @@ def merged_rows(r: Rewriter, node: Node) -> bool:
     last = r.specs[node.name].shape[-1]
     fixed = [r.constant(n) for n in node.all_input_nodes if n not in moving]
     rowwise = all(c is not None and c.numel() in (1, c.shape[-1:].numel()) for c in fixed)
-    if any(s != shapes[0] for s in shapes) or (_pointwise(node) and not rowwise):
+    if any(s != shapes[0] for s in shapes) or (pointwise(node) and not rowwise):
         return False
-    if _pointwise(node) and shapes[0][-1] != last:
+    if pointwise(node) and shapes[0][-1] != last:
         return False
     found = {n: _as(r, node, *was) for n, was in zip(moving, inner, strict=True) if was}
     made = r.insert(node, node.target, tuple(found.get(a, a) for a in node.args))

@@ -12,7 +12,7 @@ from torch.fx import Node
 from yuzu_cli.graph import ops
 from yuzu_cli.graph.program import batch_size
 from yuzu_cli.graph.rewrites.axes import order_of
-from yuzu_cli.graph.rewrites.rewriter import VIEWS, NotYetKnownError, Rewriter
+from yuzu_cli.graph.rewrites.rewriter import VIEWS, NotYetKnownError, Rewriter, pointwise
 
 _aten = torch.ops.aten
 
@@ -70,10 +70,6 @@ class _Streams:
     woven: bool
     leading: dict[Node, int] = field(default_factory=dict)
     ends: dict[Node, int | None] = field(default_factory=dict)
-
-
-def _pointwise(node: Node) -> bool:
-    return torch.Tag.pointwise in getattr(node.target, "tags", ())
 
 
 def streams(r: Rewriter, node: Node) -> bool:
@@ -198,7 +194,7 @@ def _leading(r: Rewriter, node: Node, found: _Streams, leading: int) -> int | No
 def _each_row(r: Rewriter, node: Node, fixed: list[Node], leading: int) -> bool:
     """Whether a call treats the entries of the first axis, or the first two, each for itself."""
     target, rank = node.target, len(r.specs[node.name].shape)
-    if _pointwise(node):
+    if pointwise(node):
         shapes = (r.specs[n.name].shape[1 - rank :] for n in fixed)
         return leading == 1 or all(len(s) < rank - 1 or s[0] == 1 for s in shapes)
     if target in _EACH_ROW:

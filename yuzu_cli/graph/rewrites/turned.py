@@ -13,7 +13,7 @@ from torch.fx import Node
 
 from yuzu_cli.graph import ops
 from yuzu_cli.graph.rewrites.axes import order_of
-from yuzu_cli.graph.rewrites.rewriter import DUMMIES, VIEWS, Rewriter
+from yuzu_cli.graph.rewrites.rewriter import DUMMIES, VIEWS, Rewriter, pointwise
 
 _aten = torch.ops.aten
 _PERMUTED = {_aten.permute.default, _aten.transpose.int}
@@ -74,7 +74,7 @@ def _made(r: Rewriter, node: Node, x: Node, at: int, to: int) -> Node | None:
         args[:2] = [_first(r, node, p, at) for p in args[0]], axis(along)
     elif target is _aten.clone.default:
         return _first(r, node, x, at)
-    elif torch.Tag.pointwise in getattr(target, "tags", ()) and at == to and not node.kwargs:
+    elif pointwise(node) and at == to and not node.kwargs:
         found = [_aligned(r, node, a, at, rank) for a in args]
         if any(f is None for f in found) or len(shape) != rank:
             return None
