@@ -299,7 +299,7 @@ def test_cases_are_measured_side_by_side(tmp_path: Path) -> None:
     both = run(
         suites, replace(options, jobs=2), tmp_path / "two", progress=lambda *a: told.append(a)
     )
-    torch.set_num_threads(before)
+    assert torch.get_num_threads() == before
     expected = load(tmp_path / "one/bench.json").sections
     for section, alone in zip(both.sections, expected, strict=True):
         assert [r.case for r in section.rows] == [r.case for r in alone.rows]

@@ -104,12 +104,11 @@ def run(
     began = time.perf_counter()
     device = resolve_device(options.device)
     threads = max(1, torch.get_num_threads() // options.jobs)
-    torch.set_num_threads(threads)
     jobs = [(suite, case) for suite in suites for case in _cases(suite, options)]
     for suite in suites:
         _methods(suite, options)  # so that a wrong name is told now
     devices = {case.device: resolve_device(case.device) for _, case in jobs}
-    about = describe(tuple(devices.values()) or (device,))
+    about = describe(tuple(devices.values()) or (device,)) | {"threads": threads}
     plain = json.loads(json.dumps(asdict(options)))
     report = Report(about, command, plain, [Section(suite.name, suite.title) for suite in suites])
     known = _continued(report, folder, {suite.name: suite.keep for suite in suites})
