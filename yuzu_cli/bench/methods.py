@@ -368,6 +368,7 @@ def backend_method(name: str) -> BackendMethod:
     method = BackendMethod(name, backend, changes, slack)
     if alpha:  # taken as it is asked for, accurate or not
         method.claim = ESTIMATE
+        method.greedy = True  # as many decoders as there are alphas: 10 GB for a DeepSEA
     return method
 
 
