@@ -19,6 +19,7 @@ from yuzu_cli.bench.methods import ESTIMATE, EXACT, CannotRun, Found, Method
 from yuzu_cli.bench.stats import Agreement, agreement, pearson, spread
 from yuzu_cli.bench.subject import Case, Subject, ready
 from yuzu_cli.errors import YuzuError
+from yuzu_cli.heap import Heap
 
 SMALL = 1e-5
 """An error below this share of the largest effect passes for rounding."""
@@ -157,9 +158,11 @@ def _ready_methods(
 ) -> dict[str, Found]:
     """Prepare and check every method; what they say of the mutants of the truth."""
     found: dict[str, Found] = {}
+    heap = Heap()
     for method, row in zip(methods, rows, strict=True):
         note(f"{subject.case.label}: preparing and checking {method.name}")
         _prepare(method, row, subject, seconds, found)
+        heap.trim()  # other cases may be measured beside this one
     return found
 
 

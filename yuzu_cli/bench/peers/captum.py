@@ -8,12 +8,16 @@ import numpy as np
 import torch
 from torch import nn
 
+from yuzu_cli.backends.passes import row_cost
 from yuzu_cli.bench.methods import OTHER, Found
 from yuzu_cli.bench.peers.base import Passes, Peer, import_peer
 from yuzu_cli.bench.subject import Subject
 
 SHUFFLES = 10
 """Shuffled sequences that DeepLIFT compares each with, as in fastISM's paper."""
+
+ROWS = {"DeepLiftShap": 2 * SHUFFLES, "IntegratedGradients": 50}
+"""Rows of a pass that a method makes of one sequence, where these are more than one."""
 
 
 class _Total(nn.Module):
@@ -64,7 +68,10 @@ class Captum(Peer):
 
     def plan(self, seconds: float) -> float:
         """As many sequences at a time as are quickest, and outputs as there is time for."""
-        self.count = self.at_once((1, 8, min(64, len(self.x))), seconds, self.took)
+        one = row_cost(self.subject.model, self.subject.settings).bytes
+        most = max(1, self.subject.settings.memory // (one * ROWS.get(self.method, 1)))
+        counts = (min(count, most, len(self.x)) for count in (1, 8, 64))
+        self.count = self.at_once(counts, seconds, self.took)
         outputs = self.subject.model.n_targets
         wanted = int(seconds / (self.tried[self.count] * self.count))
         self.targets = max(1, min(outputs, wanted))
