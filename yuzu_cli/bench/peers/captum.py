@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import numpy as np
@@ -52,7 +53,7 @@ class Captum(Peer):
         model = self.network()
         whole = self.method in ("IntegratedGradients", "InputXGradient")
         self.tool = getattr(attr, self.method)(model.forward if whole else model)
-        self.targets = 1
+        self.targets = self.count = 1
         self.run()  # a first call, as a warm-up
 
     def compute(self, x: torch.Tensor) -> None:
@@ -67,6 +68,7 @@ class Captum(Peer):
             for target in range(self.targets):
                 given = x.detach().clone().requires_grad_()
                 self.tool.attribute(given, target=target, **self.options)
+                gc.collect(1)  # DeepLIFT's activations hold each other, 10 GB after some calls
 
     def plan(self, seconds: float) -> float:
         """As many sequences at a time as are quickest, and outputs as there is time for."""
