@@ -130,5 +130,18 @@ def _hint(text: str, names: Sequence[str]) -> str:
 def _count(names: Sequence[str]) -> str:
     if list(names) == [str(i) for i in range(len(names))]:
         return f"there are {len(names)}, counted from 0"
-    shown = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
-    return f"there are {len(names)}, 0 to {len(names) - 1}: {shown}"
+    return f"there are {len(names)}, 0 to {len(names) - 1}: {some(names)}"
+
+
+def place(text: str) -> tuple[str, int, int] | None:
+    """``chrom:first-last``, 1-based and closed, as (chrom, start, end), 0-based and half-open."""
+    found = re.fullmatch(r"(.+):(\d[\d,]*)-(\d[\d,]*)", text)
+    if found is None:
+        return None
+    first, last = (int(number.replace(",", "")) for number in found.groups()[1:])
+    return found[1], first - 1, last
+
+
+def some(names: Sequence[str], most: int = 8) -> str:
+    """The first few names, and whether there are more."""
+    return ", ".join(names[:most]) + (", …" if len(names) > most else "")

@@ -22,7 +22,7 @@ from tests.support.runs import (
 )
 from yuzu_cli.errors import OutputError
 from yuzu_cli.files import write_all as write_bytes
-from yuzu_cli.results.sink import Sink
+from yuzu_cli.results.export.files import Sink
 from yuzu_cli.runs.columns import check_rows
 from yuzu_cli.runs.segment import Segment
 from yuzu_cli.runs.writer import OutputRun

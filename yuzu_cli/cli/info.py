@@ -8,6 +8,7 @@ import click
 
 from yuzu_cli.cli._json import json_option, print_json
 from yuzu_cli.files import size_text
+from yuzu_cli.selection import some
 
 #: Facts shown as they are, in this order, where they are there.
 _PLAIN = (
@@ -53,15 +54,10 @@ def describe(facts: dict[str, Any]) -> str:
         known = {"kind", "path", "bytes", "config", "asked", "sha256"}
         lines += [(key, value) for key, value in facts.items() if key not in known]
         return _table(lines)
-    lines += [("regions", _regions(facts))]
-    lines += [("targets", _some(facts["targets"]))]
-    lines += [
-        (
-            "mutated",
-            f"positions {facts['mutate_start'] + 1} to {facts['mutate_end']} of each window",
-        )
-    ]
-    lines += [("scores", ", ".join(facts["scores"]))]
+    where = f"positions {facts['mutate_start'] + 1} to {facts['mutate_end']} of each window"
+    targets = facts["targets"]
+    lines += [("regions", _regions(facts)), ("targets", f"{len(targets)}: {some(targets)}")]
+    lines += [("mutated", where), ("scores", ", ".join(facts["scores"]))]
     lines += [(key, facts[key]) for key in _PLAIN if facts.get(key) not in (None, "")]
     if facts.get("shard_count"):
         lines += [("shard", f"{facts['shard_index']} of {facts['shard_count']}")]
@@ -90,11 +86,6 @@ def _regions(facts: dict[str, Any]) -> str:
         f"{count} {name.replace('_', ' ')}" for name, count in facts["status"].items() if count
     ]
     return ", ".join([str(facts["n_regions"]), *notes])
-
-
-def _some(names: list[str], most: int = 8) -> str:
-    shown = ", ".join(names[:most])
-    return f"{len(names)}: {shown}{', …' if len(names) > most else ''}"
 
 
 def _verified(facts: dict[str, Any]) -> str:

@@ -6,8 +6,9 @@ May not: compute; read files.
 from __future__ import annotations
 
 import html
-import io
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,9 @@ import numpy as np
 from yuzu_cli.alphabet import UNKNOWN, Alphabet
 from yuzu_cli.errors import UsageError
 from yuzu_cli.results.derived import ACROSS, STATISTICS, derive, source_of
-from yuzu_cli.selection import choose
+from yuzu_cli.results.reader import Row
+from yuzu_cli.results.streaming import Regions, Source
+from yuzu_cli.selection import choose, some
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -158,21 +161,21 @@ class Attributions:
             There is no such sequence, target or stretch, or matplotlib is not installed.
         """
         from yuzu_cli.results.plot import drawing_needed
-        from yuzu_cli.results.plot.figure import draw
+        from yuzu_cli.results.plot.figure import draw, png
         from yuzu_cli.results.plot.region import view
 
         drawing_needed()
         index = choose([sequence], self.names, "sequence", "sequence")[0]
-        chosen = None if target is None else choose(_several(target), self.targets, "target")
-        figure = draw(view(_as_source(self), index, chosen, stretch))
-        figure._repr_png_ = lambda: _png(figure)  # type: ignore[attr-defined]  # for notebooks
+        chosen = None if target is None else choose(target, self.targets, "target")
+        figure = draw(view(_InMemory(self), index, chosen, stretch))
+        figure._repr_png_ = lambda: png(figure, 110)  # type: ignore[attr-defined]  # for notebooks
         return figure
 
     def _repr_html_(self) -> str:
         start, end = self.mutated
         facts = {
-            "sequences": f"{len(self)} of {self.codes.shape[1]} letters, {_some(self.names)}",
-            "targets": f"{len(self.targets)}: {_some(self.targets)}",
+            "sequences": f"{len(self)} of {self.codes.shape[1]} letters, {some(self.names, 4)}",
+            "targets": f"{len(self.targets)}: {some(self.targets, 4)}",
             "mutated": f"positions {start + 1} to {end}",
             "scores": ", ".join(f"{name} {values.shape}" for name, values in self.scores.items()),
             "computed by": f"{self.backend}, {self.max_abs_error:.2g} from naive at most",
@@ -209,51 +212,31 @@ class AttributionGroups:
         return "".join(part._repr_html_() for part in self.parts.values())
 
 
-def _as_source(found: Attributions) -> Any:
+class _InMemory(Source):
     """Attributions as pictures read a result: by row, score and targets."""
-    from yuzu_cli.results.reader import Row
-    from yuzu_cli.results.streaming import Regions, Source
 
-    class InMemory(Source):
-        def __init__(self) -> None:
-            self.path, self.alphabet = Path("sequences"), found.letters
-            self.targets, self.saved = found.targets, (*found.scores,)
-            self.mutate_start, self.mutate_end = found.mutated
-            self.n_regions, self.length = found.codes.shape
-            self.config = {"score": {"transform": found.transform}}
-            names, zeros = np.array(found.names, object), np.zeros(self.n_regions, np.int64)
-            one_strand = (np.full(self.n_regions, "."), zeros.astype(bool), zeros, zeros)
-            self.regions = Regions(names, names, zeros, zeros + self.length, *one_strand)
+    def __init__(self, found: Attributions) -> None:
+        self._found = found
+        self.path, self.alphabet = Path("sequences"), found.letters
+        self.targets, self.saved = found.targets, (*found.scores,)
+        self.mutate_start, self.mutate_end = found.mutated
+        self.n_regions, self.length = found.codes.shape
+        self.config = {"score": {"transform": found.transform}}
+        names, zeros = np.array(found.names, object), np.zeros(self.n_regions, np.int64)
+        one_strand = (np.full(self.n_regions, "."), zeros.astype(bool), zeros, zeros)
+        self.regions = Regions(names, names, zeros, zeros + self.length, *one_strand)
 
-        def row(self, index: int) -> Row:
-            name, codes = found.names[index], found.codes[index]
-            place = (name, 0, len(codes), name, ".", index, 0)
-            return Row(index, *place, codes, found.reference[index])
+    def row(self, index: int) -> Row:
+        name, codes = self._found.names[index], self._found.codes[index]
+        place = (name, 0, len(codes), name, ".", index, 0)
+        return Row(index, *place, codes, self._found.reference[index])
 
-        def values(self, statistic: str, rows: slice, targets: Any) -> np.ndarray:
-            values = found[statistic][rows]
-            return values if statistic in ACROSS else values[:, list(targets)]
-
-    return InMemory()
-
-
-def _several(target: Any) -> Any:
-    return [target] if isinstance(target, (int, str)) else list(target)
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return buffer.getvalue()
-
-
-def _some(names: list[str], most: int = 4) -> str:
-    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
+    def values(self, statistic: str, rows: slice, targets: Sequence[int]) -> np.ndarray:
+        values = self._found[statistic][rows]
+        return values if statistic in ACROSS else values[:, list(targets)]
 
 
 def _needed(name: str) -> Any:
-    from importlib import import_module
-
     try:
         return import_module(name)
     except ModuleNotFoundError:

@@ -67,6 +67,10 @@ class Motifs:
         """Sites of one row: first and one past the last window position, and the pattern."""
         return sorted(self._sites.get(row, []))
 
+    def names(self, row: int) -> str:
+        """The patterns with sites in one row, each once."""
+        return ", ".join(dict.fromkeys(name for _, _, name in self.of(row)))
+
 
 def _numbered(group: h5py.Group) -> list[h5py.Group]:
     names = [name for name in group if name.startswith("pattern_")]

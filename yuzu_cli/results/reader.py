@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
+from yuzu_cli.alphabet import Alphabet
 from yuzu_cli.errors import OutputError
 from yuzu_cli.results.hdf5 import (
     asked_of,
@@ -25,10 +26,14 @@ from yuzu_cli.results.hdf5 import (
     open_hdf5,
     saved_scores,
 )
-from yuzu_cli.results.schema import ATTRIBUTES, datasets_for, row_shape
+from yuzu_cli.results.schema import ATTRIBUTES, DATASETS, REGIONS, STATUS, datasets_for, row_shape
+from yuzu_cli.selection import place
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+_WITH_TARGETS = {d.path for d in DATASETS if "T" in d.axes and d.per_row}
+_STATUS_ROWS = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +118,7 @@ class Result:
         with damage(self.path):
             if h5py.check_string_dtype(data.dtype) is not None and data.dtype.kind == "O":
                 return data.asstr()[rows]
-            with_targets = path in ("reference", "scores/contribution") or data.ndim == 4
-            return data[rows, targets] if with_targets else data[rows]
+            return data[rows, targets] if path in _WITH_TARGETS else data[rows]
 
     def scores(self, name: str, row: int, target: int | slice = slice(None)) -> np.ndarray:
         """One saved score of one row, in the type it was saved in; for l2 `target` is ignored."""
@@ -132,8 +136,7 @@ class Result:
         if not -n <= index < n:
             raise OutputError(os.fspath(self.path), f"has no row {index}", f"it has {n} rows")
         i = index % n
-        names = ("chrom", "start", "end", "name", "strand", "input_index", "status")
-        get = {name: self.read(f"regions/{name}", i) for name in names}
+        get = {name: self.read(f"regions/{name}", i) for name in REGIONS}
         get |= {name: int(value) for name, value in get.items() if isinstance(value, np.integer)}
         get["strand"] = bytes(get["strand"]).decode()
         return Row(
@@ -146,11 +149,18 @@ class Result:
     def __iter__(self) -> Iterator[Row]:
         return (self.row(i) for i in range(self.n_regions))
 
+    def status_counts(self) -> dict[str, int]:
+        """How many rows have each mark of `schema.STATUS`."""
+        counts = dict.fromkeys(STATUS, 0)
+        for start in range(0, self.n_regions, _STATUS_ROWS):
+            status = self.read("regions/status", slice(start, start + _STATUS_ROWS))
+            for bit, name in enumerate(STATUS):
+                counts[name] += int(np.count_nonzero(status & (1 << bit)))
+        return counts
+
     def text(self, codes: np.ndarray) -> str:
-        """Letters of some codes; `N` for unknown ones."""
-        table = np.full(256, ord("N"), np.uint8)
-        table[: len(self.alphabet)] = np.frombuffer(self.alphabet.encode("ascii"), np.uint8)
-        return table[codes].tobytes().decode()
+        """Letters of some codes; unknown ones as N, or X when the alphabet is not nucleic."""
+        return Alphabet(self.alphabet).decode(codes)
 
     def find(self, region: str) -> int:
         """Row of a region given by name, by place, or by number.
@@ -167,10 +177,8 @@ class Result:
             found = np.flatnonzero(self.read(f"regions/{column}") == region)
             if len(found) == 1 or (len(found) and column == "name"):
                 return self._only(region, found)
-        chrom, _, span = region.rpartition(":")
-        start, dash, end = span.replace(",", "").partition("-")
-        if chrom and dash and start.isdecimal() and end.isdecimal():
-            return self._only(region, self._at(chrom, int(start) - 1, int(end)))
+        if where := place(region):
+            return self._only(region, self._at(*where))
         if region.lstrip("-").isdecimal():
             return self.row(int(region)).index
         return self._only(region, np.array([], int))

@@ -22,7 +22,13 @@ SHARED_CHUNK_BYTES = 64 << 10
 #: Where work in progress lives, beside its output, and the file there that says whose it is.
 UNFINISHED, MANIFEST = ".part", "manifest.json"
 
-#: Bit of `regions/status`: naive computed some of the row's mutants.
+#: What `regions/status` can say of a row, bit by bit, and how people read it.
+STATUS = {
+    "has_unknown": "with unknown letters",
+    "padded": "padded at a chromosome's end",
+    "resized": "cropped or padded to length",
+    "mended_by_naive": "mended by naive",
+}
 MENDED = 8
 
 #: What `taylor.exact_top` adds to a file.
@@ -175,6 +181,9 @@ ATTRIBUTES = tuple(
 
 #: The dataset that labels each axis.
 LABELS = {"N": "region", "T": "targets", "A": "letter", "L": "window", "M": "position"}
+
+#: The columns of `/regions`.
+REGIONS = tuple(d.path.partition("/")[2] for d in DATASETS if d.path.startswith("regions/"))
 
 SAVE_NAMES: tuple[str, ...] = tuple(
     d.saved_name for d in DATASETS if d.saved_name and d.saved_name != EXACT

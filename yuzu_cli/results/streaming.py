@@ -17,11 +17,10 @@ from yuzu_cli.alphabet import Alphabet
 from yuzu_cli.errors import OutputError, UsageError
 from yuzu_cli.results.derived import ACROSS, derive, source_of
 from yuzu_cli.results.reader import Result
-from yuzu_cli.selection import choose
+from yuzu_cli.results.schema import REGIONS
+from yuzu_cli.selection import choose, some
 from yuzu_cli.yaml12 import read_yaml
 
-HAS_UNKNOWN, PADDED = 1, 2
-_COLUMNS = ("chrom", "start", "end", "name", "strand", "input_index", "status")
 _BATCH_BYTES = 1 << 25
 _UNITS = {
     "log": "log output",
@@ -51,7 +50,7 @@ class Source(Result):
     @cached_property
     def regions(self) -> Regions:
         """Coordinates of all rows."""
-        columns = {name: self.read(f"regions/{name}") for name in _COLUMNS}
+        columns = {name: self.read(f"regions/{name}") for name in REGIONS}
         columns["strand"] = columns["strand"].astype("U1")
         return Regions(**columns, minus=columns["strand"] == "-")
 
@@ -97,7 +96,7 @@ class Source(Result):
             raise UsageError(
                 "--target",
                 f"this format holds one target and {len(chosen)} are in question",
-                f"choose one of: {_some(self.targets)}",
+                f"choose one of: {some(self.targets)}",
             )
         return chosen
 
@@ -186,14 +185,8 @@ def _take(result: Result, path: str, rows: slice, targets: Sequence[int]) -> np.
     A slice where it can be, for h5py reads slices far faster than lists, and lists only sorted.
     """
     order = sorted(targets)
-    if order[-1] - order[0] + 1 == len(order):
-        values = result.read(path, rows, slice(order[0], order[-1] + 1))
-    else:
-        values = result.read(path, rows, order)
+    span = slice(order[0], order[-1] + 1)
+    values = result.read(path, rows, span if span.stop - span.start == len(order) else order)
     if order == list(targets):
         return values
     return values[:, [order.index(target) for target in targets]]
-
-
-def _some(names: Sequence[str], most: int = 8) -> str:
-    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")

@@ -6,11 +6,13 @@ One pass over the scores in memory that does not grow with the number of regions
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
 from yuzu_cli.alphabet import UNKNOWN
 from yuzu_cli.results.derived import ACROSS, source_of
+from yuzu_cli.results.schema import STATUS
 from yuzu_cli.results.streaming import Source
 
 #: Edges of the bins of |effect|, eight to a factor of ten; smaller ones count into the first.
@@ -19,18 +21,11 @@ _TARGETS_AT_ONCE = 64
 _BEST = [("row", "i8"), ("position", "i8"), ("letter", "i8"), ("effect", "f8")]
 
 
-@dataclass(frozen=True, slots=True)
-class Strongest:
+class Strongest(NamedTuple):
     """The largest effect of one substitution in one region.
 
-    Attributes
-    ----------
-    row, target : int
-    position : int
-        Index into the mutated range, along the window's own strand.
-    letter : int
-        The letter mutated to; -1 when only contributions were saved.
-    effect : float
+    `position` is an index into the mutated range, along the window's own strand; `letter` is the
+    one mutated to, -1 when only contributions were saved.
     """
 
     row: int
@@ -82,6 +77,12 @@ class Summary:
         """Whether effects have a direction, and are those of one target."""
         return self.kind not in ACROSS
 
+    @property
+    def order(self) -> list[int]:
+        """Targets, that of the largest effect first."""
+        size = np.maximum(-self.lowest, self.highest)
+        return np.argsort(-size, kind="stable").tolist()
+
     def quantile(self, target: int, q: float) -> float:
         """Size of effect that a share `q` of substitutions does not exceed, to a few per cent."""
         bins = self.loss[target] + self.gain[target]
@@ -124,7 +125,7 @@ def summarise(source: Source, top: int = 5) -> Summary:
         profile=np.zeros((len(names), width)),
         reference_mean=np.full(len(source.targets), np.nan),
         reference_sd=np.full(len(source.targets), np.nan),
-        status=_status(source),
+        status={STATUS[name]: count for name, count in source.status_counts().items()},
     )
     seen = np.zeros(width, np.int64)
     best = np.zeros((len(names), 0), _BEST)
@@ -216,10 +217,3 @@ def _distinct(source: Source, target: int, best: np.ndarray, most: int) -> list[
             seen.add(place)
             kept.append(Strongest(row, target, position, letter, effect))
     return kept
-
-
-def _status(source: Source) -> dict[str, int]:
-    status = source.regions.status
-    names = ["with unknown letters", "padded at a chromosome's end", "cropped or padded to length"]
-    names.append("mended by naive")
-    return {name: int(((status >> bit) & 1).sum()) for bit, name in enumerate(names)}

@@ -10,8 +10,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from yuzu_cli.results.estimate import agreement
 from yuzu_cli.results.hdf5 import asked_of, attributes_of, open_hdf5
 from yuzu_cli.results.reader import Result, open_result
@@ -47,12 +45,6 @@ def info(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def _info_output(result: Result) -> dict[str, Any]:
-    names = ("has_unknown", "padded", "resized", "mended_by_naive")
-    counts = dict.fromkeys(names, 0)
-    for start in range(0, result.n_regions, 1 << 20):
-        status = result.read("regions/status", slice(start, start + (1 << 20)))
-        for bit, name in enumerate(names):
-            counts[name] += int(np.count_nonzero(status & (1 << bit)))
     datasets = {}
     for dataset in datasets_for(asked_of(result.file)):
         if dataset.path not in result.file:
@@ -80,7 +72,7 @@ def _info_output(result: Result) -> dict[str, Any]:
         "scores": list(result.saved),
         "estimate": agreement(result),
         "dropped": answered - result.n_regions,
-        "status": counts,
+        "status": result.status_counts(),
         "datasets": datasets,
     }
 

@@ -6,28 +6,22 @@ Modules are imported on use, so that naming the formats costs nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from yuzu_cli.errors import UsageError
 
-if TYPE_CHECKING:
-    from yuzu_cli.results.streaming import Source
-
+#: Format to the module here that has a function of that name.
 FORMATS = {
-    "modisco": ("yuzu_cli.results.export.arrays:modisco", "folder for `modisco motifs`"),
-    "chrombpnet": ("yuzu_cli.results.export.arrays:chrombpnet", "h5 and 10-column BED"),
-    "basenji": ("yuzu_cli.results.export.arrays:basenji", "scores.h5"),
-    "bigwig": ("yuzu_cli.results.export.tracks:bigwig", "contributions as a browser track"),
-    "bedgraph": ("yuzu_cli.results.export.tracks:bedgraph", "the same as text"),
-    "tsv": ("yuzu_cli.results.export.tables:tsv", "one line per mutation"),
-    "npz": ("yuzu_cli.results.export.tables:npz", "all arrays as they are, for numpy"),
+    "modisco": "arrays",
+    "chrombpnet": "arrays",
+    "basenji": "arrays",
+    "bigwig": "tracks",
+    "bedgraph": "tracks",
+    "tsv": "tables",
+    "npz": "tables",
 }
-OVERLAPS = ("mean", "nearest")
-UNKNOWNS = ("auto", "keep", "drop")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +57,7 @@ class ExportOptions:
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What was written.
-
-    Attributes
-    ----------
-    paths : tuple of Path
-    rows : int
-        Rows of the result that are in it.
-    notes : tuple of str
-        What the user should know, a line each.
-    """
+    """What was written: files, rows of the result in them, and notes for the user, a line each."""
 
     paths: tuple[Path, ...]
     rows: int
@@ -106,13 +91,11 @@ def export(
     """
     from yuzu_cli.results.streaming import Source
 
-    options = options or ExportOptions()
     if to not in FORMATS:
         raise UsageError("--to", f"unknown format {to!r}", f"one of {', '.join(FORMATS)}")
     if Path(out).resolve() == Path(result).resolve():
         raise UsageError("--output", "is the result itself", "name another file")
-    module, function = FORMATS[to][0].split(":")
-    write: Callable[[Source, Path, ExportOptions], Exported]
-    write = getattr(import_module(module), function)
+    write = getattr(import_module(f"{__name__}.{FORMATS[to]}"), to)
     with Source(result) as source:
-        return write(source, Path(out), options)
+        done: Exported = write(source, Path(out), options or ExportOptions())
+        return done

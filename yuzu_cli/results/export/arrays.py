@@ -6,7 +6,7 @@ the mutated range, and at unknown letters, are zero.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -16,30 +16,30 @@ import numpy as np
 
 from yuzu_cli.errors import UsageError
 from yuzu_cli.files import replacing
+from yuzu_cli.inputs.stream import HAS_UNKNOWN, PADDED
 from yuzu_cli.results.export import Exported, ExportOptions
 from yuzu_cli.results.export.files import NpzStream, check_space, new_hdf5
-from yuzu_cli.results.streaming import HAS_UNKNOWN, PADDED, Source
+from yuzu_cli.results.streaming import Source
 
 _HALF_MAX = float(np.finfo(np.float16).max)
 
 
 def modisco(source: Source, out: Path, options: ExportOptions) -> Exported:
     """A folder with `ohe.npz` and `attr.npz` (N, 4, L) for `modisco motifs`, and `rows.tsv`."""
-    order, keep = _acgt(source), _kept(source, options, drop=False)
-    (target,) = source.choose(options.targets, one=True)
-    source.need("centered")
+    keep, target = _kept(source, options), source.choose(options.targets, one=True)
     shape = (int(keep.sum()), 4, source.length)
     check_space(out, int(np.prod(shape)))
     names = [out / "ohe.npz", out / "attr.npz", out / "rows.tsv"]
     with replacing(names, options.force) as (ohe, attr, rows):
-        with NpzStream(ohe) as file:
-            pieces = (_one_hot(source, part, order)[keep[part]] for part in source.batches())
-            file.add("arr_0", shape, np.dtype(np.int8), pieces)
-        with NpzStream(attr) as file:
-            pieces = (
-                _full(source, part, [target], order)[keep[part], 0] for part in source.batches()
-            )
-            file.add("arr_0", shape, np.dtype(np.float32), pieces)
+        with (
+            NpzStream(ohe) as ohe_file,
+            NpzStream(attr) as attr_file,
+            ohe_file.array("arr_0", shape, np.dtype(np.int8)) as add_sequences,
+            attr_file.array("arr_0", shape, np.dtype(np.float32)) as add_scores,
+        ):
+            for _, one_hot, scores in _windows(source, keep, target):
+                add_sequences(one_hot)
+                add_scores(scores[:, 0])
         _write_rows(source, keep, rows)
     notes = _notes(source, keep)
     covered = source.mutate_end - source.mutate_start
@@ -54,33 +54,23 @@ def chrombpnet(source: Source, out: Path, options: ExportOptions) -> Exported:
     Rows run along the forward strand, for that is how chrombpnet's tools place them: row i covers
     start + summit - L/2 to start + summit + L/2 of line i.
     """
-    order, keep = _acgt(source), _kept(source, options, drop=False)
-    (target,) = source.choose(options.targets, one=True)
-    source.need("centered")
-    padded = keep & (source.regions.status & PADDED > 0)
-    keep = keep & ~padded
-    length = source.length - source.length % 2
+    asked, target = _kept(source, options), source.choose(options.targets, one=True)
+    padded = asked & (source.regions.status & PADDED > 0)
+    keep, length = asked & ~padded, source.length - source.length % 2
     shape = (int(keep.sum()), 4, length)
     check_space(out, int(np.prod(shape)))
-    bed = out.with_suffix(".bed")
-    half = _Half()
+    bed, half = out.with_suffix(".bed"), _Half()
     with replacing([bed, out], options.force) as (bed_path, h5_path):
         with new_hdf5(h5_path) as (file, check):
             raw = _dataset(file, "raw/seq", shape, np.int8)
             shap = _dataset(file, "shap/seq", shape, np.float16)
             projected = _dataset(file, "projected_shap/seq", shape, np.float16)
-            done = 0
-            for part in source.batches():
-                one_hot = source.forward(_one_hot(source, part), part, letters=1)
-                scores = source.forward(_full(source, part, [target])[:, 0], part, letters=1)
-                one_hot = one_hot[keep[part]][:, order, :length]
-                scores = half(scores[keep[part]][:, order, :length])
-                there = slice(done, done + len(one_hot))
-                raw[there], shap[there], projected[there] = one_hot, scores, scores * one_hot
-                done = there.stop
+            for rows, one_hot, scores in _windows(source, keep, target, forward=True):
+                one_hot, scores = one_hot[..., :length], half(scores[:, 0, :, :length])
+                raw[rows], shap[rows], projected[rows] = one_hot, scores, scores * one_hot
                 check()
         _write_peaks(source, keep, bed_path)
-    notes = _notes(source, keep | padded) + half.notes()
+    notes = _notes(source, asked) + half.notes()
     if padded.any():
         notes.append(f"{padded.sum()} rows reach past a chromosome's end and are left out")
     if length != source.length:
@@ -94,38 +84,30 @@ def basenji(source: Source, out: Path, options: ExportOptions) -> Exported:
     Each row runs in its own strand. `sum` is centred over the four bases, as basenji writes it;
     with another `score` the dataset is named by that.
     """
-    order, keep = _acgt(source), _kept(source, options, drop=True)
-    targets = source.choose(options.targets)
     statistic = options.score or "centered"
     if statistic not in ("centered", "delta", "prediction"):
-        raise UsageError(
-            "--score",
-            f"basenji cannot hold {statistic}: its files have a value for each target",
-            "centered or delta",
-        )
-    source.need(statistic)
+        what = f"basenji cannot hold {statistic}: its files have a value for each target"
+        raise UsageError("--score", what, "centered or delta")
+    keep = _kept(source, options, statistic, drop=True)
+    targets = source.choose(options.targets)
     path = out if out.suffix in (".h5", ".hdf5") else out / "scores.h5"
-    n, half, where = int(keep.sum()), _Half(), source.regions
-    check_space(path, n * source.length * (4 + len(targets)))
+    n, length, half = int(keep.sum()), source.length, _Half()
+    check_space(path, n * length * (4 + len(targets)))
     with (
         replacing([path], options.force) as (temporary,),
         new_hdf5(temporary) as (file, check),
     ):
         name = "sum" if statistic == "centered" else statistic
-        seqs = _dataset(file, "seqs", (n, source.length, 4), np.bool_)
-        shape = (n, source.length, 4, len(targets))
-        scores = _dataset(file, name, shape, np.float16)
-        done = 0
-        for part in source.batches(len(targets)):
-            values = _full(source, part, targets, order, statistic)[keep[part]]
-            one_hot = _one_hot(source, part, order)[keep[part]].astype(bool)
+        seqs = _dataset(file, "seqs", (n, length, 4), np.bool_)
+        values = _dataset(file, name, (n, length, 4, len(targets)), np.float16)
+        for rows, one_hot, scores in _windows(source, keep, targets, statistic):
+            there = one_hot.astype(bool)
             # Scripts index scores by the one-hot: a column without a true would shift the rest.
-            one_hot[:, 0] |= ~one_hot.any(axis=1)
-            there = slice(done, done + len(values))
-            seqs[there] = one_hot.transpose(0, 2, 1)
-            scores[there] = half(values).transpose(0, 3, 2, 1)
-            done = there.stop
+            there[:, 0] |= ~there.any(axis=1)
+            seqs[rows] = there.transpose(0, 2, 1)
+            values[rows] = half(scores).transpose(0, 3, 2, 1)
             check()
+        where = source.regions
         file["chr"] = where.chrom[keep].astype("S")
         file["start"], file["end"] = where.start[keep], where.end[keep]
         file["strand"] = np.where(where.minus[keep], b"-", b"+")
@@ -134,43 +116,56 @@ def basenji(source: Source, out: Path, options: ExportOptions) -> Exported:
     return Exported((path,), n, tuple(_notes(source, keep) + half.notes()))
 
 
-def _acgt(source: Source) -> list[int]:
-    """Which channel of the result is A, C, G, T."""
-    letters = source.alphabet.replace("U", "T")
-    if sorted(letters) != sorted("ACGT"):
-        raise UsageError(
-            str(source.path),
-            f"alphabet {source.alphabet} is not that of DNA or RNA",
-            "--to npz and --to tsv take any alphabet",
-        )
-    return [letters.index(letter) for letter in "ACGT"]
+def _kept(
+    source: Source, options: ExportOptions, statistic: str = "centered", *, drop: bool = False
+) -> np.ndarray:
+    """Which rows are written, bool (N,), by what is asked for those with unknown letters.
 
-
-def _kept(source: Source, options: ExportOptions, *, drop: bool) -> np.ndarray:
-    """Which rows are written, bool (N,), by what is asked for rows with unknown letters."""
+    Raises
+    ------
+    UsageError
+        For another alphabet than that of DNA or RNA.
+    OutputError
+        When the score can be made from none that was saved.
+    """
+    if sorted(source.alphabet.replace("U", "T")) != list("ACGT"):
+        what = f"alphabet {source.alphabet} is not that of DNA or RNA"
+        raise UsageError(str(source.path), what, "--to npz and --to tsv take any alphabet")
+    source.need(statistic)
     if options.unknown == "keep" or (options.unknown == "auto" and not drop):
         return np.ones(source.n_regions, bool)
     return source.regions.status & HAS_UNKNOWN == 0
 
 
-def _one_hot(source: Source, rows: slice, order: Sequence[int] = (0, 1, 2, 3)) -> np.ndarray:
-    """int8 (B, 4, L); all zero where the letter is unknown."""
-    codes = source.sequences(rows)
-    return (codes[:, None, :] == np.array(order, np.uint8)[None, :, None]).astype(np.int8)
-
-
-def _full(
+def _windows(
     source: Source,
-    rows: slice,
+    keep: np.ndarray,
     targets: Sequence[int],
-    order: Sequence[int] = (0, 1, 2, 3),
     statistic: str = "centered",
-) -> np.ndarray:
-    """Scores over the whole window, float32 (B, T, 4, L); zero where there are none."""
-    scores = source.values(statistic, rows, targets)[:, :, list(order)]
-    whole = np.zeros((*scores.shape[:3], source.length), np.float32)
-    whole[..., source.mutate_start : source.mutate_end] = np.nan_to_num(scores, nan=0.0)
-    return whole
+    *,
+    forward: bool = False,
+) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+    """Whole windows of the rows to keep, batch by batch, letters in the order ACGT.
+
+    With `forward` those of the minus strand are turned round.
+
+    Yields
+    ------
+    (slice, ndarray, int8, (B, 4, L), ndarray, float32, (B, T, 4, L))
+        Which of the rows they are, sequences, and scores; zero where a letter is unknown.
+    """
+    order, done = [source.alphabet.replace("U", "T").index(letter) for letter in "ACGT"], 0
+    for part in source.batches(len(targets)):
+        codes = source.sequences(part)[:, None, :]
+        one_hot = (codes == np.arange(4, dtype=np.uint8)[:, None]).astype(np.int8)
+        values = source.values(statistic, part, targets)
+        scores = np.zeros((*values.shape[:3], source.length), np.float32)
+        scores[..., source.mutate_start : source.mutate_end] = np.nan_to_num(values, nan=0.0)
+        if forward:
+            one_hot, scores = source.forward(one_hot, part, 1), source.forward(scores, part, 2)
+        one_hot, scores = one_hot[keep[part]][:, order], scores[keep[part]][:, :, order]
+        yield slice(done, done + len(one_hot)), one_hot, scores
+        done += len(one_hot)
 
 
 class _Half:
@@ -193,17 +188,12 @@ class _Half:
 
 def _dataset(file: h5py.File, name: str, shape: tuple[int, ...], dtype: type) -> h5py.Dataset:
     """A gzip dataset in chunks of some rows, about 1 MiB."""
+    if not shape[0]:
+        return file.create_dataset(name, shape, dtype)
     row = int(np.prod(shape[1:])) * np.dtype(dtype).itemsize
     rows = max(1, min(shape[0], (1 << 20) // max(1, row)))
-    chunks = (rows, *shape[1:]) if shape[0] else None
-    return file.create_dataset(
-        name,
-        shape,
-        dtype,
-        chunks=chunks,
-        compression="gzip" if chunks else None,
-        shuffle=bool(chunks),
-    )
+    chunks = (rows, *shape[1:])
+    return file.create_dataset(name, shape, dtype, chunks=chunks, compression="gzip", shuffle=True)
 
 
 def _notes(source: Source, keep: np.ndarray) -> list[str]:

@@ -14,37 +14,85 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import h5py
 import numpy as np
 from numpy.lib import format as npy
 
 from yuzu_cli.errors import OutputError
-from yuzu_cli.files import size_text
-from yuzu_cli.results.sink import Sink
+from yuzu_cli.files import size_text, write_all
+
+
+class Sink(io.FileIO):
+    """A new file for h5py's ``fileobj`` driver that never fails; see `failure` afterwards.
+
+    HDF5 may crash the process when a write of its own fails, whatever is caught. What comes after
+    the first failure is held in memory, so the caller stops soon.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "x+")
+        self.failure: BaseException | None = None
+        self._end = 0
+        self._kept: list[tuple[int, bytes]] = []
+
+    def check(self) -> None:
+        """Raise what went wrong so far."""
+        if self.failure is not None:
+            raise self.failure
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return super().seek(offset + self._end if whence == io.SEEK_END else offset, whence % 2)
+
+    def write(self, data: Any) -> int:
+        view, at = memoryview(data).cast("B"), self.tell()
+        # BaseException: a KeyboardInterrupt that surfaces here must not reach HDF5 either.
+        try:
+            if self.failure is None:
+                write_all(self.fileno(), view, at)
+        except BaseException as error:
+            self.failure = error
+        if self.failure is not None:
+            self._kept.append((at, bytes(view)))
+        self._end = max(self._end, self.seek(at + len(view)))
+        return len(view)
+
+    def readinto(self, buffer: Any) -> int:
+        view, at = memoryview(buffer).cast("B"), self.tell()
+        view[:] = bytes(len(view))
+        try:
+            data = os.pread(self.fileno(), len(view), at)
+            view[: len(data)] = data
+        except BaseException as error:
+            self.failure = self.failure or error
+        for offset, kept in self._kept:
+            low, high = max(offset, at), min(offset + len(kept), at + len(view))
+            if low < high:
+                view[low - at : high - at] = kept[low - offset : high - offset]
+        self.seek(at + len(view))
+        return len(view)
+
+    def truncate(self, size: int | None = None) -> int:
+        self._end = self.tell() if size is None else size
+        try:
+            super().truncate(self._end)
+        except BaseException as error:
+            self.failure = self.failure or error
+        return self._end
 
 
 @contextmanager
 def new_hdf5(path: Path) -> Iterator[tuple[h5py.File, Callable[[], None]]]:
     """An HDF5 file to write, and a function that raises what went wrong on the disk so far.
 
-    HDF5 itself never meets the disk's failures: it may crash the process over them. So the function
-    is to be called after every batch.
+    HDF5 itself never meets the disk's failures; so the function is to be called after every batch.
     """
-    sink = Sink(path)
-
-    def check() -> None:
-        if sink.failure is not None:
-            raise sink.failure
-
-    try:
+    with Sink(path) as sink:
         with h5py.File(sink, "w") as file:
-            yield file, check
-        check()
+            yield file, sink.check
+        sink.check()
         os.fsync(sink.fileno())
-    finally:
-        sink.close()
 
 
 def check_space(path: Path, least: int) -> None:
@@ -91,19 +139,32 @@ class NpzStream(zipfile.ZipFile):
     def __init__(self, path: Path) -> None:
         super().__init__(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1)
 
-    def add(
-        self, key: str, shape: tuple[int, ...], dtype: np.dtype, pieces: Iterable[np.ndarray]
-    ) -> None:
-        """Write one array; `pieces` joined along axis 0 make up `shape`."""
+    @contextmanager
+    def array(
+        self, key: str, shape: tuple[int, ...], dtype: np.dtype
+    ) -> Iterator[Callable[[np.ndarray], None]]:
+        """What takes the next rows of one array, until all that `shape` announces are there."""
         rows = 0
         with self.open(f"{key}.npy", "w", force_zip64=True) as member:
             header = {"descr": npy.dtype_to_descr(np.dtype(dtype)), "shape": shape}
             npy.write_array_header_1_0(member, header | {"fortran_order": False})
-            for piece in pieces:
+
+            def add(piece: np.ndarray) -> None:
+                nonlocal rows
                 rows += len(piece)
-                member.write(np.ascontiguousarray(piece, dtype=dtype).data.cast("B"))
-        if shape and rows != shape[0]:
+                member.write(np.ascontiguousarray(piece, dtype=dtype).tobytes())
+
+            yield add
+        if rows != shape[0]:
             raise AssertionError(f"{key}: {rows} rows written where {shape[0]} were announced")
+
+    def add(
+        self, key: str, shape: tuple[int, ...], dtype: np.dtype, pieces: Iterable[np.ndarray]
+    ) -> None:
+        """Write one array; `pieces` joined along axis 0 make up `shape`."""
+        with self.array(key, shape, dtype) as add:
+            for piece in pieces:
+                add(piece)
 
     def add_whole(self, key: str, array: np.ndarray) -> None:
         """Write one array that is small enough to be in memory."""

@@ -28,50 +28,29 @@ def sweep(
     (start, values float32)
         In order, with gaps between; long runs come in pieces.
     """
-    pile = _Pile(overlap)
-    for start, values, middle in windows:
-        yield from pile.take(start)
-        pile.add(start, values, middle)
-    yield from pile.take(None)
-
-
-class _Pile:
-    """The bases that windows still to come may cover: total and count, or value and distance."""
-
-    def __init__(self, overlap: str) -> None:
-        self._nearest = overlap == "nearest"
-        self._start = 0
-        self._value = np.zeros(0, np.float64)
-        self._weight = np.zeros(0, np.float64)
-
-    def add(self, start: int, values: np.ndarray, middle: int) -> None:
-        if not len(self._value):
-            self._start = start
-        missing = start + len(values) - self._start - len(self._value)
-        if missing > 0:
-            self._value = np.concatenate([self._value, np.zeros(missing)])
-            self._weight = np.concatenate([self._weight, np.zeros(missing)])
-        at = slice(start - self._start, start - self._start + len(values))
+    # Of the bases that windows still to come may cover: total and count, or value and nearness.
+    start, pile = 0, np.zeros((2, 0))
+    for first, values, middle in windows:
+        yield from _runs(start, pile[:, : first - start], overlap)
+        rest = pile[:, first - start :]
+        missing = max(0, len(values) - rest.shape[1])
+        pile = np.concatenate([rest, np.zeros((2, missing))], axis=1)
+        start, (value, weight) = first, pile[:, : len(values)]
         known = ~np.isnan(values)
-        if self._nearest:
-            twice = 2 * np.arange(start, start + len(values)) + 1
-            weight = 1.0 / (1.0 + np.abs(twice - middle))
-            known &= weight > self._weight[at]
-            self._value[at][known] = values[known]
-            self._weight[at][known] = weight[known]
+        if overlap == "nearest":
+            near = 1.0 / (1.0 + np.abs(2 * np.arange(first, first + len(values)) + 1 - middle))
+            known &= near > weight
+            value[known], weight[known] = values[known], near[known]
         else:
-            self._value[at][known] += values[known]
-            self._weight[at][known] += 1
+            value[known] += values[known]
+            weight[known] += 1
+    yield from _runs(start, pile, overlap)
 
-    def take(self, before: int | None) -> Iterator[tuple[int, np.ndarray]]:
-        """Hand out, and forget, what lies before a position; everything for None."""
-        count = len(self._value)
-        if before is not None:
-            count = min(count, max(0, before - self._start))
-        value, weight = self._value[:count], self._weight[:count]
-        start, self._start = self._start, self._start + count
-        self._value, self._weight = self._value[count:], self._weight[count:]
-        covered = np.flatnonzero(np.diff(np.concatenate([[0], weight > 0, [0]])))
-        for a, b in covered.reshape(-1, 2).tolist():
-            mean = value[a:b] if self._nearest else value[a:b] / weight[a:b]
-            yield start + a, mean.astype(np.float32)
+
+def _runs(start: int, pile: np.ndarray, overlap: str) -> Iterator[tuple[int, np.ndarray]]:
+    """The stretches of a pile that have a value."""
+    value, weight = pile
+    covered = np.flatnonzero(np.diff(np.concatenate([[0], weight > 0, [0]])))
+    for a, b in covered.reshape(-1, 2).tolist():
+        mean = value[a:b] if overlap == "nearest" else value[a:b] / weight[a:b]
+        yield start + a, mean.astype(np.float32)

@@ -14,6 +14,7 @@ from yuzu_cli.files import replacing
 from yuzu_cli.results.derived import ACROSS
 from yuzu_cli.results.export import Exported, ExportOptions
 from yuzu_cli.results.export.files import NpzStream, check_space, open_text
+from yuzu_cli.results.schema import REGIONS
 from yuzu_cli.results.streaming import Source
 
 _TABLE_SCORES = ("delta", "prediction", "centered", *ACROSS)
@@ -27,24 +28,17 @@ def tsv(source: Source, out: Path, options: ExportOptions) -> Exported:
     """
     statistic = options.score or (source.saved[0] if set(source.saved) <= set(ACROSS) else "delta")
     if statistic not in _TABLE_SCORES:
-        known = ", ".join(_TABLE_SCORES)
-        raise UsageError(
-            "--score",
-            f"a line per mutation cannot hold {statistic}, which is none of a mutation",
-            f"one of {known}",
-        )
+        what = f"a line per mutation cannot hold {statistic}, which is none of a mutation"
+        raise UsageError("--score", what, f"one of {', '.join(_TABLE_SCORES)}")
     source.need(statistic)
     targets = source.choose(options.targets)
     names = [statistic] if statistic in ACROSS else [_field(source.targets[i]) for i in targets]
-    mutations = (
-        (len(source.alphabet) - 1) * (source.mutate_end - source.mutate_start) * source.n_regions
-    )
-    check_space(out, mutations * (1 if out.suffix == ".gz" else 4 * len(names) + 12))
+    mutations = (len(source.alphabet) - 1) * source.sizes["M"] * source.n_regions
     packed = out.suffix == ".gz"
+    check_space(out, mutations * (1 if packed else 4 * len(names) + 12))
     with replacing([out], options.force) as (path,), open_text(path, packed) as file:
-        file.write(
-            "\t".join(["chrom", "position_0based", "ref", "alt", "name", "strand", *names]) + "\n"
-        )
+        head = ("chrom", "position_0based", "ref", "alt", "name", "strand", *names)
+        file.write("\t".join(head) + "\n")
         for part in source.batches(len(targets)):
             _write_mutations(source, part, statistic, targets, file)
     return Exported((out,), source.n_regions)
@@ -94,7 +88,7 @@ def npz(source: Source, out: Path, options: ExportOptions) -> Exported:
     with replacing([out], options.force) as (path,), NpzStream(path) as file:
         file.add_whole("attributes", np.array(json.dumps(source.attributes)))
         file.add_whole("targets", np.array([source.targets[i] for i in targets], dtype="U"))
-        for name in ("chrom", "name", "strand", "start", "end", "input_index", "status"):
+        for name in REGIONS:
             column = getattr(where, name)
             file.add_whole(f"regions/{name}", column.astype("U") if column.dtype == "O" else column)
         shape = (source.n_regions, source.length)

@@ -37,15 +37,12 @@ def bigwig(source: Source, out: Path, options: ExportOptions) -> Exported:
         hint = "pip install 'yuzu-cli[export]', or --to bedgraph"
         raise UsageError("--to bigwig", "pyBigWig is not installed", hint) from error
     sizes = chromosome_sizes(source, options)
-    if sizes is None:
-        raise UsageError(
-            "--to bigwig",
-            "the sizes of the chromosomes are needed",
-            "give --genome or --chrom-sizes",
-        )
     if not sizes:
+        hint = "give --genome or --chrom-sizes"
+        if sizes is None:
+            raise UsageError("--to bigwig", "the sizes of the chromosomes are needed", hint)
         what = "has no regions, and so no chromosome for the header of a bigWig"
-        raise OutputError(str(source.path), what, "give --genome or --chrom-sizes")
+        raise OutputError(str(source.path), what, hint)
     with replacing([out], options.force) as (path,):
         file = pyBigWig.open(str(path), "w")
         try:
@@ -100,9 +97,8 @@ def _check_records(source: Source) -> None:
     if len(names) < source.n_regions:
         name, count = names[counts.argmax()], counts.max()
         what = f"{count} FASTA records are named {name}, and a track has one place for a name"
-        raise OutputError(
-            str(source.path), what, "give each record a name of its own, or run it apart"
-        )
+        hint = "give each record a name of its own, or run it apart"
+        raise OutputError(str(source.path), what, hint)
 
 
 def runs(

@@ -20,6 +20,7 @@ from yuzu_cli.results.plot.region import View, head, view
 from yuzu_cli.results.plot.square import Square, draw_square, square
 from yuzu_cli.results.reader import Row
 from yuzu_cli.results.streaming import Source
+from yuzu_cli.selection import place
 
 FORMATS = ("png", "pdf", "svg")
 LEAST = 40
@@ -38,29 +39,11 @@ def plot(
     as_map: bool = False,
     force: bool = False,
 ) -> list[Path]:
-    """Draw regions of a result into a file each, or into the pages of one PDF.
+    """Draw regions of a result, as the options of `yuzu plot` say; the files written.
 
-    Parameters
-    ----------
-    result : path-like
-    out : path-like
-        PNG, PDF or SVG; several regions go into a PDF, or as PNGs into a folder (a name without a
-        suffix).
-    regions : sequence of str
-        Names, row numbers, or `chrom:first-last` (1-based), which is also what is drawn of the
-        window that holds it; empty takes the `top` strongest.
-    top : int
-    targets : sequence of str
-        Names or 0-based indices; empty takes the strongest of each region.
-    stretch : str or None
-        `START:END` in the window (0-based), `chrom:first-last` (1-based), or `all`; None looks
-        where most happens.
-    same_scale : bool
-        One scale for all targets of a region.
-    as_map : bool
-        Input position by output position, of a result whose targets are those of a profile.
-    force : bool
-        Replace files that are there.
+    `regions`, `top` and `targets` are as there; `stretch` is ``--range``, `as_map` ``--map``. Of a
+    region that is given by a place within it, that place is drawn. Without a suffix, or where a
+    folder is, `out` becomes a folder of PNGs.
 
     Raises
     ------
@@ -85,30 +68,31 @@ def plot(
         paths = [out / f"{_file_name(seen)}.png" for seen in views]
         pages = [[seen] for seen in views]
     else:
-        if out.suffix.lower()[1:] not in FORMATS:
-            known = ", ".join(f".{name}" for name in FORMATS)
-            raise UsageError("--output", f"cannot draw a {out.suffix}", f"one of {known}")
-        if len(views) > 1 and out.suffix.lower() != ".pdf":
-            raise UsageError(
-                "--output", f"one {out.suffix[1:]} holds one region", "give a .pdf or a folder"
-            )
-        paths, pages = [out], [views]
+        paths, pages = [_one_file(out, len(views))], [views]
     with replacing(paths, force) as temporary:
         for path, final, page in zip(temporary, paths, pages, strict=True):
             _save(page, path, final.suffix.lower()[1:], same_scale)
     return paths
 
 
+def _one_file(out: Path, views: int) -> Path:
+    """The file, if it can hold so many pictures."""
+    kind = out.suffix.lower()[1:]
+    if kind not in FORMATS:
+        known = ", ".join(f".{name}" for name in FORMATS)
+        raise UsageError("--output", f"cannot draw a {out.suffix}", f"one of {known}")
+    if views > 1 and kind != "pdf":
+        raise UsageError("--output", f"one {kind} holds one region", "give a .pdf or a folder")
+    return out
+
+
 def _place(row: Row, text: str) -> str | None:
     """The stretch to draw where a region was asked for by a place within it, widened to `LEAST`."""
-    found = re.fullmatch(r"(.+):([\d,]+)-([\d,]+)", text)
-    if found is None or found[1] != row.chrom or row.name == text:
+    chrom, start, end = place(text) or ("", 0, 0)
+    if chrom != row.chrom or row.name == text or (start <= row.start and end >= row.end):
         return None
-    first, last = (int(found[k].replace(",", "")) for k in (2, 3))
-    if first <= row.start + 1 and last >= row.end:
-        return None
-    more = max(0, LEAST - (last - first + 1) + 1) // 2
-    return f"{row.chrom}:{max(1, first - more)}-{last + more}"
+    more = max(0, LEAST - (end - start) + 1) // 2
+    return f"{chrom}:{max(1, start + 1 - more)}-{end + more}"
 
 
 def drawing_needed() -> None:

@@ -6,6 +6,7 @@ Reads no files.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -90,6 +91,16 @@ def draw(
         low.set_xlabel(plain(f"position in {seen.row.chrom}, counted from 1"))
         _explain(figure, seen)
     return figure
+
+
+def png(figure: Figure, dpi: int) -> bytes:
+    """A figure as the bytes of a PNG."""
+    import matplotlib as mpl
+
+    buffer = io.BytesIO()
+    with mpl.rc_context(STYLE):
+        figure.savefig(buffer, format="png", dpi=dpi)
+    return buffer.getvalue()
 
 
 def _stack(figure: Figure, parts: Sequence[tuple[float, float]]) -> list[Axes]:

@@ -16,6 +16,7 @@ from yuzu_cli.errors import UsageError
 from yuzu_cli.results.derived import source_of
 from yuzu_cli.results.reader import Row
 from yuzu_cli.results.streaming import Source
+from yuzu_cli.selection import place
 
 MOST_TARGETS = 4
 ZOOM = 100
@@ -202,15 +203,13 @@ def _stretch(text: str, row: Row, source: Source, origin: int) -> tuple[int, int
     width = source.mutate_end - source.mutate_start
     if text == "all":
         return 0, width
-    in_window = re.fullmatch(r"(\d+):(\d+)", text)
-    genome = re.fullmatch(r"(.+):([\d,]+)-([\d,]+)", text)
+    in_window, on_genome = re.fullmatch(r"(\d+):(\d+)", text), place(text)
     if in_window:
         a, b = int(in_window[1]), int(in_window[2])
         minus = row.strand == "-"
         start, stop = (row.end - b, row.end - a) if minus else (row.start + a, row.start + b)
-    elif genome and genome[1] == row.chrom:
-        start, stop = (int(genome[k].replace(",", "")) for k in (2, 3))
-        start -= 1
+    elif on_genome and on_genome[0] == row.chrom:
+        _, start, stop = on_genome
     else:
         hint = f"START:END in the window (0-based), or {row.chrom}:first-last (1-based), or all"
         raise UsageError("--range", f"{text!r} is not a range of this region", hint)
