@@ -35,6 +35,12 @@ def _read_by(function: Callable[[Any], Any], spellings: Any) -> BeforeValidator:
     return BeforeValidator(function, json_schema_input_type=spellings)
 
 
+def _spelt(pattern: str, known: str) -> BeforeValidator:
+    """Reads text of one of several spellings; `known` names them."""
+    schema = Annotated[str, Field(pattern=f"^({pattern})$")]
+    return _read_by(lambda value: config_text.spelt(value, pattern, known), schema)
+
+
 def _fault(key: str, what: str) -> PydanticCustomError:
     return PydanticCustomError("at", "{what}", {"what": what, "at": key})
 
@@ -52,10 +58,7 @@ Score = Literal["delta", "l2", "jsd", "contribution", "centered", "prediction"]
 _Scores = Annotated[
     list[Score], _read_by(config_text.words, str | list[Score]), Field(min_length=1)
 ]
-_Device = Annotated[
-    str,
-    _read_by(config_text.device, Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]),
-]
+_Device = Annotated[str, _spelt(r"auto|cpu|cuda(:\d+)?", "auto, cpu, cuda, cuda:N")]
 _BatchSize = Annotated[
     Literal["auto"] | int, _read_by(config_text.batch_size, Literal["auto"] | _Positive)
 ]
@@ -65,8 +68,7 @@ _Alpha = Annotated[
     _read_by(config_text.alpha, Literal["auto"] | Annotated[float, Field(gt=0)]),
 ]
 _Compression = Annotated[
-    str,
-    _read_by(config_text.compression, Annotated[str, Field(pattern=r"^(gzip(:[1-9])?|lzf|none)$")]),
+    str, _spelt(r"gzip(:[1-9])?|lzf|none", "gzip, gzip:1 to gzip:9, lzf, none")
 ]
 _Shard = Annotated[
     str | None,

@@ -6,10 +6,10 @@ Plain functions for `yuzu_cli.config`, which owns the keys. Nothing here knows a
 from __future__ import annotations
 
 import difflib
+import math
 import re
 import reprlib
 from collections.abc import Mapping
-from math import inf
 from typing import Any
 
 from pydantic_core import ErrorDetails
@@ -20,9 +20,20 @@ from yuzu_cli.selection import split
 # --- values that YAML or the command line may write in more than one way ------------------------
 
 
-def _whole(value: Any, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"expected a whole number from {least}, found {reprlib.repr(value)}")
+def _is_whole(value: Any, least: float = -math.inf) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _expect(value: Any, good: bool, what: str) -> Any:
+    if not good:
+        raise ValueError(f"expected {what}, found {reprlib.repr(value)}")
+    return value
+
+
+def spelt(value: Any, pattern: str, known: str) -> Any:
+    """Text that is spelt like a pattern; `known` names the spellings."""
+    if not isinstance(value, str) or not re.fullmatch(pattern, value):
+        raise ValueError(f"{reprlib.repr(value)} is not one of {known}")
     return value
 
 
@@ -34,12 +45,10 @@ def words(value: Any) -> Any:
     return [word.strip() for word in value.split(",")] if isinstance(value, str) else value
 
 
-def integers(value: Any) -> Any:
+def _integers(value: Any) -> Any:
     """`0,1,-1` as [0, 1, -1]."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return [value]
     if not isinstance(value, str):
-        return value
+        return [value] if _is_whole(value) else value
     numbers: list[int] = []
     for word in (part.strip() for part in value.split(",")):
         if not re.fullmatch(r"[+-]?\d+", word):
@@ -61,49 +70,37 @@ def targets(value: Any) -> Any:
     """`all`, or numbers, names and patterns: which names there are only the model knows."""
     if value == "all":
         return value
-    if isinstance(value, int) and not isinstance(value, bool):
-        value = [value]
-    if isinstance(value, str):
-        value = split(value)
-    if not isinstance(value, list):
-        raise ValueError(f"expected all, or a list like 0,3,7-9, found {reprlib.repr(value)}")
-    parts = [part if isinstance(part, str) and part else _whole(part, 0) for part in value]
+    parts = split(value) if isinstance(value, str) else value
+    parts = [parts] if _is_whole(parts) else parts
+    _expect(value, isinstance(parts, list), "all, or a list like 0,3,7-9")
+    for part in parts:
+        good = _is_whole(part, 0) or (isinstance(part, str) and part)
+        _expect(part, bool(good), "a whole number from 0")
     return _distinct(parts, "target")
 
 
 def shifts(value: Any) -> Any:
-    value = integers(value)
-    if not isinstance(value, list):
-        raise ValueError(f"expected whole numbers like 0,1,-1, found {reprlib.repr(value)}")
-    return _distinct([_whole(number, -1_000_000) for number in value], "shift")
+    numbers = _integers(value)
+    _expect(value, isinstance(numbers, list), "whole numbers like 0,1,-1")
+    for number in numbers:
+        _expect(number, _is_whole(number, -1_000_000), "a whole number from -1000000")
+    return _distinct(numbers, "shift")
 
 
 def batch_size(value: Any) -> Any:
-    if value != "auto" and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-        raise ValueError(f"expected auto or a whole number from 1, found {reprlib.repr(value)}")
-    return value
+    good = value == "auto" or _is_whole(value, 1)
+    return _expect(value, good, "auto or a whole number from 1")
 
 
 def alpha(value: Any) -> Any:
-    if value == "auto":
-        return value
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < inf:
-        raise ValueError(f"expected auto or a number above 0, found {reprlib.repr(value)}")
-    return float(value)
-
-
-def compression(value: Any) -> Any:
-    if not isinstance(value, str) or not re.fullmatch(r"gzip(:[1-9])?|lzf|none", value):
-        raise ValueError(f"{reprlib.repr(value)} is not one of gzip, gzip:1 to gzip:9, lzf, none")
-    return value
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    _expect(value, value == "auto" or (number and 0 < value < math.inf), "auto or a number above 0")
+    return float(value) if number else value
 
 
 def model_output(value: Any) -> Any:
-    if isinstance(value, str) and value:
-        return value
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ValueError(f"expected a number from 0, a name, or all, found {reprlib.repr(value)}")
-    return value
+    good = _is_whole(value, 0) or (isinstance(value, str) and value)
+    return _expect(value, bool(good), "a number from 0, a name, or all")
 
 
 def extra_inputs(value: Any) -> Any:
@@ -121,15 +118,8 @@ def names(value: Any) -> Any:
     """A file's path, or names; numbers in YAML are names too."""
     if isinstance(value, list) and all(isinstance(v, str | int) for v in value):
         return [str(v) for v in value]
-    if not isinstance(value, str) or not value:
-        raise ValueError(f"expected a list of names or a text file, found {reprlib.repr(value)}")
-    return value
-
-
-def device(value: Any) -> Any:
-    if not isinstance(value, str) or not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
-        raise ValueError(f"{reprlib.repr(value)} is not one of auto, cpu, cuda, cuda:N")
-    return value
+    good = isinstance(value, str) and value
+    return _expect(value, bool(good), "a list of names or a text file")
 
 
 def parse_shard(text: str) -> tuple[int, int]:

@@ -183,6 +183,12 @@ def config_options(*params: str) -> Callable[[Function], Function]:
     return decorate
 
 
+def output_option(metavar: str, text: str, **more: Any) -> Callable[[Function], Function]:
+    """Decorator: `-o/--output`, a path that has to be given, as the argument `output`."""
+    kind = click.Path(path_type=Path, **more)
+    return click.option("-o", "--output", required=True, type=kind, metavar=metavar, help=text)
+
+
 def verbosity_options(function: Function) -> Function:
     """Decorator: `-v`, `-q` and `--debug`."""
     debug, said = (descriptions()[key] for key in ("run.debug", "run.verbosity"))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from yuzu_cli.cli import _console
-from yuzu_cli.cli._options import config_options, read_config, verbosity_options
+from yuzu_cli.cli._options import config_options, output_option, read_config, verbosity_options
 from yuzu_cli.errors import ModelError, UsageError
 from yuzu_cli.ready import check_inputs
 from yuzu_cli.selection import split
@@ -136,13 +136,10 @@ def _names(text: str | None) -> tuple[str, ...]:
     metavar="JSON",
     help="An earlier bench.json: say what became slower since; exit 1 if anything did.",
 )
-@click.option(
-    "-o",
-    "--output",
-    required=True,
-    type=click.Path(path_type=Path, file_okay=False),
-    metavar="DIR",
-    help="Folder of bench.json, bench.tsv, bench.txt and the pictures; continued if unfinished.",
+@output_option(
+    "DIR",
+    "Folder of bench.json, bench.tsv, bench.txt and the pictures; continued if unfinished.",
+    file_okay=False,
 )
 @click.option(
     "--progress/--no-progress", default=None, help="Progress bar (by default only on a terminal)."

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from yuzu_cli.cli._json import json_option, print_json
-from yuzu_cli.cli._options import verbosity_options
+from yuzu_cli.cli._options import output_option, verbosity_options
 
 _EXISTING = click.Path(path_type=Path)
 
@@ -20,13 +21,8 @@ _EXISTING = click.Path(path_type=Path)
     metavar="FORMAT",
     help="modisco, chrombpnet, basenji, bigwig, bedgraph, tsv or npz.",
 )
-@click.option(
-    "-o",
-    "--output",
-    required=True,
-    type=_EXISTING,
-    metavar="PATH",
-    help="File to write; for modisco a folder. A name in .gz is packed (tsv, bedgraph).",
+@output_option(
+    "PATH", "File to write; for modisco a folder. A name in .gz is packed (tsv, bedgraph)."
 )
 @click.option(
     "--target",
@@ -72,17 +68,11 @@ def command(
     result: Path,
     to: str,
     output: Path,
-    targets: tuple[str, ...],
-    genome: Path | None,
-    chrom_sizes: Path | None,
-    overlap: str,
-    unknown: str,
-    score: str | None,
-    force: bool,
     as_json: bool,
     verbose: int,
     quiet: bool,
     debug: bool,
+    **options: Any,
 ) -> None:
     """Write a result in the format of another tool.
 
@@ -104,8 +94,7 @@ def command(
     """
     from yuzu_cli.results.export import ExportOptions, export
 
-    options = ExportOptions(targets, genome, chrom_sizes, overlap, unknown, score, force)
-    done = export(result, to, output, options)
+    done = export(result, to, output, ExportOptions(**options))
     if as_json:
         facts = {"format": to, "paths": done.paths, "rows": done.rows, "notes": done.notes}
         print_json("export", facts)

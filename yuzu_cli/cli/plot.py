@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from yuzu_cli.cli._options import verbosity_options
+from yuzu_cli.cli._options import output_option, verbosity_options
 
 
 @click.command("plot", short_help="Sequence logo and heat map of regions.")
 @click.argument("result", metavar="OUT.h5", type=click.Path(path_type=Path))
-@click.option(
-    "-o",
-    "--output",
-    required=True,
-    type=click.Path(path_type=Path),
-    metavar="PATH",
-    help="A .png, .pdf or .svg; several regions go into a .pdf or into a folder.",
-)
+@output_option("PATH", "A .png, .pdf or .svg; several regions go into a .pdf or into a folder.")
 @click.option(
     "--region",
     "regions",
@@ -59,18 +53,7 @@ from yuzu_cli.cli._options import verbosity_options
 @click.option("--force", is_flag=True, help="Replace existing files.")
 @verbosity_options
 def command(
-    result: Path,
-    output: Path,
-    regions: tuple[str, ...],
-    top: int,
-    targets: tuple[str, ...],
-    stretch: str | None,
-    same_scale: bool,
-    as_map: bool,
-    force: bool,
-    verbose: int,
-    quiet: bool,
-    debug: bool,
+    result: Path, output: Path, verbose: int, quiet: bool, debug: bool, **options: Any
 ) -> None:
     """Draw the contribution of each letter as a logo over the effects of all substitutions.
 
@@ -84,17 +67,7 @@ def command(
     """
     from yuzu_cli.results.plot import plot
 
-    paths = plot(
-        result,
-        output,
-        regions=regions,
-        top=top,
-        targets=targets,
-        stretch=stretch,
-        same_scale=same_scale,
-        as_map=as_map,
-        force=force,
-    )
+    paths = plot(result, output, **options)
     if not quiet:
         for path in paths:
             click.echo(str(path), err=True)

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from yuzu_cli.cli._options import verbosity_options
+from yuzu_cli.cli._options import output_option, verbosity_options
 
 
 @click.command("report", short_help="One HTML page about a result.")
 @click.argument("result", metavar="OUT.h5", type=click.Path(path_type=Path))
-@click.option(
-    "-o",
-    "--output",
-    required=True,
-    type=click.Path(path_type=Path),
-    metavar="PAGE.html",
-    help="The page to write.",
-)
+@output_option("PAGE.html", "The page to write.")
 @click.option(
     "--top",
     type=click.IntRange(min=0),
@@ -36,14 +30,7 @@ from yuzu_cli.cli._options import verbosity_options
 @click.option("--force", is_flag=True, help="Replace an existing page.")
 @verbosity_options
 def command(
-    result: Path,
-    output: Path,
-    top: int,
-    motifs: Path | None,
-    force: bool,
-    verbose: int,
-    quiet: bool,
-    debug: bool,
+    result: Path, output: Path, verbose: int, quiet: bool, debug: bool, **options: Any
 ) -> None:
     """Write one self-contained page: the run, its measured error, effects, strongest regions.
 
@@ -54,6 +41,6 @@ def command(
     """
     from yuzu_cli.results.report import report
 
-    path = report(result, output, top=top, motifs=motifs, force=force)
+    path = report(result, output, **options)
     if not quiet:
         click.echo(str(path), err=True)
