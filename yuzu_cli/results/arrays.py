@@ -17,6 +17,10 @@ import numpy as np
 from yuzu_cli.alphabet import UNKNOWN, Alphabet
 from yuzu_cli.errors import UsageError
 from yuzu_cli.results.derived import ACROSS, STATISTICS, derive, source_of
+from yuzu_cli.results.plot import drawing_needed
+from yuzu_cli.results.plot.figure import draw
+from yuzu_cli.results.plot.region import view
+from yuzu_cli.results.plot.style import png
 from yuzu_cli.results.reader import Row
 from yuzu_cli.results.streaming import Regions, Source
 from yuzu_cli.selection import choose, some
@@ -160,10 +164,6 @@ class Attributions:
         UsageError
             There is no such sequence, target or stretch, or matplotlib is not installed.
         """
-        from yuzu_cli.results.plot import drawing_needed
-        from yuzu_cli.results.plot.figure import draw, png
-        from yuzu_cli.results.plot.region import view
-
         drawing_needed()
         index = choose([sequence], self.names, "sequence", "sequence")[0]
         chosen = None if target is None else choose(target, self.targets, "target")

@@ -20,7 +20,9 @@ from yuzu_cli.results.estimate import agreement, sentence
 from yuzu_cli.results.motifs import Motifs
 from yuzu_cli.results.plot import drawing_needed
 from yuzu_cli.results.plot.charts import places_figure, sizes_figure
+from yuzu_cli.results.plot.figure import draw
 from yuzu_cli.results.plot.region import View, head, label, view, window
+from yuzu_cli.results.plot.style import png
 from yuzu_cli.results.reader import Row
 from yuzu_cli.results.streaming import Source
 from yuzu_cli.results.summary import Strongest, Summary, summarise
@@ -183,8 +185,6 @@ class _Panels:
         return facts
 
     def _picture(self, found: Strongest) -> dict[str, str]:
-        from yuzu_cli.results.plot.figure import draw
-
         targets = [found.target] if self._summary.signed else None
         seen = view(self._source, found.row, targets, width=_ZOOM)
         hits = _hits(self._source, seen, self._motifs) if self._motifs else []
@@ -215,8 +215,6 @@ def _change(source: Source, row: Row, found: Strongest) -> str:
 
 
 def _png(figure: Figure) -> str:
-    from yuzu_cli.results.plot.figure import png
-
     return base64.b64encode(png(figure, _DPI)).decode("ascii")
 
 

@@ -16,8 +16,10 @@ import numpy as np
 from yuzu_cli.errors import UsageError
 from yuzu_cli.files import replacing
 from yuzu_cli.results.derived import ACROSS
+from yuzu_cli.results.plot.figure import draw
 from yuzu_cli.results.plot.region import View, head, view
 from yuzu_cli.results.plot.square import Square, draw_square, square
+from yuzu_cli.results.plot.style import STYLE
 from yuzu_cli.results.reader import Row
 from yuzu_cli.results.streaming import Source
 from yuzu_cli.selection import place
@@ -129,8 +131,6 @@ def strongest(source: Source, count: int) -> list[int]:
 
 def _save(views: Sequence[View | Square], path: Path, kind: str, same_scale: bool) -> None:
     import matplotlib as mpl
-
-    from yuzu_cli.results.plot.figure import STYLE, draw
 
     def drawn(seen: View | Square) -> Any:
         return draw_square(seen) if isinstance(seen, Square) else draw(seen, same_scale=same_scale)

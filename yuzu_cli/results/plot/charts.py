@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from yuzu_cli.results.plot.figure import STYLE
+from yuzu_cli.results.plot.style import STYLE
 from yuzu_cli.results.summary import EDGES, Summary
 
 if TYPE_CHECKING:

@@ -6,32 +6,20 @@ Reads no files.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from yuzu_cli.alphabet import UNKNOWN
-from yuzu_cli.results.plot.logo import GREY, color_names, draw_bars, draw_letters
+from yuzu_cli.results.plot.logo import color_names, draw_bars, draw_letters
 from yuzu_cli.results.plot.region import View, head, label, logo_heights
+from yuzu_cli.results.plot.style import GREY, STYLE, few_ticks, limits, plain, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-STYLE: Any = {
-    "font.family": "sans-serif",
-    "font.size": 8,
-    "axes.linewidth": 0.6,
-    "axes.edgecolor": GREY,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "xtick.color": "#333333",
-    "ytick.color": "#333333",
-    "pdf.fonttype": 42,
-    "svg.hashsalt": "yuzu",
-}
 #: Letters narrower than this, in inches, could not be read (4 pixels of a screen): bars instead.
 NARROW = 0.04
 # Inches: what a figure is made of, the space above each part, and the margins.
@@ -91,16 +79,6 @@ def draw(
         low.set_xlabel(plain(f"position in {seen.row.chrom}, counted from 1"))
         _explain(figure, seen)
     return figure
-
-
-def png(figure: Figure, dpi: int) -> bytes:
-    """A figure as the bytes of a PNG."""
-    import matplotlib as mpl
-
-    buffer = io.BytesIO()
-    with mpl.rc_context(STYLE):
-        figure.savefig(buffer, format="png", dpi=dpi)
-    return buffer.getvalue()
 
 
 def _stack(figure: Figure, parts: Sequence[tuple[float, float]]) -> list[Axes]:
@@ -180,10 +158,10 @@ def _draw_strip(ax: Axes, seen: View, target: int, same_scale: bool, last: bool)
     ax.fill_between(np.arange(len(values)), 0, values, step="mid", color="#333333", lw=0.4)
     ax.set_xlim(-0.5, len(values) - 0.5)
     shown = seen.contribution if same_scale else values
-    low, high = _range(shown)
+    low, high = limits(shown)
     ax.set_ylim(low, high)
     ends = [end for end in (low, high) if abs(end) > 0.3 * max(high, -low)]
-    ax.set_yticks([0, *ends], ["0", *map(_short, ends)], fontsize=6.5)
+    ax.set_yticks([0, *ends], ["0", *map(short, ends)], fontsize=6.5)
     if len(seen.targets) > 1:
         name = plain(label(seen.targets[target]))
         ax.text(0, 1.04, name, transform=ax.transAxes, fontsize=7, va="bottom", ha="left")
@@ -193,27 +171,19 @@ def _draw_strip(ax: Axes, seen: View, target: int, same_scale: bool, last: bool)
         _ticks(ax, seen, 0, len(values))
 
 
-def _range(values: np.ndarray) -> tuple[float, float]:
-    """Limits of an axis that hold 0 and all values."""
-    known = np.nan_to_num(values)
-    low, high = min(float(known.min()), 0.0), max(float(known.max()), 0.0)
-    span = max(high - low, 1e-30)
-    return low - 0.04 * span * (low < 0), high + 0.04 * span * (high > 0 or low == 0)
-
-
 def _draw_logo(ax: Axes, seen: View, target: int, same_scale: bool) -> None:
     heights = logo_heights(seen, target)
     ax.set_xlim(-0.5, seen.stop - seen.start - 0.5)
     shown = seen.contribution[:, seen.start : seen.stop] if same_scale else heights
-    ax.set_ylim(*_range(shown))
+    ax.set_ylim(*limits(shown))
     if _narrow(ax.figure, seen):  # type: ignore[arg-type]
         draw_bars(ax, heights, seen.letters)
     else:
         draw_letters(ax, heights, seen.letters)
     ax.axhline(0, color=GREY, lw=0.5, zorder=-1)
     ax.set_ylabel("contribution" if seen.signed else f"mean {seen.targets[0]}")
-    ax.yaxis.set_major_locator(_few_ticks())
-    ax.yaxis.set_major_formatter(_short)
+    ax.yaxis.set_major_locator(few_ticks())
+    ax.yaxis.set_major_formatter(short)
     ax.tick_params(axis="y", labelsize=7)
     ax.spines[["right", "top", "bottom"]].set_visible(False)
 
@@ -248,27 +218,11 @@ def _draw_map(ax: Axes, seen: View, target: int, same_scale: bool) -> None:
     scale = ax.figure.colorbar(image, cax=side)
     scale.outline.set_linewidth(0.4)
     scale.ax.tick_params(length=2, labelsize=6.5)
-    scale.locator = _few_ticks()
+    scale.locator = few_ticks()
     scale.update_ticks()
-    scale.ax.yaxis.set_major_formatter(_short)
+    scale.ax.yaxis.set_major_formatter(short)
     words = f"Δ {seen.unit}\nblue lowers" if seen.signed else seen.targets[0]
     scale.set_label(words, fontsize=6.5)
-
-
-def _short(value: float, _: object = None) -> str:
-    """A tick without an exponent written elsewhere, where it would cover the name."""
-    return f"{value:.2g}"
-
-
-def plain(text: str) -> str:
-    """A user's name as text: a dollar would start a formula."""
-    return text.replace("$", r"\$")
-
-
-def _few_ticks() -> Any:
-    from matplotlib.ticker import MaxNLocator
-
-    return MaxNLocator(nbins=3, steps=[1, 2, 5, 10])
 
 
 def _ticks(ax: Axes, seen: View, start: int, stop: int) -> None:

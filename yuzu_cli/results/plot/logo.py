@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from yuzu_cli.results.plot.style import GREY
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.path import Path
 
-GREY = "#555555"
 # Apart for colour-blind readers too. Amino acids: polar, basic, acidic and all others.
 _GREEN, _BLUE, _YELLOW, _RED = "#009e73", "#0072b2", "#e69f00", "#d55e00"
 _BASES = {"A": _GREEN, "C": _BLUE, "G": _YELLOW, "T": _RED, "U": _RED}

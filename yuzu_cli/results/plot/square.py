@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from yuzu_cli.errors import UsageError
-from yuzu_cli.results.plot.figure import plain
 from yuzu_cli.results.plot.region import head
+from yuzu_cli.results.plot.style import plain
 from yuzu_cli.results.reader import Row
 from yuzu_cli.results.streaming import Source
 
