@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from yuzu_cli.errors import UsageError
-from yuzu_cli.selection import choose, split
+from yuzu_cli.selection import choose, place, some, split
 
 NAMES = ["CTCF", "GATA1", "GATA2", "a,b", "7", "K562[1]", "x-1"]
 
@@ -73,3 +73,27 @@ def test_numbered_targets_are_told_by_their_count() -> None:
 
 def test_parts_are_written_out() -> None:
     assert split("0,3,7-9, CTCF*") == [0, 3, 7, 8, 9, "CTCF*"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("chr1:101-130", ("chr1", 100, 130)),
+        ("chr1:1,101-1,130", ("chr1", 1100, 1130)),
+        ("HLA:A:1-1", ("HLA:A", 0, 1)),
+        ("chr1", None),
+        ("chr1:5", None),
+        (":1-2", None),
+        ("chr1:,-,", None),
+        ("5:12", None),
+    ],
+)
+def test_places_count_from_1_and_hold_both_their_ends(
+    text: str, expected: tuple[str, int, int] | None
+) -> None:
+    assert place(text) == expected
+
+
+def test_many_names_are_cut_short() -> None:
+    assert some(["a", "b", "c"], 2) == "a, b, …"
+    assert some(["a", "b"], 2) == "a, b"

@@ -542,6 +542,21 @@ def test_a_result_without_rows_is_exported(to: str, tmp_path: Path, sizes: Path)
     assert all(out.exists() for out in done.paths)
 
 
+@pytest.mark.parametrize("to", ["modisco", "chrombpnet", "basenji"])
+def test_a_batch_may_have_nothing_to_write(
+    to: str, mixed: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batches of one row, two of which hold only a row that is left out."""
+    monkeypatch.setattr("yuzu_cli.results.streaming._BATCH_BYTES", 1)
+    options = ExportOptions(targets=("first",), unknown="drop")
+    done = export(mixed.path, to, out_of(to, tmp_path / "o"), options)
+    assert done.rows == 3
+    if to == "modisco":
+        with np.load(tmp_path / "o/m/attr.npz") as attr:
+            expected = whole(mixed, mixed.centered[:, 0])[[0, 1, 3]]
+            np.testing.assert_allclose(attr["arr_0"], expected, atol=1e-6)
+
+
 @pytest.mark.parametrize("when", ["entries", "end"])
 def test_a_disk_that_fills_up_under_a_bigwig_is_an_error(
     when: str, tmp_path: Path, mixed: Made, sizes: Path, monkeypatch: pytest.MonkeyPatch

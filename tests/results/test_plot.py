@@ -129,7 +129,9 @@ def test_ranges(small: Made, stretch: str | None, row: int, expected: tuple[int,
     assert (seen.start, seen.stop) == expected
 
 
-@pytest.mark.parametrize("stretch", ["5", "12:5", "28:30", "chr2:105-112", "chr1:1-2", "a:b"])
+@pytest.mark.parametrize(
+    "stretch", ["5", "12:5", "28:30", "chr2:105-112", "chr1:1-2", "chr1:,-,", "a:b"]
+)
 def test_what_is_no_range(small: Made, stretch: str) -> None:
     with Source(small.path) as source, pytest.raises(UsageError, match="--range"):
         view(source, 0, [0], stretch)

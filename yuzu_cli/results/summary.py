@@ -97,52 +97,24 @@ class Summary:
 
 
 def summarise(source: Source, top: int = 5) -> Summary:
-    """Go through all rows once.
-
-    Parameters
-    ----------
-    source : Source
-    top : int
-        How many regions to name for each target.
+    """Go through all rows once; `top` regions are named for each target.
 
     Raises
     ------
     OutputError
         When the result cannot be read, or holds no scores.
     """
-    kind = _kind(source)
-    names = [kind] if kind in ACROSS else source.targets
-    counts = np.zeros((len(names), len(EDGES) - 1), np.int64)
-    width = source.mutate_end - source.mutate_start
-    out = Summary(
-        kind=kind,
-        targets=names,
-        loss=counts,
-        gain=counts.copy(),
-        lowest=np.zeros(len(names)),
-        highest=np.zeros(len(names)),
-        count=np.zeros(len(names), np.int64),
-        profile=np.zeros((len(names), width)),
-        reference_mean=np.full(len(source.targets), np.nan),
-        reference_sd=np.full(len(source.targets), np.nan),
-        status={STATUS[name]: count for name, count in source.status_counts().items()},
-    )
-    seen = np.zeros(width, np.int64)
-    best = np.zeros((len(names), 0), _BEST)
-    every = range(len(source.targets))
-    # About the first row, so that large outputs that differ little lose no digits.
-    about = source.reference(slice(0, 1), every).astype(np.float64)
-    total, square = np.zeros((2, len(every)))
-    for part in source.batches(min(_TARGETS_AT_ONCE, len(names))):
-        reference = source.reference(part, every) - about
-        total += reference.sum(axis=0)
-        square += np.square(reference).sum(axis=0)
+    out = _nothing(source, _kind(source))
+    count = len(out.targets)
+    seen = np.zeros(out.profile.shape[1], np.int64)
+    best = np.zeros((count, 0), _BEST)
+    for part in source.batches(min(_TARGETS_AT_ONCE, count)):
         codes = source.sequences(part)[:, source.mutate_start : source.mutate_end]
         seen += (codes != UNKNOWN).sum(axis=0)
         found = []
-        for first in range(0, len(names), _TARGETS_AT_ONCE):
-            block = list(range(first, min(first + _TARGETS_AT_ONCE, len(names))))
-            values = _values(source, kind, part, block)
+        for first in range(0, count, _TARGETS_AT_ONCE):
+            block = list(range(first, min(first + _TARGETS_AT_ONCE, count)))
+            values = _values(source, out.kind, part, block)
             _count(out, block, values, codes, len(source.alphabet))
             found.append(_best(values, part.start))
         best = np.concatenate([best, np.concatenate(found)], axis=1)
@@ -150,13 +122,45 @@ def summarise(source: Source, top: int = 5) -> Summary:
         # More than are asked for: some will be of the same base.
         best = np.take_along_axis(best, order[:, : 4 * top], axis=1)
     out.top = [_distinct(source, t, found, top) for t, found in enumerate(best)]
-    if len(source):
-        mean = total / len(source)
-        out.reference_mean = mean + about[0]
-        out.reference_sd = np.sqrt(np.maximum(square / len(source) - np.square(mean), 0))
-    others = 1 if kind == "contribution" else len(source.alphabet) - 1
+    others = 1 if out.kind == "contribution" else len(source.alphabet) - 1
     out.profile /= np.maximum(seen * others, 1)
     return out
+
+
+def _nothing(source: Source, kind: str) -> Summary:
+    """A summary before anything is counted."""
+    targets = [kind] if kind in ACROSS else source.targets
+    count, width = len(targets), source.mutate_end - source.mutate_start
+    mean, sd = _reference(source)
+    return Summary(
+        kind=kind,
+        targets=targets,
+        loss=np.zeros((count, len(EDGES) - 1), np.int64),
+        gain=np.zeros((count, len(EDGES) - 1), np.int64),
+        lowest=np.zeros(count),
+        highest=np.zeros(count),
+        count=np.zeros(count, np.int64),
+        profile=np.zeros((count, width)),
+        reference_mean=mean,
+        reference_sd=sd,
+        status={STATUS[name]: rows for name, rows in source.status_counts().items()},
+    )
+
+
+def _reference(source: Source) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of the outputs for the sequences, float64 (T,); NaN for none."""
+    every = range(len(source.targets))
+    # About the first row, so that large outputs that differ little lose no digits.
+    about = source.reference(slice(0, 1), every).astype(np.float64)
+    total, square = np.zeros((2, len(every)))
+    for part in source.batches(len(every)):
+        reference = source.reference(part, every) - about
+        total += reference.sum(axis=0)
+        square += np.square(reference).sum(axis=0)
+    if not len(source):
+        return total * np.nan, square * np.nan
+    mean = total / len(source)
+    return about[0] + mean, np.sqrt(np.maximum(square / len(source) - np.square(mean), 0))
 
 
 def _kind(source: Source) -> str:
