@@ -20,21 +20,11 @@ from yuzu_cli.cli import _console
 from yuzu_cli.cli._signals import Interrupted, interruptible
 from yuzu_cli.errors import YuzuError
 
-#: Command to the module that holds it, in the order of `yuzu --help`.
-COMMANDS = {
-    "run": "yuzu_cli.cli.run",
-    "example": "yuzu_cli.cli.example",
-    "bench": "yuzu_cli.cli.bench",
-    "precompute": "yuzu_cli.cli.precompute",
-    "init-model": "yuzu_cli.cli.init_model",
-    "explain": "yuzu_cli.cli.explain",
-    "merge": "yuzu_cli.cli.merge",
-    "info": "yuzu_cli.cli.info",
-    "export": "yuzu_cli.cli.export",
-    "plot": "yuzu_cli.cli.plot",
-    "report": "yuzu_cli.cli.report",
-    "variants": "yuzu_cli.cli.variants",
-}
+#: Each is `command` in the module here of that name, in the order of `yuzu --help`.
+COMMANDS = (
+    *("run", "example", "bench", "precompute", "init-model", "explain", "merge", "info"),
+    *("export", "plot", "report", "variants"),
+)
 
 
 class _Group(click.Group):
@@ -46,7 +36,8 @@ class _Group(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(COMMANDS[cmd_name]).command
+        module = importlib.import_module(f"{__name__}.{cmd_name.replace('-', '_')}")
+        command: click.Command = module.command
         return command
 
     def resolve_command(
@@ -54,12 +45,12 @@ class _Group(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
         if not name.startswith("-") and name not in COMMANDS:
-            hint = _near(name, list(COMMANDS)) or "see yuzu --help"
+            hint = _near(name, COMMANDS) or "see yuzu --help"
             raise click.UsageError(f"{name}: no such command; {hint}", ctx)
         return super().resolve_command(ctx, args)
 
 
-def _near(name: str, known: list[str]) -> str:
+def _near(name: str, known: Sequence[str]) -> str:
     import difflib
 
     close = difflib.get_close_matches(name, known, 1)

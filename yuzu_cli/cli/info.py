@@ -12,17 +12,8 @@ from yuzu_cli.selection import some
 
 #: Facts shown as they are, in this order, where they are there.
 _PLAIN = (
-    "created",
-    "command",
-    "backend",
-    "device",
-    "precision",
-    "alphabet",
-    "length",
-    "yuzu_version",
-    "torch_version",
-    "model_sha256",
-    "input_sha256",
+    *("created", "command", "backend", "device", "precision", "alphabet", "length"),
+    *("yuzu_version", "torch_version", "model_sha256", "input_sha256"),
 )
 
 

@@ -12,23 +12,6 @@ from yuzu_cli.cli._json import json_option, print_json
 from yuzu_cli.cli._options import config_options, read_config, verbosity_options
 from yuzu_cli.ready import check_inputs
 
-_OPTIONS = (
-    "model",
-    "genome",
-    "length",
-    "backend",
-    "device",
-    "precision",
-    "model_output",
-    "targets",
-    "reduce",
-    "reverse_complement",
-    "shifts",
-    "verify",
-    "force",
-    "progress",
-)
-
 
 @click.command("variants", short_help="Effects of the variants of a VCF.")
 @click.option("--vcf", required=True, metavar="IN.vcf", help="Plain or gzip; - is standard input.")
@@ -60,7 +43,10 @@ _OPTIONS = (
     show_default=True,
     help="Windows past a chromosome's end.",
 )
-@config_options(*_OPTIONS)
+@config_options(
+    *("model", "genome", "length", "backend", "device", "precision", "model_output", "targets"),
+    *("reduce", "reverse_complement", "shifts", "verify", "force", "progress"),
+)
 @json_option
 @verbosity_options
 def command(

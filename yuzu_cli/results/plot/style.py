@@ -1,4 +1,4 @@
-"""What all pictures share: fonts and lines, names as text, limits and ticks, and how one is saved."""
+"""What all pictures share: fonts and lines, names as text, limits, ticks, and how to save one."""
 
 from __future__ import annotations
 
