@@ -28,6 +28,10 @@ def _same(key: str) -> Callable[[Any], dict[str, Any]]:
     return lambda value: {key: value}
 
 
+def _models(value: tuple[str, ...]) -> dict[str, Any]:
+    return {"model.path": list(value)}
+
+
 def _fasta(value: str) -> dict[str, Any]:
     return {"input.bed": None, "input.genome": None, "input.fasta": value}
 
@@ -97,9 +101,11 @@ class Option:
         return f"{text[:1].upper()}{text[1:]}."
 
 
-def _plain(name: str, key: str, **more: Any) -> Option:
-    """An option that sets one key to what is given."""
-    return Option(tuple(name.split()), key, _same(key), more)
+def _option(
+    names: str, about: str, keys: Callable[[Any], dict[str, Any]] | None = None, **more: Any
+) -> Option:
+    """An option that sets the one key it is about to what is given, or what `keys` makes of it."""
+    return Option(tuple(names.split()), about, keys or _same(about), more)
 
 
 _FLAG: dict[str, Any] = {"is_flag": True, "default": None}
@@ -110,54 +116,42 @@ _NUMBER: dict[str, Any] = {"type": int}
 OPTIONS: dict[str, Option] = {
     option.param: option
     for option in (
-        Option(
-            ("-m", "--model"),
-            "model.path",
-            lambda value: {"model.path": list(value)},
-            {"metavar": "MODEL", "multiple": True},
+        _option("-m --model", "model.path", _models, metavar="MODEL", multiple=True),
+        _option("-f --fasta", "input.fasta", _fasta, metavar="FASTA"),
+        _option("-b --bed", "input.bed", _bed, metavar="BED"),
+        _option("-g --genome", "input.genome", metavar="GENOME"),
+        _option("-o --output", "output.path", metavar="OUT.h5"),
+        _option("-l --length", "input.length", metavar="LENGTH", **_NUMBER),
+        _option("--backend", "compute.backend", metavar="NAME"),
+        _option("--taylor-from", "taylor.start", metavar="WHERE"),
+        _option("--exact-top", "taylor.exact_top", metavar="SHARE", type=float),
+        _option("--device", "compute.device", metavar="NAME"),
+        _option("--precision", "compute.precision", metavar="NAME"),
+        _option(
+            "--batch-size", "compute.batch_size", _counted("compute.batch_size"), metavar="SIZE"
         ),
-        Option(("-f", "--fasta"), "input.fasta", _fasta, {"metavar": "FASTA"}),
-        Option(("-b", "--bed"), "input.bed", _bed, {"metavar": "BED"}),
-        _plain("-g --genome", "input.genome", metavar="GENOME"),
-        _plain("-o --output", "output.path", metavar="OUT.h5"),
-        _plain("-l --length", "input.length", metavar="LENGTH", **_NUMBER),
-        _plain("--backend", "compute.backend", metavar="NAME"),
-        _plain("--taylor-from", "taylor.start", metavar="WHERE"),
-        _plain("--exact-top", "taylor.exact_top", metavar="SHARE", type=float),
-        _plain("--device", "compute.device", metavar="NAME"),
-        _plain("--precision", "compute.precision", metavar="NAME"),
-        Option(
-            ("--batch-size",),
-            "compute.batch_size",
-            _counted("compute.batch_size"),
-            {"metavar": "SIZE"},
-        ),
-        Option(
-            ("--model-output",), "model.output", _counted("model.output"), {"metavar": "OUTPUT"}
-        ),
-        _plain("--layout", "model.layout", metavar="AXES"),
-        _plain("--target-names", "model.target_names", metavar="FILE"),
-        _plain("--alphabet", "model.alphabet", metavar="LETTERS"),
-        _plain("--center", "input.center", metavar="WHERE"),
-        _plain("--edge", "input.edge", metavar="HOW"),
-        _plain("--targets", "score.targets", metavar="LIST"),
-        Option(("--reduce",), "score.reduce score.index", _reduce, {"metavar": "HOW"}),
-        _plain("--scores", "score.save", metavar="LIST"),
-        Option(("--mutate",), "mutate.start mutate.end", _mutate, {"metavar": "START:END"}),
-        Option(
-            ("--mutate-center",), "mutate.center", _mutate_center, {"metavar": "WIDTH", **_NUMBER}
-        ),
-        _plain("--plan", "run.plan", metavar="PLAN.h5"),
-        _plain(
+        _option("--model-output", "model.output", _counted("model.output"), metavar="OUTPUT"),
+        _option("--layout", "model.layout", metavar="AXES"),
+        _option("--target-names", "model.target_names", metavar="FILE"),
+        _option("--alphabet", "model.alphabet", metavar="LETTERS"),
+        _option("--center", "input.center", metavar="WHERE"),
+        _option("--edge", "input.edge", metavar="HOW"),
+        _option("--targets", "score.targets", metavar="LIST"),
+        _option("--reduce", "score.reduce score.index", _reduce, metavar="HOW"),
+        _option("--scores", "score.save", metavar="LIST"),
+        _option("--mutate", "mutate.start mutate.end", _mutate, metavar="START:END"),
+        _option("--mutate-center", "mutate.center", _mutate_center, metavar="WIDTH", **_NUMBER),
+        _option("--plan", "run.plan", metavar="PLAN.h5"),
+        _option(
             "--reverse-complement/--no-reverse-complement", "compute.reverse_complement", **_PAIR
         ),
-        _plain("--shifts", "compute.shifts", metavar="LIST"),
-        _plain("--shard", "run.shard", metavar="I/N"),
-        _plain("--verify", "compute.verify", metavar="COUNT", **_NUMBER),
-        _plain("--resume/--no-resume", "run.resume", **_PAIR),
-        _plain("--force", "run.force", **_FLAG),
-        _plain("--dry-run", "run.dry_run", **_FLAG),
-        _plain("--progress/--no-progress", "run.progress", **_PAIR),
+        _option("--shifts", "compute.shifts", metavar="LIST"),
+        _option("--shard", "run.shard", metavar="I/N"),
+        _option("--verify", "compute.verify", metavar="COUNT", **_NUMBER),
+        _option("--resume/--no-resume", "run.resume", **_PAIR),
+        _option("--force", "run.force", **_FLAG),
+        _option("--dry-run", "run.dry_run", **_FLAG),
+        _option("--progress/--no-progress", "run.progress", **_PAIR),
     )
 }
 
