@@ -216,15 +216,46 @@ def frequencies(out: torch.Tensor, rows: torch.Tensor, spectrum: Any) -> None:
         torch.mm(x[i], s.alone[i - 2 * f], out=y[i])
 
 
-@kernel("mix rows")
-def mix_rows(out: torch.Tensor, rows: torch.Tensor, matrix: torch.Tensor, into: slice) -> None:
-    """A matrix over the rows of windows, into some of the result's; zero in the others."""
-    if into.start:
-        out[: into.start].zero_()
-    if into.stop < len(out):
-        out[into.stop :].zero_()
-    count = into.stop - into.start
-    torch.mm(matrix, rows.view(rows.shape[0], -1), out=out[into].view(count, -1))
+@kernel("rows to spectra")
+def rows_to_spectra(
+    out: torch.Tensor, rows: torch.Tensor, matrix: torch.Tensor, block: int
+) -> None:
+    """Blocks of a window's rows (w, ...), each by a transform (n, n): (n, blocks, ...)."""
+    n, count = len(matrix), -(-len(rows) // block)
+    into = out.view(n, count, -1)
+    for i in range(count):
+        piece = rows[i * block : (i + 1) * block].view(-1, into.shape[2])
+        torch.mm(matrix[:, : len(piece)], piece, out=into[:, i])
+
+
+@kernel("spectra to rows")
+def spectra_to_rows(
+    out: torch.Tensor, spectra: torch.Tensor, matrix: torch.Tensor, block: int, first: int,
+    rows: int, beyond: int,
+) -> None:  # fmt: skip
+    """Transforms of blocks (n, blocks, ...) back to rows, which overlap by `beyond`: their sum.
+
+    `first` is where the first row of the first block lies in the result; `rows` how many went in.
+    """
+    n, count = len(matrix), -(-rows // block)
+    given, flat, done = spectra.view(n, count, -1), out.view(len(out), -1), 0
+    for i in range(count):
+        have = min(block, rows - i * block) + beyond
+        into, own = overlap(first + i * block, have, len(out))
+        if into.stop <= into.start:
+            continue
+        if not done and into.start:
+            out[: into.start].zero_()
+        # Up to here the block before has written; in between is nothing, as blocks overlap.
+        met = max(done, into.start)
+        middle = own.start + met - into.start
+        if met > into.start:
+            flat[into.start : met].addmm_(matrix[own.start : middle], given[:, i])
+        if into.stop > met:
+            torch.mm(matrix[middle : own.stop], given[:, i], out=flat[met : into.stop])
+        done = into.stop
+    if done < len(out):
+        out[done:].zero_()
 
 
 @kernel("matrix")

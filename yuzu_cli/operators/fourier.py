@@ -1,17 +1,20 @@
-"""Convolution of short windows by a discrete Fourier transform along their rows: when, with what.
+"""Convolution of windows by a discrete Fourier transform along their rows: when, with what.
 
 A window of w rows through k taps takes w * k products of a row and a tap's matrix. As polynomials
 of w + k - 1 coefficients they take one product per frequency: a complex one is three real ones
 (Gauss), half the frequencies are the conjugates of the others, so 1.5 (w + k - 1) in all, besides
 the transforms themselves. The transforms are real matrices of tens of rows, applied as matrix
-products over all mutants and channels at once. Rounding is that of the direct way: about the type's
-precision relative to the largest row of a window.
+products over all mutants and channels at once. Long windows are cut into blocks, whose results
+overlap and are added up: transforms stay short, and windows of all lengths share one spectrum.
+Rounding is that of the direct way: about the type's precision relative to the largest row of a
+window.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -29,6 +32,9 @@ TRANSFORMS = 2.0
 BESIDE_IMAGE, CALL, ELEMENT = 3.5, 5000.0, 8.0
 """The same where the direct way is one convolution of an image, near peak; and what a product takes
 there besides, for each mutant: its call, and every element that is read or written."""
+ALONE = 0.9
+"""Share of what blocks take under which a long window is transformed as one: a spectrum of its own
+has to be made and kept."""
 
 
 def length_for(rows: int, kernel: int) -> int:
@@ -36,18 +42,36 @@ def length_for(rows: int, kernel: int) -> int:
     return (rows + kernel) // 2 * 2
 
 
-def fourier_macs(rows: int, kernel: int, n_in: int, n_out: int) -> float:
-    """Multiply-adds for one window by transforms."""
-    n = length_for(rows, kernel)
-    products = (1.5 * n - 1) * n_in * n_out
-    factor = TRANSFORMS if n <= SHORT else 1.0
-    return products + factor * n * (rows * n_in + (rows + kernel - 1) * n_out)
+def fourier_macs(
+    rows: int, kernel: int, n_in: int, n_out: int, block: int, image: bool = False
+) -> float:
+    """Multiply-adds for one window by transforms of so many rows at a time.
+
+    `image`: reckoned as what takes as long where the direct way is one convolution of an image.
+    """
+    count, n = -(-rows // block), length_for(block, kernel)
+    mixed = BESIDE_IMAGE if image else TRANSFORMS if n <= SHORT else 1.0
+    products = (1.5 * n - 1) * count * n_in * n_out
+    if image:
+        products += (1.5 * n - 1) * (CALL + count * ELEMENT * (n_in + n_out))
+    return products + mixed * n * (rows * n_in + (rows + count * (kernel - 1)) * n_out)
 
 
-def pays(
+@cache
+def _best_block(kernel: int, n_in: int, n_out: int) -> int:
+    """Rows of the blocks of a window without end."""
+    most = 16 * max(8, kernel)
+
+    def each(block: int) -> float:
+        return fourier_macs(most * block, kernel, n_in, n_out, block, image=True) / block
+
+    return min(range(1, max(2, min(most, LONGEST - kernel))), key=each)
+
+
+def block_for(
     rows: int, kernel: int, n_in: int, n_out: int, direct: float | None = None, image: bool = True
-) -> bool:
-    """Whether transforms beat the direct way.
+) -> int | None:
+    """Rows to be transformed at a time; None where the direct way is cheaper.
 
     Parameters
     ----------
@@ -57,14 +81,16 @@ def pays(
         The direct way is one convolution of an image, not a product for each tap.
     """
     direct = float(rows * kernel * n_in * n_out) if direct is None else direct
-    n = length_for(rows, kernel)
-    if n > LONGEST:
-        return False
-    cost = fourier_macs(rows, kernel, n_in, n_out)
-    if image:
-        products = (1.5 * n - 1) * (n_in * n_out + CALL + ELEMENT * (n_in + n_out))
-        cost = products + BESIDE_IMAGE * n * (rows * n_in + (rows + kernel - 1) * n_out)
-    return cost < GAIN * direct
+    block, best = rows, _best_block(kernel, n_in, n_out) if image else rows
+    if rows > best:
+        alone = fourier_macs(rows, kernel, n_in, n_out, rows, image)
+        cut = fourier_macs(rows, kernel, n_in, n_out, best, image)
+        whole = length_for(rows, kernel) <= LONGEST and alone < ALONE * cut
+        block = rows if whole else best
+    if length_for(block, kernel) > LONGEST:
+        return None
+    pays = fourier_macs(rows, kernel, n_in, n_out, block, image) < GAIN * direct
+    return block if pays else None
 
 
 MOST_SPECTRA = 4
@@ -128,16 +154,18 @@ class Layer:
         self.taps, self.gap, self.kernel = taps, gap, taps.shape[0]
         self._spectra: OrderedDict[int, Spectrum] = OrderedDict()
 
-    def by_transform(self, rows: int, shift: int, width: int, card: bool = False) -> bool:
-        """Whether windows of so many rows, `shift` before the result's, are cheaper transformed."""
+    def block(self, rows: int, shift: int, width: int, card: bool = False) -> int | None:
+        """Rows to transform at a time of windows of so many, `shift` before the result's; None
+        where that is dearer.
+        """
         exact = self.taps.dtype in (torch.float32, torch.float64)
         if self.taps.dim() != 3 or self.gap != 1 or not exact:
-            return False
+            return None
         n_in, n_out = self.taps.shape[1:]
         pieces = (overlap(shift - k, rows, width)[0] for k in range(self.kernel))
         direct = sum(piece.stop - piece.start for piece in pieces) * n_in * n_out
         image = self.taps.dtype is torch.float32 and not card
-        return pays(rows, self.kernel, n_in, n_out, float(direct), image)
+        return block_for(rows, self.kernel, n_in, n_out, float(direct), image)
 
     def spectrum(self, n: int) -> Spectrum:
         """The taps transformed to length n, made once."""

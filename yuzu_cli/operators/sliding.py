@@ -15,7 +15,7 @@ from torch.fx import Node
 from yuzu_cli.graph import ops
 from yuzu_cli.operators import fourier
 from yuzu_cli.operators.cost import Cost
-from yuzu_cli.operators.frames import Frame, overlap
+from yuzu_cli.operators.frames import Frame
 from yuzu_cli.operators.pointwise import Across, here, windows
 from yuzu_cli.operators.reach import EVERYWHERE, AnyReach, Reach, join
 from yuzu_cli.operators.record import (
@@ -202,9 +202,9 @@ class Convolution(Slider):
         channels = int(math.prod(call.shape_of(call.source)) // before.size)
         outputs = max(1, int(direct / (rows * along.kernel * channels)))
         count = math.ceil(rows)
-        if not fourier.pays(count, along.kernel, channels, outputs):
-            return direct
-        return min(direct, fourier.fourier_macs(count, along.kernel, channels, outputs))
+        layer = count, along.kernel, channels, outputs
+        block = fourier.block_for(*layer)
+        return direct if block is None else min(direct, fourier.fourier_macs(*layer, block))
 
     def taps(self) -> torch.Tensor:
         """Weights as (kernel, I, O), or (kernel, G, I/G, O/G); a dummy axis is flattened in."""
@@ -303,9 +303,9 @@ class Convolver:
         else:
             kernel, shift = "taps", first + along.padding - above
             rows = win.frame.width
-            quick = self.layer.by_transform(rows, shift, frame.width, sketch.few_starts)
-            if quick and not sketch.rough:
-                return self.transformed(sketch, win, frame, shift)
+            block = self.layer.block(rows, shift, frame.width, sketch.few_starts)
+            if block is not None and not sketch.rough:
+                return self.transformed(sketch, win, frame, shift, block)
             if sketch.few_starts and self.blocked is not None and win.form is Form.DELTA:
                 return self.in_blocks(sketch, win, frame)
             args |= {"shift": shift}
@@ -349,20 +349,23 @@ class Convolver:
             at = sketch.emit("gather", (at,), (frame.width, *shape[1:]), dtype, index=index)
         return here(self.call, sketch, frame, at, win.form)
 
-    def transformed(self, sketch: Sketch, win: Window, frame: Frame, shift: int) -> Window:
-        """The same by Fourier transforms along the rows."""
+    def transformed(
+        self, sketch: Sketch, win: Window, frame: Frame, shift: int, block: int
+    ) -> Window:
+        """The same by Fourier transforms of so many rows at a time, blocks beside each other."""
         width, dtype, between = win.frame.width, sketch.dtype(win.at), sketch.rows_of(win)[1:4]
-        n = fourier.length_for(width, self.layer.kernel)
+        n, beyond = fourier.length_for(block, self.layer.kernel), self.layer.kernel - 1
         s, outputs = self.layer.spectrum(n), math.prod(self.call.rest())
+        spread = (n, -(-width // block) * between[0], *between[1:])
         at = sketch.emit(
-            "mix rows", (win.at,), (n, *between, win.channels), dtype,
-            matrix=s.forward[:, :width], into=slice(0, n),
+            "rows to spectra", (win.at,), (*spread, win.channels), dtype, matrix=s.forward,
+            block=block,
         )  # fmt: skip
-        at = sketch.emit("frequencies", (at,), (n, *between, outputs), dtype, spectrum=s)
-        kernel = self.layer.kernel
-        into, made = overlap(shift - kernel + 1, width + kernel - 1, frame.width)
-        shape = (frame.width, *between, outputs)
-        at = sketch.emit("mix rows", (at,), shape, dtype, matrix=s.inverse[made], into=into)
+        at = sketch.emit("frequencies", (at,), (*spread, outputs), dtype, spectrum=s)
+        at = sketch.emit(
+            "spectra to rows", (at,), (frame.width, *between, outputs), dtype, matrix=s.inverse,
+            block=block, first=shift - beyond, rows=width, beyond=beyond,
+        )  # fmt: skip
         return here(self.call, sketch, frame, at, win.form)
 
 
