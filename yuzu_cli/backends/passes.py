@@ -15,6 +15,7 @@ import torch
 
 from yuzu_cli.backends.base import Settings
 from yuzu_cli.graph.capture import TorchDispatchMode
+from yuzu_cli.graph.nested import NESTED
 from yuzu_cli.model import Model
 from yuzu_cli.operators.cost import Cost, call_macs, rates_of
 
@@ -63,6 +64,8 @@ class _Meter(TorchDispatchMode):
     operation: a second of processor time in every run.
     """
 
+    supports_higher_order_operators = True
+
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.bytes, self.macs, self.calls = 0, 0.0, 0
@@ -72,6 +75,8 @@ class _Meter(TorchDispatchMode):
         return False  # else the first operation under it loads the compiler, to keep it out
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.name() in NESTED:
+            return NESTED[func.name()](self, lambda value, _: bool(value), *args, **(kwargs or {}))
         result = func(*args, **(kwargs or {}))
         inside = {_storage(tensor) for tensor in _tensors(args)}
         made = (tensor for tensor in _tensors(result) if _storage(tensor) not in inside)

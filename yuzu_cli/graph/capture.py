@@ -21,6 +21,8 @@ from torch.utils._pytree import tree_map
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from yuzu_cli.graph.fused import TAKEN_APART, strided
+from yuzu_cli.graph.nested import NESTED
+from yuzu_cli.graph.ops import OpOverload
 from yuzu_cli.graph.program import CaptureError, batch_size
 from yuzu_cli.heap import Heap
 
@@ -51,6 +53,8 @@ class _Recorder(TorchDispatchMode):
     comparing two traces.
     """
 
+    supports_higher_order_operators = True
+
     def __init__(self, x: torch.Tensor, apart: Apart) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.apart = apart
@@ -72,7 +76,13 @@ class _Recorder(TorchDispatchMode):
         kwargs = kwargs or {}
         self.calls += 1
         if self.calls > MOST_CALLS:
-            self.refuse(f"more than {MOST_CALLS} calls in one pass, as of an unrolled loop")
+            many = f"more than {MOST_CALLS} calls in one pass, as of an unrolled loop"
+            self.refuse(f"{many}; nn.LSTM, nn.GRU and nn.RNN are one call each")
+        if not isinstance(func, OpOverload):
+            nested = NESTED.get(func.name())
+            if nested is None:
+                self.refuse(f"it calls {func.name()}, which is not known; a plain loop would be")
+            return nested(self, self.decided, *args, **kwargs)
         apart = self.apart.get(func)
         if apart is None and torch._C._dispatch_has_kernel_for_dispatch_key(
             func.name(), _COMPOSITE
@@ -111,6 +121,19 @@ class _Recorder(TorchDispatchMode):
         """End the trace."""
         self.refusal = reason
         raise RuntimeError(reason)
+
+    def decided(self, value: Any, refusal: str) -> bool:
+        """A condition on which the sequences have no bearing."""
+        seen: set[Node] = set()
+        known = self.nodes.get(value) if isinstance(value, torch.Tensor) else None
+        queue = [] if known is None else [known]
+        while queue:
+            node = queue.pop()
+            if node.op == "placeholder":
+                self.refuse(refusal)
+            queue += [n for n in node.all_input_nodes if n not in seen]
+            seen.update(queue)
+        return bool(value)
 
     def node(self, value: Any) -> Any:
         """The node of a tensor; other values as they are.
