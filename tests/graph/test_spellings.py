@@ -15,6 +15,7 @@ from tests.support.convolutional import (
     AITAC,
     BothAtOnce,
     BothInTurn,
+    BothRepeated,
     Enformer,
     ExplaiNN,
     Puffin,
@@ -90,11 +91,23 @@ SPELLINGS: dict[str, tuple[Any, int, set[Any], Any]] = {
         {aten._fft_c2c.default},
         aten.convolution.default,
     ),
+    "spectra-of-complex": (
+        lambda: WholeSpectra(64, cast=True),
+        64,
+        {aten._fft_c2c.default},
+        aten.convolution.default,
+    ),
     "strands": (lambda: BothAtOnce(61), 61, {aten.cat.default}, aten.flip.default),
     "strands-in-turn": (
         lambda: BothInTurn(59, pairs=False),
         59,
         {aten.cat.default},
+        aten.flip.default,
+    ),
+    "strands-repeated": (
+        lambda: BothRepeated(57),
+        57,
+        {aten.slice_scatter.default},
         aten.flip.default,
     ),
     "strands-in-pairs": (

@@ -173,15 +173,19 @@ class Puffin(nn.Module):
 class WholeSpectra(nn.Module):
     """A long convolution as a product of spectra of both signs, of which the real part is kept."""
 
-    def __init__(self, length: int) -> None:
+    def __init__(self, length: int, cast: bool = False) -> None:
         super().__init__()
+        self.cast = cast
         self.first = nn.Conv1d(4, 5, 7, padding=3)
         self.taps, self.last = nn.Parameter(torch.randn(5, 13) * 0.3), nn.Conv1d(5, 2, 3)
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.softplus(self.first(x))
         size = y.shape[2] + 12
-        made = torch.fft.ifft(torch.fft.fft(y, n=size) * torch.fft.fft(self.taps, n=size))
+        given = y
+        if self.cast:
+            given = y.to(torch.complex64 if y.dtype == torch.float32 else torch.complex128)
+        made = torch.fft.ifft(torch.fft.fft(given, n=size) * torch.fft.fft(self.taps, n=size))
         return F.softplus(self.last(torch.real(made)[:, :, 6 : 6 + y.shape[2]]))
 
 
@@ -404,6 +408,16 @@ class BothInTurn(BothAtOnce):
         y = self.body(torch.stack([x, x[:, [3, 2, 1, 0]].flip([2])], 1).flatten(0, 1))
         if self.pairs:
             return torch.relu(y.view(x.shape[0], 2, -1) * self.weights).mean(1)
+        return torch.maximum(y[0::2], y[1::2])
+
+
+class BothRepeated(BothAtOnce):
+    """Each sequence twice, every second one turned in place."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        both = x.repeat_interleave(2, dim=0)
+        both[1::2] = both[1::2].flip([1, 2])
+        y = self.body(both)
         return torch.maximum(y[0::2], y[1::2])
 
 

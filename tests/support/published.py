@@ -17,6 +17,7 @@ from tests.support.convolutional import (
     Basenji,
     BothAtOnce,
     BothInTurn,
+    BothRepeated,
     ChromBPNet,
     Enformer,
     ExplaiNN,
@@ -35,6 +36,7 @@ PUBLISHED: list[Case] = [
     Case("like-aitac-residual", lambda n: AITAC(n), 90),
     Case("like-puffin", lambda n: Puffin(n), 70),
     Case("spectra-of-both-signs", lambda n: WholeSpectra(n), 67),
+    Case("spectra-of-complex", lambda n: WholeSpectra(n, cast=True), 64),
     Case("like-legnet", lambda n: LegNet(n), 66),
     Case("like-danq", lambda n: DanQ(n), 90),
     Case("like-dream-rnn", lambda n: DreamRNN(), 60),
@@ -53,6 +55,7 @@ PUBLISHED: list[Case] = [
     Case("both-strands-one-batch", lambda n: BothAtOnce(n), 61),
     Case("both-strands-in-turn", lambda n: BothInTurn(n, pairs=False), 59),
     Case("both-strands-in-pairs", lambda n: BothInTurn(n, pairs=True), 58),
+    Case("both-strands-repeated", lambda n: BothRepeated(n), 57),
     Case("like-dnabert", lambda n: Tokens(n, 3), 60),
     Case("like-hyenadna", lambda n: Hyena(n), 64),
     Case(

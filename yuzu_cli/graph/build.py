@@ -62,7 +62,7 @@ from yuzu_cli.graph.rewrites.softmax import (
     softmax_pools,
     softmax_sums,
 )
-from yuzu_cli.graph.rewrites.spectra import products_of_spectra
+from yuzu_cli.graph.rewrites.spectra import products_of_spectra, spectra_of_real
 from yuzu_cli.graph.rewrites.streams import streams
 from yuzu_cli.graph.rewrites.turned import heads_first, sequences_first
 
@@ -141,7 +141,7 @@ def normalise(module: GraphModule, like: torch.Tensor) -> dict[str, TensorSpec]:
             node.target = _aten.reshape.default
     r = Rewriter(module, like)
     # Spectra while the kernels are what they were before.
-    first = (splits, without_one, drop_no_ops, products_of_spectra)
+    first = (splits, without_one, drop_no_ops, spectra_of_real, products_of_spectra)
     skipped = () if saved_for_one(r) else (without_one,)
     _until_none(r, [p for p in first if p not in skipped])
     fold_constants(r)

@@ -40,6 +40,27 @@ class Kernel:
     high: int
 
 
+def spectra_of_real(r: Rewriter, node: Node) -> bool:
+    """fft of real values that were given a complex type -> the transform of real values."""
+    if node.target is not _aten._fft_c2c.default or not node.args[3]:
+        return False
+    source, pads = node.args[0], list[Node]()
+    while isinstance(source, Node) and source.target is _aten.constant_pad_nd.default:
+        pads.append(source)
+        source = source.args[0]
+    if not isinstance(source, Node) or source.target is not _aten._to_copy.default:
+        return False
+    real: Any = source.args[0]
+    given = r.specs[real.name].dtype
+    if not given.is_floating_point or r.specs[source.name].dtype is not given.to_complex():
+        return False
+    for pad in reversed(pads):
+        if any(pad.args[2:]):
+            return False
+        real = r.insert(node, pad.target, (real, pad.args[1]))
+    return r.replace(node, r.insert(node, _aten._fft_r2c.default, (real, *node.args[1:3], False)))
+
+
 def products_of_spectra(r: Rewriter, node: Node) -> bool:
     """irfft(constant * rfft(x)) -> a convolution, if its kernel is short beside the sequence.
 

@@ -63,6 +63,8 @@ class _Streams:
         sequences and streams: 1, or 2 where woven streams have an axis of their own.
     ends : dict of Node -> int or None
         Calls that take streams apart, and which one each gives; None for all of them.
+    writes : dict of Node -> int
+        Calls that put something else in the place of one stream, and of which.
     """
 
     root: Node
@@ -70,6 +72,7 @@ class _Streams:
     woven: bool
     leading: dict[Node, int] = field(default_factory=dict)
     ends: dict[Node, int | None] = field(default_factory=dict)
+    writes: dict[Node, int] = field(default_factory=dict)
 
 
 def streams(r: Rewriter, node: Node) -> bool:
@@ -83,7 +86,10 @@ def streams(r: Rewriter, node: Node) -> bool:
     parts = _parts(r, node, found)
     pieces: dict[Node, list[Node]] = {node: parts}
     for inner, leading in found.leading.items():
-        if inner is not node:
+        if inner in found.writes:
+            pieces[inner] = list(pieces[inner.args[0]])
+            pieces[inner][found.writes[inner]] = inner.args[1]
+        elif inner is not node:
             made = (_copy(r, inner, pieces, i, leading) for i in range(found.count))
             pieces[inner] = list(made)
     for end, which in found.ends.items():
@@ -159,6 +165,10 @@ def _follow(r: Rewriter, found: _Streams) -> bool:
             if which is not None:
                 found.ends[node] = which
                 continue
+            written = _written(r, node, found, leading)
+            if written is not None:
+                found.leading[node], found.writes[node] = leading, written
+                continue
             after = _leading(r, node, found, leading)
             if after is not None:
                 found.leading[node] = after
@@ -217,8 +227,27 @@ def _taken(r: Rewriter, node: Node, found: _Streams, leading: int) -> int | None
     """Which stream a slice is."""
     if node.target is not _aten.slice.Tensor or node.kwargs:
         return None
-    given: Any = node.args
-    _, axis, begin, end, step = given + (None, 0, None, None, 1)[len(given) :]
+    return _which(r, node, node.args[1:], found, leading)
+
+
+def _written(r: Rewriter, node: Node, found: _Streams, leading: int) -> int | None:
+    """Which stream an assignment to a slice puts something else in the place of."""
+    if node.target is not _aten.slice_scatter.default or node.kwargs or node in found.leading:
+        return None
+    base, source, *rest = node.args
+    spec = r.specs[source.name] if isinstance(source, Node) else None
+    if base not in found.leading or source in found.leading or spec is None:
+        return None
+    if spec.batch_axis != 0 or spec.shape[0] != 1:
+        return None
+    return _which(r, node, tuple(rest), found, leading)
+
+
+def _which(
+    r: Rewriter, node: Node, cut: tuple[Any, ...], found: _Streams, leading: int
+) -> int | None:
+    """The stream that an axis, a begin, an end and a step come to."""
+    axis, begin, end, step = cut + (0, None, None, 1)[len(cut) :]
     if axis % len(r.specs[node.name].shape) != leading - 1:
         return None
     told = {_rows(slice(begin, end, step), n, found, leading) for n in (5, 7)}
