@@ -2,7 +2,8 @@
 
 The gate of a squeeze-excite, the statistics of a norm over positions: with one of these, an edit
 changes every position a little, but all by one factor. ``mean(x * g)`` is ``mean(x) * g``, and the
-same holds behind all that is linear: no tensor with all positions is needed any more.
+same holds behind all that is linear: no tensor with all positions is needed any more. A map over
+channels whose mean is all that is read is done once, of the mean.
 """
 
 from __future__ import annotations
@@ -122,8 +123,7 @@ class Means:
         if target is ops.affine:
             return None if 1 in over else self.put(target, self(source, over), *rest)
         if target is ops.linear:
-            behind = len(shape) - 1 not in over
-            return self.put(target, self(source, over), *rest) if behind else None
+            return None if len(shape) - 1 in over else self.mapped(node, source, over)
         if target in (_aten.permute.default, _aten.transpose.int):
             order = order_of(node, len(shape))
             moved = {order[axis]: part for axis, part in over.items()}
@@ -215,9 +215,13 @@ class Means:
         """One mean of the source for each tap, of the places that it meets."""
         _, weight, bias, stride, padding, dilation, transposed, zero, groups = node.args
         value, old = self.r.constant(weight), self.r.specs[source.name].shape
-        if value is None or transposed or min(over) < 2 or not self.worth(source, old, over):
+        if value is None or transposed or min(over) < 2:
             return None
         stride, padding, dilation = (list(v) for v in (stride, padding, dilation))
+        if {*value.shape[2:], *stride} == {1} and not any(padding):
+            return self.mapped(node, source, over)
+        if not self.worth(source, old, over):
+            return None
         taps: list[Over] = [{}]
         for axis, part in over.items():
             at, many = axis - 2, value.shape[axis]
@@ -250,6 +254,11 @@ class Means:
         self.undo(mark)
         before, self.found = self.found, before
         return before
+
+    def mapped(self, node: Node, source: Node, over: Over) -> Node:
+        """A map over channels at each place: done once, of the mean, if nothing else reads it."""
+        self.found = self.found or len(node.users) == 1
+        return self.put(node.target, self(source, over), *node.args[1:])
 
     # --- norms ------------------------------------------------------------------------------------
 
