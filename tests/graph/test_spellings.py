@@ -15,7 +15,6 @@ from tests.support.convolutional import (
     AITAC,
     BothAtOnce,
     BothInTurn,
-    BothRepeated,
     Enformer,
     ExplaiNN,
     Puffin,
@@ -102,12 +101,6 @@ SPELLINGS: dict[str, tuple[Any, int, set[Any], Any]] = {
         lambda: BothInTurn(59, pairs=False),
         59,
         {aten.cat.default},
-        aten.flip.default,
-    ),
-    "strands-repeated": (
-        lambda: BothRepeated(57),
-        57,
-        {aten.slice_scatter.default},
         aten.flip.default,
     ),
     "strands-in-pairs": (

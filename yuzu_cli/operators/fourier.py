@@ -32,9 +32,8 @@ TRANSFORMS = 2.0
 BESIDE_IMAGE, CALL, ELEMENT = 3.5, 5000.0, 8.0
 """The same where the direct way is one convolution of an image, near peak; and what a product takes
 there besides, for each mutant: its call, and every element that is read or written."""
-ALONE = 0.9
-"""Share of what blocks take under which a long window is transformed as one: a spectrum of its own
-has to be made and kept."""
+ALONE = 1.0
+"""Share of what blocks take under which a long window is transformed as one."""
 
 
 def length_for(rows: int, kernel: int) -> int:
