@@ -15,8 +15,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from yuzu_cli.bench.backends import backend_method
 from yuzu_cli.bench.measure import Row, measure
-from yuzu_cli.bench.methods import CannotRun, backend_method
+from yuzu_cli.bench.methods import CannotRun
 from yuzu_cli.bench.papers import zoo
 from yuzu_cli.bench.peers import PEERS, base, peer_method, yuzu_ism
 from yuzu_cli.bench.peers.base import Peer
@@ -209,37 +210,38 @@ def in_keras(steps: list[dict[str, Any]], arrays: dict[str, np.ndarray], x: np.n
     saved = x
     for step in steps:
         kind, weights = step["kind"], [arrays[name] for name in step["weights"]]
-        if kind == "convolution":
+        if kind == "Conv1D":
             kernel, bias = weights
-            span = (len(kernel) - 1) * step["dilation"]
+            assert kernel.shape[::2] == (step["kernel_size"], step["filters"])
+            dilation = step["dilation_rate"]
+            span = (len(kernel) - 1) * dilation
             if step["padding"] == "same":
                 x = np.pad(x, ((0, 0), (span // 2, span - span // 2), (0, 0)))
-            parts = [
-                x[:, k * step["dilation"] :][:, : x.shape[1] - span] for k in range(len(kernel))
-            ]
+            parts = [x[:, k * dilation :][:, : x.shape[1] - span] for k in range(len(kernel))]
             x = sum(part @ kernel[k] for k, part in enumerate(parts)) + bias
-        elif kind == "norm":
+        elif kind == "BatchNormalization":
             gamma, beta, mean, variance = weights
             x = (x - mean) / np.sqrt(variance + step["epsilon"]) * gamma + beta
-        elif kind == "max-pool":
-            assert step["size"] == step["stride"]
-            count = x.shape[1] // step["size"]
-            x = x[:, : count * step["size"]].reshape(len(x), count, step["size"], -1).max(2)
-        elif kind == "dense":
+        elif kind == "MaxPooling1D":
+            size = step["pool_size"]
+            assert size == step["strides"]
+            count = x.shape[1] // size
+            x = x[:, : count * size].reshape(len(x), count, size, -1).max(2)
+        elif kind == "Dense":
             x = x @ weights[0] + weights[1]
-        elif kind == "relu":
+        elif (kind, step.get("activation")) == ("Activation", "relu"):
             x = np.maximum(x, 0)
-        elif kind == "sigmoid":
+        elif (kind, step.get("activation")) == ("Activation", "sigmoid"):
             x = 1 / (1 + np.exp(-x))
-        elif kind == "flatten":
+        elif kind == "Flatten":
             x = x.reshape(len(x), -1)
         elif kind == "save":
             saved = x
         elif kind == "add":
             x = x + saved
-        elif kind == "crop":
-            x = x[:, step["amount"] : x.shape[1] - step["amount"]]
-        elif kind == "channels-first":
+        elif kind == "Cropping1D":
+            x = x[:, step["cropping"] : x.shape[1] - step["cropping"]]
+        elif kind == "profile":
             x = x.swapaxes(1, 2)
         else:
             raise AssertionError(kind)

@@ -18,6 +18,7 @@ from yuzu_cli.bench.report import Report, Section, as_json, as_text, as_tsv, loa
 from yuzu_cli.bench.stats import Agreement
 from yuzu_cli.bench.subject import Case
 from yuzu_cli.errors import InputError
+from yuzu_cli.files import size_text
 
 
 def a_row(case: Case, method: str, seconds: float, **more: object) -> Row:
@@ -77,8 +78,8 @@ WORDS = {
     "seconds": (report.duration(2.3456), "2.35 s"),
     "milliseconds": (report.duration(0.02), "20 ms"),
     "microseconds": (report.duration(3e-6), "3 µs"),
-    "bytes": (report.size(2.5e9), "2.5 GB"),
-    "few bytes": (report.size(12), "12 B"),
+    "bytes": (size_text(2.5e9), "2.5 GB"),
+    "few bytes": (size_text(12), "12 bytes"),
     "perfect": (report.correlation(1.0), "1.0000"),
     "almost": (report.correlation(0.99998), "0.9999"),
     "against": (report.correlation(-0.5), "-0.5000"),
@@ -220,4 +221,4 @@ def test_cases_that_differ_have_other_names() -> None:
         for count in (1, 8)
         for case in (Case("basset", length, count), Case("basset", length, count, device="cuda"))
     ]
-    assert len({charts.case_name(row) for row in rows}) == len(rows)
+    assert len({row.case.label for row in rows}) == len(rows)

@@ -18,10 +18,10 @@ from yuzu_cli.backends import BACKENDS
 from yuzu_cli.backends.base import Block
 from yuzu_cli.backends.naive import NaiveRunner
 from yuzu_cli.bench import run as bench_run
+from yuzu_cli.bench.backends import NaiveMethod, backend_method, every_backend
 from yuzu_cli.bench.measure import Row, measure
-from yuzu_cli.bench.methods import NaiveMethod, backend_method, every_backend
 from yuzu_cli.bench.papers import zoo
-from yuzu_cli.bench.papers.suites import SUITES, Grid, cases_of, custom, get_suites
+from yuzu_cli.bench.papers.suites import SUITES, cases_of, custom, get_suites
 from yuzu_cli.bench.report import as_text, load
 from yuzu_cli.bench.report import notes as report_notes
 from yuzu_cli.bench.run import Options, example_files, run
@@ -238,7 +238,7 @@ def test_sensing_matrices(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
 
 @pytest.fixture
 def small_suite() -> Any:
-    return custom(Grid(models=["basset"], lengths=[60], width=0.02, devices=["cpu"]))
+    return custom(models=["basset"], lengths=[60], width=0.02, devices=["cpu"])
 
 
 @pytest.mark.usefixtures("spoilt")
@@ -289,7 +289,7 @@ def test_cases_that_tables_share_are_measured_once(
 def test_cases_are_measured_side_by_side(tmp_path: Path) -> None:
     """In the order they were asked for, whichever was done first; naive is exact in each."""
     suites = [
-        custom(Grid(models=["basset", "toynet"], lengths=[60, 80], width=0.02, devices=["cpu"])),
+        custom(models=["basset", "toynet"], lengths=[60, 80], width=0.02, devices=["cpu"]),
         replace(get_suites("tism-table1")[0], cases=lambda full: [TINY]),
     ]
     options = Options(backends=("windowed",), peers=(), rounds=1, seconds=0.05)
@@ -313,7 +313,7 @@ def test_a_call_that_was_stopped_is_continued(
     tmp_path: Path, small_suite: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What stands in the report of the same call is not measured again; another call's is."""
-    suite = custom(Grid(models=["basset", "toynet"], lengths=[60], width=0.02, devices=["cpu"]))
+    suite = custom(models=["basset", "toynet"], lengths=[60], width=0.02, devices=["cpu"])
     options = Options(backends=("windowed",), rounds=2, seconds=0.05)
     asked: list[str] = []
 
@@ -331,8 +331,11 @@ def test_a_call_that_was_stopped_is_continued(
         False,
         ["basset"] * 2,
     )
-    other = replace(options, rounds=3)
-    assert bench_run._continued(replace(left, options=asdict(other)), tmp_path, {}) == {}
+    for rounds, count in ((2, 1), (3, 0)):
+        again = replace(options, rounds=rounds)
+        asking = replace(left, options=json.loads(json.dumps(asdict(again))))
+        jobs = bench_run.jobs_of([suite], again)
+        assert len(bench_run._continued(asking, tmp_path, jobs)) == count
     whole = run([suite], options, tmp_path)
     assert asked == ["basset", "toynet", "toynet"]
     assert whole.complete

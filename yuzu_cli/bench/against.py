@@ -17,18 +17,17 @@ LEAST = 1.05
 ENOUGH = 2
 """Fewer times than this tell nothing of their spread."""
 
+VERDICTS = ("slower", "faster", "same", "unsure")
+"""`slower` or `faster` where the quartiles are apart and the medians by `LEAST`; `unsure` where one
+of both was timed but once.
+"""
+
+SAME = ("processor", "threads", "torch")
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One method on one case, before and now.
-
-    Attributes
-    ----------
-    before, now : Row
-    verdict : str
-        `slower` or `faster` where the quartiles are apart and the medians by `LEAST`; `same`;
-        `unsure` where one of them was timed but once.
-    """
+    """One method on one case, before and now."""
 
     before: Row
     now: Row
@@ -47,18 +46,15 @@ def seconds(row: Row) -> tuple[float, float, float]:
     return row.seconds, row.seconds_low, row.seconds_high
 
 
+def _by_case(report: Report) -> dict[tuple[str, str], Row]:
+    return {(row.case.key, row.method): row for part in report.sections for row in part.good}
+
+
 def compare(now: Report, earlier: Report) -> list[Change]:
     """Every method on every case that both have times of."""
-    known = {
-        (row.case.key, row.method): row for section in earlier.sections for row in section.good
-    }
-    changes: dict[tuple[str, str], Change] = {}
-    for section in now.sections:
-        for row in section.good:
-            key = (row.case.key, row.method)
-            if key in known:
-                changes[key] = Change(known[key], row, _verdict(known[key], row))
-    return list(changes.values())
+    known = _by_case(earlier)
+    pairs = [(known[key], row) for key, row in _by_case(now).items() if key in known]
+    return [Change(before, row, _verdict(before, row)) for before, row in pairs]
 
 
 def _verdict(before: Row, now: Row) -> str:
@@ -76,27 +72,19 @@ def _verdict(before: Row, now: Row) -> str:
 
 def as_text(changes: list[Change], now: Report, earlier: Report) -> str:
     """A table of what changed, and a line about the rest."""
-    told = [change for change in changes if change.verdict in ("slower", "faster")]
-    told.sort(key=lambda change: -change.ratio)
-    count = {name: sum(c.verdict == name for c in changes) for name in VERDICTS}
-    lines = [f"Against {earlier.machine['when']}, by processor time: "
-             + ", ".join(f"{n} {name}" for name, n in count.items()) + "."]  # fmt: skip
+    counts = [f"{sum(c.verdict == name for c in changes)} {name}" for name in VERDICTS]
+    lines = [f"Against {earlier.machine['when']}, by processor time: {', '.join(counts)}."]
     other = [name for name in SAME if earlier.machine.get(name) != now.machine.get(name)]
     if other:
         lines.append(f"Not alike: {', '.join(other)}; ratios to naive tell more than times.")
+    told = [change for change in changes if change.verdict in ("slower", "faster")]
     if told:
         table = [["", "before", "now", "times as slow", "case"]]
-        table += [
-            [f"{c.verdict} {c.now.method}", _time(c.before), _time(c.now), f"{c.ratio:.2f}",
-             heading(c.now)]
-            for c in told
-        ]  # fmt: skip
+        for c in sorted(told, key=lambda change: -change.ratio):
+            both = [_time(c.before), _time(c.now), f"{c.ratio:.2f}"]
+            table.append([f"{c.verdict} {c.now.method}", *both, heading(c.now)])
         lines += aligned(table)
     return "\n".join(lines) + "\n"
-
-
-VERDICTS = ("slower", "faster", "same", "unsure")
-SAME = ("processor", "threads", "torch")
 
 
 def _time(row: Row) -> str:

@@ -64,22 +64,16 @@ def pictures(sections: Sequence[Section], folder: Path) -> list[str]:
     """Draw `PAPER.png` of each paper, and `bench.png` of what belongs to none; their names."""
     papers: dict[str, list[Section]] = {}
     for section in sections:
-        papers.setdefault(_paper(section) or "bench", []).append(section)
-    names = []
-    for paper, mine in papers.items():
-        drawn = [s for s in mine if _height(s)]
-        if drawn:
-            names.append(f"{paper.lower()}.png")
-            _picture(drawn, folder / names[-1])
-    return names
-
-
-def _paper(section: Section) -> str:
-    return SUITES[section.name].paper if section.name in SUITES else ""
+        paper = SUITES[section.name].paper if section.name in SUITES else "bench"
+        if _chart(section).height(section):
+            papers.setdefault(f"{paper.lower()}.png", []).append(section)
+    for name, mine in papers.items():
+        _picture(mine, folder / name)
+    return list(papers)
 
 
 def _picture(sections: Sequence[Section], path: Path) -> None:
-    heights = [_height(section) for section in sections]
+    heights = [_chart(section).height(section) for section in sections]
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(8.0, sum(heights)), layout="constrained")
         parts = figure.subfigures(len(sections), 1, squeeze=False, height_ratios=heights)[:, 0]
@@ -89,26 +83,8 @@ def _picture(sections: Sequence[Section], path: Path) -> None:
         figure.savefig(path, dpi=130)
 
 
-def _height(section: Section) -> float:
-    """Inches that a section's panel takes; 0 when there is nothing to draw."""
-    return _chart(section).height(section)
-
-
 def _chart(section: Section) -> Chart:
     return CHARTS[SUITES[section.name].chart if section.name in SUITES else "bars"]
-
-
-def case_name(row: Row) -> str:
-    """What a group of bars is of."""
-    case = row.case
-    parts = [f"{case.name}, {case.length:,} letters"]
-    if case.sequences > 1 and not case.batch:
-        parts.append(f"{case.sequences:,} sequences")
-    if case.batch:
-        parts.append(f"{case.batch} at a time")
-    parts += [] if case.width == 1.0 else [f"{case.width:g} of the channels"]
-    parts += [] if case.precision == "float32" else [case.precision]
-    return ", ".join(parts + ([] if case.device == "cpu" else [case.device]))
 
 
 def _bars_height(section: Section) -> float:
@@ -125,7 +101,7 @@ def _bars(figure: Any, section: Section) -> None:
         good = [row for row in rows if row in section.good]
         if not good:
             continue
-        ax.text(0, y, case_name(good[0]), transform=ax.get_yaxis_transform(), va="center",
+        ax.text(0, y, good[0].case.label, transform=ax.get_yaxis_transform(), va="center",
                 fontweight="bold", fontsize=7.5)  # fmt: skip
         for row in good:
             y += 1.0
@@ -146,17 +122,16 @@ def _bars(figure: Any, section: Section) -> None:
     ax.set_xlabel("seconds per sequence (on the bars: times as fast as naive)")
 
 
-def _log(ax: Axes, values: Sequence[float], axis: str = "y") -> None:
+def _log(ax: Axes, values: Sequence[float]) -> None:
     """A logarithmic axis around the values, with labels also where it spans less than a decade."""
     seen = [value for value in values if value > 0 and math.isfinite(value)]
     near = max(seen) / min(seen) < 30
-    getattr(ax, f"set_{axis}scale")("log")
-    getattr(ax, f"set_{axis}lim")(min(seen) / 1.4, max(seen) * 1.4)
-    scale = getattr(ax, f"{axis}axis")
-    scale.set_major_locator(LogLocator(subs=(1, 2, 5) if near else (1,)))
-    scale.set_minor_formatter(NullFormatter())
+    ax.set_yscale("log")
+    ax.set_ylim(min(seen) / 1.4, max(seen) * 1.4)
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if near else (1,)))
+    ax.yaxis.set_minor_formatter(NullFormatter())
     if near:
-        scale.set_major_formatter(lambda value, _: f"{value:g}")
+        ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     ax.grid(axis="y", lw=0.3, color="#cccccc")
 
 

@@ -7,7 +7,6 @@ the other. May not: know what is timed.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import time
 from collections.abc import Callable, Mapping
@@ -16,9 +15,8 @@ from pathlib import Path
 
 import torch
 
-from yuzu_cli.bench.stats import spread
-
-NAN = float("nan")
+from yuzu_cli.bench.stats import NAN, quartiles
+from yuzu_cli.heap import Heap
 
 ENOUGH, UNSETTLED = 3, 0.1
 """Fewer times than this, or quartiles farther from the median than this share, are not settled."""
@@ -26,34 +24,19 @@ ENOUGH, UNSETTLED = 3, 0.1
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One timed call.
-
-    Attributes
-    ----------
-    wall, cpu : float
-        Seconds on the clock, and of the processors (all threads together).
-    elsewhere : bool
-        Whether another process did the work and measured it; its memory is not known.
-    """
+    """One timed call: seconds on the clock, and of the processors (all threads together)."""
 
     wall: float
     cpu: float
-    elsewhere: bool = False
+    elsewhere: bool = False  # another process did the work and measured it; its memory is not known
 
 
 @dataclass(slots=True)
 class Timing:
-    """What a method took.
+    """What a method took, round by round.
 
-    Attributes
-    ----------
-    samples : list of Sample
-        One per round that it took part in.
-    host_peak, device_peak : float
-        Bytes over what was in use before the call, highest of the first round; NaN where it cannot
-        be known, or there is no device.
-    error : Exception or None
-        What ended it.
+    Peaks are bytes over what was in use before the call, in the first round; NaN where they cannot
+    be known, or there is no device. `error` is what ended it.
     """
 
     samples: list[Sample] = field(default_factory=list)
@@ -63,9 +46,13 @@ class Timing:
 
     @property
     def settled(self) -> bool:
-        """Whether there are enough times, and near enough to each other."""
-        found = spread([sample.wall for sample in self.samples])
-        return found.count >= ENOUGH and found.half <= UNSETTLED
+        """Whether it needs no more times."""
+        return settled(len(self.samples), *quartiles([sample.wall for sample in self.samples]))
+
+
+def settled(count: int, low: float, median: float, high: float) -> bool:
+    """Whether there are enough times, with quartiles near enough to each other."""
+    return count >= ENOUGH and (median <= 0 or (high - low) / 2 / median <= UNSETTLED)
 
 
 def timed(call: Callable[[], object], device: torch.device) -> Sample:
@@ -98,7 +85,8 @@ def alternate(
     Parameters
     ----------
     jobs : mapping
-        Name -> what to call. They should have been run once before, as a warm-up.
+        Name -> what to call. They should have been run once before, as a warm-up. One that raises
+        is not called again, and has the error in its `Timing`.
     device : torch.device
     rounds : int
         Samples of each job.
@@ -106,11 +94,6 @@ def alternate(
         A job that has taken so long is left out of further rounds; each has one sample at least.
     note : function
         Told the name before a job is timed or left out.
-
-    Returns
-    -------
-    dict
-        Name -> Timing. A job that raised a `RuntimeError` or the like has that for its error.
     """
     timings = {name: Timing() for name in jobs}
     names = list(jobs)
@@ -158,35 +141,33 @@ class Gauge:
             torch.cuda.synchronize(self._device)
             torch.cuda.reset_peak_memory_stats(self._device)
             self._device_before = torch.cuda.memory_allocated(self._device)
-        self._host_before = _reset_host_peak()
+        Heap()  # what was freed must not count as in use already
+        self._host_before = NAN
+        with contextlib.suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")
+            self._host_before = bytes_of("/proc/self/status", "VmRSS")
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self.host = max(0.0, _status("VmHWM") - self._host_before)
+        self.host = max(bytes_of("/proc/self/status", "VmHWM") - self._host_before, 0.0)
         if self._device.type == "cuda":
             peak = torch.cuda.max_memory_allocated(self._device)
             self.device = float(peak - self._device_before)
 
 
-def _reset_host_peak() -> float:
-    """Set the high-water mark to what is in use now; that, in bytes, or NaN where it cannot be."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)  # what was freed must not count as in use already
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return NAN
-    return _status("VmRSS")
+def said_by(file: str, key: str) -> str:
+    """What a file of the system says after `key:`; nothing where there is none."""
+    with contextlib.suppress(OSError):
+        for line in Path(file).read_text().splitlines():
+            if line.partition(":")[0].strip() == key:
+                return line.partition(":")[2].strip()
+    return ""
 
 
-def _status(key: str) -> float:
-    try:
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith(key + ":"):
-                return float(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return NAN
+def bytes_of(file: str, key: str) -> float:
+    """The same where it is a number of kB; NaN where there is none."""
+    text = said_by(file, key)
+    return float(text.split()[0]) * 1024 if text else NAN
 
 
 def _synchronise(device: torch.device) -> None:

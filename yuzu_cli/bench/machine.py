@@ -10,14 +10,13 @@ import os
 import platform
 import sys
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 import yuzu_cli
-from yuzu_cli.bench.clock import timed
+from yuzu_cli.bench.clock import said_by, timed
 
 PACKAGES = ("yuzu-ism", "tangermeme", "captum", "fastism")
 
@@ -25,11 +24,12 @@ PACKAGES = ("yuzu-ism", "tangermeme", "captum", "fastism")
 def describe(devices: tuple[torch.device, ...] = ()) -> dict[str, Any]:
     """The machine and the software, as plain values for JSON."""
     load = os.getloadavg() if hasattr(os, "getloadavg") else (float("nan"),) * 3
+    affinity = getattr(os, "sched_getaffinity", None)
     return {
         "when": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "processor": _processor(),
-        "processors": _processors(),
+        "processors": len(affinity(0)) if affinity else os.cpu_count() or 1,
         "threads": torch.get_num_threads(),
         "load_average_at_start": round(load[0], 2),
         "devices": {str(d): _device(d) for d in devices},
@@ -50,19 +50,8 @@ def version_of(package: str) -> str | None:
 
 
 def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
-
-
-def _processors() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    named = said_by("/proc/cpuinfo", "model name")
+    return named or platform.processor() or platform.machine()
 
 
 def _device(device: torch.device) -> str:

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from yuzu_cli.bench.clock import NAN, Gauge, Sample, Timing, alternate
+from yuzu_cli.bench.clock import Gauge, Sample, Timing, alternate
 from yuzu_cli.bench.machine import matrix_rate
 from yuzu_cli.bench.methods import ESTIMATE, EXACT, CannotRun, Found, Method
-from yuzu_cli.bench.stats import Agreement, agreement, pearson, spread
+from yuzu_cli.bench.stats import NAN, Agreement, agreement, pearson, quartiles
 from yuzu_cli.bench.subject import Case, Subject, ready
 from yuzu_cli.errors import YuzuError
 from yuzu_cli.heap import Heap
@@ -35,79 +35,35 @@ Note = Callable[[str], None]
 
 @dataclass(slots=True)
 class Row:
-    """One method on one case; numbers that could not be had are NaN.
-
-    Attributes
-    ----------
-    case : Case
-    method, claim : str
-    status : str
-        `ok`, `cannot` (said so itself) or `failed` (raised).
-    error : str
-        Why, in its own words.
-    samples : list of Sample
-        As measured, for `share` of the case.
-    share : float
-        How much of the case was run; times below are scaled from it.
-    seconds, seconds_low, seconds_high : float
-        For the whole case, by the clock: median and quartiles.
-    cpu_seconds, cpu_low, cpu_high : float
-        The same by processor time.
-    per_sequence, mutants_per_second : float
-    speedup, speedup_cpu : float
-        Against naive, by the clock and by processor time.
-    prepare_seconds, prepare_peak : float
-        Time and bytes of the host that getting ready took.
-    host_peak, device_peak : float
-        Bytes over what was in use before.
-    agreement : Agreement or None
-        With the truth.
-    compared : str
-        What was compared: `delta`, `l2` or `sum`.
-    verdict : str
-        `exact`, `imprecise` (claims to be exact, and rounds more), `wrong` (claims to be exact,
-        and is not), `estimate`, or empty: not compared, or only with naive in the case's own
-        precision, where the model does not run in double.
-    useful_share : float
-        Needed multiply-adds a second, as a share of the matrix-product rate.
-    own_share : float
-        The same of those that the method itself does.
-    extra : dict
-        What suites want to draw.
-    """
+    """One method on one case; numbers that could not be had are NaN."""
 
     case: Case
     method: str
     claim: str
-    status: str = "ok"
-    error: str = ""
-    samples: list[Sample] = field(default_factory=list)
-    share: float = 1.0
-    seconds: float = NAN
+    status: str = "ok"  # or `cannot` (said so itself), or `failed` (raised)
+    error: str = ""  # why, in its own words
+    samples: list[Sample] = field(default_factory=list)  # as measured, for `share` of the case
+    share: float = 1.0  # how much of the case was run; all below is scaled from it
+    seconds: float = NAN  # for the whole case, by the clock: median and quartiles
     seconds_low: float = NAN
     seconds_high: float = NAN
-    cpu_seconds: float = NAN
+    cpu_seconds: float = NAN  # the same by processor time
     cpu_low: float = NAN
     cpu_high: float = NAN
     per_sequence: float = NAN
     mutants_per_second: float = NAN
-    speedup: float = NAN
+    speedup: float = NAN  # against naive, by the clock and by processor time
     speedup_cpu: float = NAN
-    prepare_seconds: float = NAN
+    prepare_seconds: float = NAN  # getting ready, and bytes of the host that it took
     prepare_peak: float = NAN
-    host_peak: float = NAN
+    host_peak: float = NAN  # bytes over what was in use before
     device_peak: float = NAN
-    agreement: Agreement | None = None
-    compared: str = ""
-    verdict: str = ""
-    useful_share: float = NAN
-    own_share: float = NAN
-    extra: dict[str, Any] = field(default_factory=dict)
-
-
-def steps(methods: int, rounds: int) -> int:
-    """How often `note` is called for one case, at most."""
-    return methods * (1 + rounds)
+    agreement: Agreement | None = None  # with the truth
+    compared: str = ""  # `delta`, `l2` or `sum`
+    verdict: str = ""  # see `verdict`; empty where there is none
+    useful_share: float = NAN  # needed multiply-adds a second, of the matrix-product rate
+    own_share: float = NAN  # the same of those that the method itself does
+    extra: dict[str, Any] = field(default_factory=dict)  # facts of the method, and what is drawn
 
 
 def measure(
@@ -119,12 +75,10 @@ def measure(
     keep: bool = False,
     note: Note = lambda what: None,
 ) -> list[Row]:
-    """Measure every method on a case.
+    """Measure every method on a case, a row for each.
 
     Parameters
     ----------
-    case : Case
-    methods : sequence of Method
     rounds : int
         Timed runs of each method, at most; more where the spread is large.
     seconds : float
@@ -133,16 +87,16 @@ def measure(
         Keep the compared values of estimates in the rows, to be drawn.
     note : function
         Told what is being done.
-
-    Returns
-    -------
-    list of Row
-        One per method, in order.
     """
     rows = [Row(case, method.name, method.claim) for method in methods]
+    found: dict[str, Found] = {}
     try:
         with ready(case) as subject:
-            found = _ready_methods(subject, methods, rows, seconds / rounds, note)
+            heap = Heap()
+            for method, row in zip(methods, rows, strict=True):
+                note(f"{case.label}: preparing and checking {method.name}")
+                _prepare(method, row, subject, seconds / rounds, found)
+                heap.trim()  # other cases may be measured beside this one
             _time(subject, methods, rows, rounds, seconds, note)
             judge(rows, found, subject)
             if keep:
@@ -153,48 +107,10 @@ def measure(
     return rows
 
 
-def _ready_methods(
-    subject: Subject, methods: Sequence[Method], rows: list[Row], seconds: float, note: Note
-) -> dict[str, Found]:
-    """Prepare and check every method; what they say of the mutants of the truth."""
-    found: dict[str, Found] = {}
-    heap = Heap()
-    for method, row in zip(methods, rows, strict=True):
-        note(f"{subject.case.label}: preparing and checking {method.name}")
-        _prepare(method, row, subject, seconds, found)
-        heap.trim()  # other cases may be measured beside this one
-    return found
-
-
-def _time(
-    subject: Subject,
-    methods: Sequence[Method],
-    rows: list[Row],
-    rounds: int,
-    seconds: float,
-    note: Note,
-) -> None:
-    """Time the methods that are ready, in turn, and put what that says into their rows."""
-    ready_rows = {row.method: row for row in rows if row.status == "ok"}
-    rate = matrix_rate(subject.device, subject.settings.dtype)
-    timings = alternate(
-        {m.name: m.run for m in methods if m.name in ready_rows},
-        subject.device,
-        rounds=rounds,
-        seconds=seconds,
-        note=lambda name: note(f"{subject.case.label}: timing {name}"),
-    )
-    macs = {m.name: m.macs() for m in methods if m.name in ready_rows}
-    for name, timing in timings.items():
-        fill(ready_rows[name], timing, subject)
-    compare_speed(rows)
-    shares_of_rate(rows, macs, subject.mutants, rate)
-
-
 def _prepare(
     method: Method, row: Row, subject: Subject, seconds: float, found: dict[str, Found]
 ) -> None:
-    """Make a method ready, warm it up, and note what it says."""
+    """Make a method ready, warm it up, and note what it says of the mutants of the truth."""
     try:
         with Gauge(subject.device) as gauge:
             began = time.perf_counter()
@@ -223,6 +139,31 @@ def _one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {text[:300]}{where}"
 
 
+def _time(
+    subject: Subject,
+    methods: Sequence[Method],
+    rows: list[Row],
+    rounds: int,
+    seconds: float,
+    note: Note,
+) -> None:
+    """Time the methods that are ready, in turn, and put what that says into their rows."""
+    able = {m.name: (m, row) for m, row in zip(methods, rows, strict=True) if row.status == "ok"}
+    rate = matrix_rate(subject.device, subject.settings.dtype)
+    timings = alternate(
+        {name: method.run for name, (method, _) in able.items()},
+        subject.device,
+        rounds=rounds,
+        seconds=seconds,
+        note=lambda name: note(f"{subject.case.label}: timing {name}"),
+    )
+    for name, timing in timings.items():
+        fill(able[name][1], timing, subject)
+    compare_speed(rows)
+    macs = {name: method.macs() for name, (method, _) in able.items()}
+    shares_of_rate(rows, macs, subject.mutants, rate)
+
+
 def fill(row: Row, timing: Timing, subject: Subject) -> None:
     """Put what was timed into a row, scaled to the whole case."""
     if timing.error is not None:
@@ -230,10 +171,10 @@ def fill(row: Row, timing: Timing, subject: Subject) -> None:
         return
     row.samples = timing.samples
     row.host_peak, row.device_peak = timing.host_peak, timing.device_peak
-    wall = spread([sample.wall for sample in timing.samples]).scaled(1 / row.share)
-    row.seconds, row.seconds_low, row.seconds_high = wall.median, wall.low, wall.high
-    cpu = spread([sample.cpu for sample in timing.samples]).scaled(1 / row.share)
-    row.cpu_seconds, row.cpu_low, row.cpu_high = cpu.median, cpu.low, cpu.high
+    wall = quartiles([sample.wall for sample in timing.samples])
+    row.seconds_low, row.seconds, row.seconds_high = (value / row.share for value in wall)
+    cpu = quartiles([sample.cpu for sample in timing.samples])
+    row.cpu_low, row.cpu_seconds, row.cpu_high = (value / row.share for value in cpu)
     row.per_sequence = row.seconds / len(subject.codes)
     row.mutants_per_second = subject.mutants / row.per_sequence
 
@@ -258,9 +199,8 @@ def shares_of_rate(rows: Sequence[Row], macs: dict[str, float], mutants: int, ra
     needed = min(exact, default=NAN)
     for row in rows:
         row.extra["matrix_rate"] = rate
-        own = macs.get(row.method, NAN)
         per_second = row.mutants_per_second / rate
-        row.own_share = own * per_second
+        row.own_share = macs.get(row.method, NAN) * per_second
         if row.claim == EXACT:
             row.useful_share = needed * per_second
 
@@ -277,8 +217,7 @@ def judge(rows: Sequence[Row], found: dict[str, Found], subject: Subject) -> Non
         if naive is not None:
             own = agreement(as_kind(naive.values, said.kind), truth).largest
         row.compared = said.kind
-        expected = truth if said.seen is None else truth[said.seen]
-        row.agreement = agreement(said.values, expected)
+        row.agreement = agreement(said.values, truth if said.seen is None else truth[said.seen])
         row.extra["double"] = subject.truth.double
         # Against a truth that rounds as much as they do, no method can be found imprecise.
         if subject.truth.double or row.claim == ESTIMATE or row.agreement.missing:

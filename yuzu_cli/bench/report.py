@@ -8,16 +8,17 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from yuzu_cli.bench.clock import ENOUGH, NAN, UNSETTLED, Sample
+from yuzu_cli.bench.clock import Sample, settled
 from yuzu_cli.bench.measure import Row
-from yuzu_cli.bench.stats import Agreement
+from yuzu_cli.bench.stats import NAN, Agreement
 from yuzu_cli.bench.subject import Case
 from yuzu_cli.errors import InputError
+from yuzu_cli.files import disk_errors, size_text, write_atomically
 
 FORMAT_VERSION = 2
 
@@ -53,13 +54,13 @@ class Report:
     pictures: list[str] = field(default_factory=list)
 
 
-def number(value: float, digits: int = 3) -> str:
+def number(value: float) -> str:
     """A number to read; a dash for NaN."""
     if not math.isfinite(value):
         return "-"
     if value and not 1e-3 <= abs(value) < 1e5:
-        return f"{value:.{digits - 2}e}"
-    return f"{value:.{digits}g}" if abs(value) < 1000 else f"{value:,.0f}"
+        return f"{value:.1e}"
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
 def duration(seconds: float) -> str:
@@ -71,17 +72,6 @@ def duration(seconds: float) -> str:
             value = seconds / size
             return f"{value:.3g} {unit}" if value < 1000 else f"{value:,.0f} {unit}"
     return f"{seconds:.1e} s"
-
-
-def size(count: float) -> str:
-    """Bytes with a unit that fits."""
-    if not math.isfinite(count):
-        return "-"
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} GB"
 
 
 def correlation(value: float) -> str:
@@ -105,33 +95,31 @@ def times(value: float) -> str:
 
 def of_agreement(row: Row, name: str) -> float:
     """A number of how far a row is off the truth; NaN where it was not compared."""
-    return float(getattr(row.agreement, name)) if row.agreement else math.nan
+    return float(getattr(row.agreement, name)) if row.agreement else NAN
 
 
-def half_spread(row: Row) -> float:
-    """Half the distance of the quartiles, as a share of the median."""
-    return (row.seconds_high - row.seconds_low) / 2 / row.seconds
+def mark(row: Row, low: float, median: float, high: float) -> str:
+    """`!` where the times are few, or their quartiles far apart."""
+    return "" if settled(len(row.samples), low, median, high) else " !"
 
 
 def _spread(row: Row) -> str:
-    """Spread and number of times; `!` where they are few or far apart."""
-    few = len(row.samples) < ENOUGH
-    if len(row.samples) < 2:
-        return f"n={len(row.samples)} !"
-    half = half_spread(row)
-    mark = " !" if few or half > UNSETTLED else ""
-    return f"±{100 * half:.0f} % n={len(row.samples)}{mark}"
+    """Half the distance of the quartiles, and the number of times."""
+    low, middle, high = row.seconds_low, row.seconds, row.seconds_high
+    half = f"±{50 * (high - low) / middle:.0f} % " if len(row.samples) > 1 else ""
+    return f"{half}n={len(row.samples)}{mark(row, low, middle, high)}"
 
 
 def _memory(row: Row) -> str:
-    text = size(row.host_peak)
-    return f"{text} + {size(row.device_peak)}" if math.isfinite(row.device_peak) else text
+    """Of the host, and of a device."""
+    peaks = [size_text(p) for p in (row.host_peak, row.device_peak) if math.isfinite(p)]
+    return " + ".join(peaks) or "-"
 
 
 def _preparation(row: Row) -> str:
     """Time and, where it is much, memory."""
     text = duration(row.prepare_seconds)
-    return f"{text}, {size(row.prepare_peak)}" if row.prepare_peak >= 1e8 else text
+    return f"{text}, {size_text(row.prepare_peak)}" if row.prepare_peak >= 1e8 else text
 
 
 COLUMNS: list[tuple[str, Callable[[Row], str]]] = [
@@ -146,7 +134,7 @@ COLUMNS: list[tuple[str, Callable[[Row], str]]] = [
     ("of effect", lambda row: number(of_agreement(row, "relative"))),
     ("Pearson", lambda row: correlation(of_agreement(row, "pearson"))),
     ("Spearman", lambda row: correlation(of_agreement(row, "spearman"))),
-    ("alpha", lambda row: number(row.extra.get("alpha", math.nan))),
+    ("alpha", lambda row: number(row.extra.get("alpha", NAN))),
     ("memory", _memory),
     ("prepared in", _preparation),
     ("useful", lambda row: percent(row.useful_share)),
@@ -157,7 +145,8 @@ COLUMNS: list[tuple[str, Callable[[Row], str]]] = [
 def heading(row: Row) -> str:
     """What case a block of rows is of."""
     case = row.case
-    parts = [case.name, f"{case.length} letters", _plural(case.sequences, "sequence")]
+    several = "" if case.sequences == 1 else "s"
+    parts = [case.name, f"{case.length} letters", f"{case.sequences:,} sequence{several}"]
     if case.batch:
         parts.append(f"{case.batch} at a time")
     if case.width != 1.0:
@@ -167,21 +156,14 @@ def heading(row: Row) -> str:
     return ", ".join([*parts, case.precision, case.device])
 
 
-def _plural(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")
-
-
 def cells(rows: Sequence[Row]) -> list[list[str]]:
     """A table of text, header first, of the rows that have numbers; empty columns left out."""
     good = [row for row in rows if row.status == "ok"]
     if not good:
         return []
-    columns = [
-        (name, [column(row) for row in good])
-        for name, column in COLUMNS
-        if any(column(row) != "-" for row in good)
-    ]
-    return [[name for name, _ in columns], *map(list, zip(*(c for _, c in columns), strict=True))]
+    columns = [[name, *map(column, good)] for name, column in COLUMNS]
+    full = [column for column in columns if any(cell != "-" for cell in column[1:])]
+    return list(map(list, zip(*full, strict=True)))
 
 
 def refusals(rows: Sequence[Row]) -> list[str]:
@@ -249,21 +231,17 @@ def machine_line(report: Report) -> str:
     )
 
 
-SEEN = ("largest", "scale", "relative", "mse", "pearson", "spearman", "count", "missing")
-PLAIN = (
-    *("method", "claim", "status", "verdict", "compared", "share", "seconds", "seconds_low"),
-    *("seconds_high", "cpu_seconds", "cpu_low", "cpu_high", "per_sequence", "mutants_per_second"),
-    *("speedup", "speedup_cpu", "prepare_seconds", "prepare_peak", "host_peak", "device_peak"),
-    *("useful_share", "own_share"),
-)
+OWN = {"case", "samples", "agreement", "extra", "error"}
+"""What of a row is no column of the TSV, or one of its own."""
 
 
 def flat(section: Section, row: Row) -> dict[str, Any]:
     """A row as the columns of the TSV."""
+    seen = ("relative", *(f.name for f in fields(Agreement)))
     values: dict[str, Any] = {"suite": section.name}
     values |= {f"case_{k}": v for k, v in asdict(row.case).items() if k != "config"}
-    values |= {name: getattr(row, name) for name in PLAIN}
-    values |= {f"error_{name}": of_agreement(row, name) for name in SEEN}
+    values |= {f.name: getattr(row, f.name) for f in fields(Row) if f.name not in OWN}
+    values |= {f"error_{name}": of_agreement(row, name) for name in seen}
     values |= {"samples": len(row.samples)}
     values |= {name: row.extra.get(name) for name in ("alpha", "code_bytes")}
     values["probes"] = ",".join(map(str, row.extra.get("probes", [])))
@@ -273,17 +251,14 @@ def flat(section: Section, row: Row) -> dict[str, Any]:
 def as_tsv(report: Report) -> str:
     """All rows, one a line; empty cells are numbers that could not be had."""
     table = [flat(section, row) for section in report.sections for row in section.rows]
-    if not table:
-        return ""
-    lines = ["\t".join(table[0])]
-    lines += ["\t".join(_cell(value) for value in line.values()) for line in table]
-    return "\n".join(lines) + "\n"
+    lines = [list(table[0])] if table else []
+    lines += [[_cell(value) for value in line.values()] for line in table]
+    return "".join("\t".join(line) + "\n" for line in lines)
 
 
 def _cell(value: Any) -> str:
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
-        return ""
-    return " ".join(str(value).split())
+    value = _finite(value)
+    return "" if value is None else " ".join(str(value).split())
 
 
 def as_json(report: Report) -> str:
@@ -304,15 +279,11 @@ def _finite(value: Any) -> Any:
 
 def write(report: Report, folder: Path) -> None:
     """Write `bench.txt`, `bench.tsv` and `bench.json`, each whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, text in (
-        ("bench.txt", as_text(report)),
-        ("bench.tsv", as_tsv(report)),
-        ("bench.json", as_json(report)),
-    ):
-        partial = folder / f"{name}.tmp"
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(folder / name)
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / "bench.txt", as_text(report).encode())
+    write_atomically(folder / "bench.tsv", as_tsv(report).encode())
+    write_atomically(folder / "bench.json", as_json(report).encode())
 
 
 def load(path: Path) -> Report:

@@ -10,58 +10,89 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
 import torch
 
+from yuzu_cli.bench.backends import backend_method, every_backend
 from yuzu_cli.bench.machine import describe
-from yuzu_cli.bench.measure import Row, measure, steps
-from yuzu_cli.bench.methods import Method, backend_method, every_backend
-from yuzu_cli.bench.papers.suites import SUITES, Suite, cases_of
+from yuzu_cli.bench.measure import Note, Row, measure
+from yuzu_cli.bench.methods import Method
+from yuzu_cli.bench.papers.suites import Suite, cases_of
 from yuzu_cli.bench.peers import peer_method
 from yuzu_cli.bench.report import Report, Section, load, write
 from yuzu_cli.bench.subject import Case
 from yuzu_cli.bench.workers import side_by_side
 from yuzu_cli.engine.device import resolve_device
-from yuzu_cli.errors import InputError, OutputError
+from yuzu_cli.errors import InputError
 
 logger = logging.getLogger(__name__)
 
 Progress = Callable[[int, int, str], None]
-Job = tuple[Suite, Case]
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to measure; see `yuzu bench --help`.
+    """How to measure; see `yuzu bench --help`."""
 
-    Attributes
-    ----------
-    backends, peers : tuple of str or None
-        None for what each suite asks for.
-    full : bool
-    rounds : int
-    seconds : float
-        For each method on each case, in about.
-    device : str
-        Of the suites' cases.
-    fastism_python : str or None
-        Python of an environment with fastISM.
-    jobs : int
-        Processes that measure cases side by side, each with its share of the threads.
-    """
-
-    backends: tuple[str, ...] | None = None
+    backends: tuple[str, ...] | None = None  # None: what each suite asks for
     peers: tuple[str, ...] | None = None
     full: bool = False
     rounds: int = 5
-    seconds: float = 10.0
-    device: str = "cpu"
-    fastism_python: str | None = None
-    jobs: int = 1
+    seconds: float = 10.0  # for each method on each case, in about
+    device: str = "cpu"  # of the suites' cases
+    fastism_python: str | None = None  # Python of an environment with fastISM
+    jobs: int = 1  # processes that measure cases side by side, each with its share of the threads
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A case of a suite, and what it is measured by."""
+
+    suite: str
+    case: Case
+    backends: tuple[str, ...]
+    peers: tuple[str, ...]
+    keep: bool  # the compared values too
+
+    @property
+    def key(self) -> str:
+        """What tells it from others; the same for a case that several tables have."""
+        return f"{self.case.key} {self.keep} {' '.join(self.names)}"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of all methods."""
+        return (*self.backends, *self.peers)
+
+    def methods(self, options: Options) -> list[Method]:
+        """The methods themselves; raises `UsageError` where there is none of a name."""
+        others = [peer_method(name, options.fastism_python) for name in self.peers]
+        return [*map(backend_method, self.backends), *others]
+
+    def steps(self, options: Options) -> int:
+        """How much is told of it: each method made ready, and each round."""
+        return len(self.names) * (1 + options.rounds)
+
+
+def jobs_of(suites: Sequence[Suite], options: Options) -> list[Job]:
+    """All that is asked for, in order; a wrong name is told now."""
+    device, example, full = str(resolve_device(options.device)), example_files(), options.full
+    jobs = []
+    for suite in suites:
+        backends = tuple(options.backends or suite.backends or every_backend())
+        if "naive" not in backends:
+            backends = ("naive", *backends)  # all speed-ups are against it
+        peers = tuple(suite.peers if options.peers is None else options.peers)
+        own = suite.name == "bench"
+        cases = suite.cases(full) if own else cases_of(suite, full, device, example)
+        jobs += [Job(suite.name, case, backends, peers, suite.keep) for case in cases]
+    for job in jobs:
+        job.methods(options)
+    return jobs
 
 
 def example_files() -> tuple[str, str] | None:
@@ -86,8 +117,6 @@ def run(
 
     Parameters
     ----------
-    suites : sequence of Suite
-    options : Options
     folder : Path
         Made if it is not there.
     command : str
@@ -102,35 +131,37 @@ def run(
         The folder cannot be written to.
     """
     began = time.perf_counter()
-    device = resolve_device(options.device)
+    jobs = jobs_of(suites, options)
     threads = max(1, torch.get_num_threads() // options.jobs)
-    jobs = [(suite, case) for suite in suites for case in _cases(suite, options)]
-    for suite in suites:
-        _methods(suite, options)  # so that a wrong name is told now
-    devices = {case.device: resolve_device(case.device) for _, case in jobs}
-    about = describe(tuple(devices.values()) or (device,)) | {"threads": threads}
+    names = {job.case.device for job in jobs} or {options.device}
+    about = describe(tuple(resolve_device(name) for name in sorted(names))) | {"threads": threads}
     plain = json.loads(json.dumps(asdict(options)))
     report = Report(about, command, plain, [Section(suite.name, suite.title) for suite in suites])
-    known = _continued(report, folder, {suite.name: suite.keep for suite in suites})
+    known = _continued(report, folder, jobs)
     spent = report.seconds
 
     def written() -> None:
         """The rows that are there, in the order of the suites."""
         for section in report.sections:
-            keys = [
-                _key(case, suite, options) for suite, case in jobs if suite.name == section.name
-            ]
-            section.rows = [row for key in keys for row in known.get(key, [])]
+            mine = [known.get(job.key, []) for job in jobs if job.suite == section.name]
+            section.rows = [row for rows in mine for row in rows]
         report.seconds = spent + time.perf_counter() - began
-        _write(report, folder)
+        write(report, folder)
 
-    wanted = {_key(case, suite, options): (suite, case) for suite, case in jobs}
-    total = sum(
-        steps(len(names_of(suite, options)), options.rounds) for suite, _ in wanted.values()
-    )
-    left = {key: job for key, job in wanted.items() if key not in known}
-    for key, rows in _measured(left, options, total, progress, threads):
-        known[key] = rows
+    wanted = {job.key: job for job in jobs}
+    left = [job for key, job in wanted.items() if key not in known]
+    total = sum(job.steps(options) for job in wanted.values())
+    done, told = total - sum(job.steps(options) for job in left), 0
+
+    def tell(job: Job, what: str) -> None:
+        nonlocal told
+        progress(done + min(told, job.steps(options)), total, what)
+        told += 1
+
+    for job, rows in _measured(left, options, threads, tell):
+        known[job.key] = rows
+        done, told = done + job.steps(options), 0
+        progress(done, total, f"{job.case.label} is done")
         written()
     progress(total, total, "drawing")
     draw(report, folder)
@@ -141,46 +172,29 @@ def run(
 
 
 def _measured(
-    wanted: dict[str, Job], options: Options, total: int, progress: Progress, threads: int
-) -> Iterator[tuple[str, list[Row]]]:
-    """Key and rows of each case, as they come; `total` are the steps of those known before too."""
-    done = total - sum(steps(len(names_of(s, options)), options.rounds) for s, _ in wanted.values())
+    left: Sequence[Job], options: Options, threads: int, tell: Callable[[Job, str], None]
+) -> Iterable[tuple[Job, list[Row]]]:
+    """The jobs with their rows, as they come."""
     if options.jobs == 1:
-        for key, (suite, case) in wanted.items():
-            yield key, _one(suite, case, options, done, total, progress)
-            done += steps(len(names_of(suite, options)), options.rounds)
-        return
+        return (_measure(job, options, partial(tell, job)) for job in left)
     # What is prepared for a model serves its other cases, so these stay in one process; so do all
     # with a method that takes most of the memory, the longest group, which comes first.
-    groups: dict[tuple[object, ...], list[tuple[str, str, Case]]] = {(): []}
-    for key, (suite, case) in wanted.items():
-        greedy = any(method.greedy for method in _methods(suite, options))
-        group = () if greedy else (suite.name, case.model, case.length)
-        groups.setdefault(group, []).append((key, suite.name, case))
+    groups: dict[tuple[object, ...], list[Job]] = {(): []}
+    for job in left:
+        greedy = any(method.greedy for method in job.methods(options))
+        group = () if greedy else (job.suite, job.case.model, job.case.length)
+        groups.setdefault(group, []).append(job)
     tasks = [group for group in groups.values() if group]
-    progress(done, total, f"{len(tasks)} groups of cases")
-    for key, rows in side_by_side(partial(_apart, options=options), tasks, options.jobs, threads):
-        done += steps(len(rows), options.rounds)
-        progress(done, total, f"{rows[0].case.label} is done")
-        yield key, rows
+    return side_by_side(partial(_measure, options=options), tasks, options.jobs, threads)
 
 
-def _apart(given: tuple[str, str, Case], options: Options) -> tuple[str, list[Row]]:
-    """Measure a case in another process; suites of one's own are all alike."""
-    key, name, case = given
-    suite = SUITES.get(name) or Suite(name, "", lambda full: [])
-    return key, _one(suite, case, options, 0, 0, lambda done, total, what: None)
+def _measure(job: Job, options: Options, note: Note = lambda what: None) -> tuple[Job, list[Row]]:
+    methods, rounds, seconds = job.methods(options), options.rounds, options.seconds
+    rows = measure(job.case, methods, rounds=rounds, seconds=seconds, keep=job.keep, note=note)
+    return job, rows
 
 
-def _key(case: Case, suite: Suite, options: Options) -> str:
-    return _key_of(case, suite.keep, names_of(suite, options))
-
-
-def _key_of(case: Case, keep: bool, names: Sequence[str]) -> str:
-    return f"{case.key} {keep} {' '.join(names)}"
-
-
-def _continued(report: Report, folder: Path, keep: dict[str, bool]) -> dict[str, list[Row]]:
+def _continued(report: Report, folder: Path, jobs: Sequence[Job]) -> dict[str, list[Row]]:
     """Rows that a call like this one left behind when it was stopped; its time is taken over."""
     try:
         earlier = load(folder / "bench.json")
@@ -191,58 +205,17 @@ def _continued(report: Report, folder: Path, keep: dict[str, bool]) -> dict[str,
     asked = [{**r.options, "jobs": 1} for r in (earlier, report)]  # which may change on the way
     if earlier.complete or asked[0] != asked[1] or not alike:
         return {}
-    known: dict[str, list[Row]] = {}
-    for section in earlier.sections:
-        for rows in section.by_case():
-            kept = keep.get(section.name, False)
-            known[_key_of(rows[0].case, kept, [row.method for row in rows])] = rows
+    there = {
+        (section.name, rows[0].case.key, tuple(row.method for row in rows)): rows
+        for section in earlier.sections
+        for rows in section.by_case()
+    }
+    places = {job.key: (job.suite, job.case.key, job.names) for job in jobs}
+    known = {key: there[place] for key, place in places.items() if place in there}
     if known:
         logger.info("%d cases are there from a call that was stopped", len(known))
         report.seconds = earlier.seconds
     return known
-
-
-def _cases(suite: Suite, options: Options) -> list[Case]:
-    if suite.name == "bench":
-        return suite.cases(options.full)
-    device = str(resolve_device(options.device))
-    return cases_of(suite, options.full, device, example_files())
-
-
-def names_of(suite: Suite, options: Options) -> list[str]:
-    """Methods of a suite: backends, then peers."""
-    backends = options.backends or suite.backends or tuple(every_backend())
-    if "naive" not in backends:
-        backends = ("naive", *backends)  # all speed-ups are against it
-    return [*backends, *(suite.peers if options.peers is None else options.peers)]
-
-
-def _methods(suite: Suite, options: Options) -> list[Method]:
-    backends = set(options.backends or suite.backends or every_backend()) | {"naive"}
-    return [
-        backend_method(name) if name in backends else peer_method(name, options.fastism_python)
-        for name in names_of(suite, options)
-    ]
-
-
-def _one(
-    suite: Suite, case: Case, options: Options, done: int, total: int, progress: Progress
-) -> list[Row]:
-    made = 0
-
-    def note(what: str) -> None:
-        nonlocal made
-        progress(done + made, total, what)
-        made = min(made + 1, steps(len(names_of(suite, options)), options.rounds))
-
-    return measure(
-        case,
-        _methods(suite, options),
-        rounds=options.rounds,
-        seconds=options.seconds,
-        keep=suite.keep,
-        note=note,
-    )
 
 
 def draw(report: Report, folder: Path) -> None:
@@ -255,10 +228,3 @@ def draw(report: Report, folder: Path) -> None:
         )
         return
     report.pictures = pictures(report.sections, folder)
-
-
-def _write(report: Report, folder: Path) -> None:
-    try:
-        write(report, folder)
-    except OSError as error:
-        raise OutputError(str(folder), error.strerror or str(error)) from error

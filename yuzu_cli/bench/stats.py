@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+NAN = float("nan")
+
 MOST_RANKED = 200_000
 """Ranks are taken of at most this many values, evenly chosen: sorting more tells nothing new."""
 
@@ -17,79 +19,34 @@ ZERO = 1e-6
 """Effects smaller than this share of the largest are ranked as zero."""
 
 
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """A median and what lies about it.
-
-    Attributes
-    ----------
-    median, low, high : float
-        `low` and `high` are the quartiles; all NaN when there is no value.
-    count : int
-    """
-
-    median: float
-    low: float
-    high: float
-    count: int
-
-    @property
-    def half(self) -> float:
-        """Half the distance of the quartiles, as a share of the median."""
-        return (self.high - self.low) / 2 / self.median if self.median > 0 else 0.0
-
-    def scaled(self, factor: float) -> Spread:
-        """All of it times `factor`."""
-        return Spread(self.median * factor, self.low * factor, self.high * factor, self.count)
-
-
-def spread(values: Sequence[float]) -> Spread:
-    """Median and quartiles, by linear interpolation between the sorted values."""
+def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
+    """Lower quartile, median and upper one, by linear interpolation; NaN where there is nothing."""
     if not len(values):
-        return Spread(float("nan"), float("nan"), float("nan"), 0)
+        return NAN, NAN, NAN
     low, median, high = (float(v) for v in np.quantile(np.asarray(values), [0.25, 0.5, 0.75]))
-    return Spread(median, low, high, len(values))
+    return low, median, high
 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How far an estimate of effects is off the truth.
+    """How far an estimate of effects is off the truth; NaN where it lacks values."""
 
-    Attributes
-    ----------
-    largest : float
-        Largest absolute difference; NaN when the estimate lacks values.
-    scale : float
-        Largest absolute value of the truth.
-    mse : float
-        Mean squared difference.
-    pearson, spearman : float
-        Over all values; NaN when one side is constant.
-    count, missing : int
-        Values compared, and how many of them the estimate lacks (NaN).
-    """
-
-    largest: float
-    scale: float
+    largest: float  # absolute difference
+    scale: float  # largest absolute value of the truth
     mse: float
-    pearson: float
+    pearson: float  # over all values; NaN when one side is constant
     spearman: float
-    count: int
-    missing: int
+    count: int  # values compared
+    missing: int  # how many of them the estimate lacks
 
     @property
     def relative(self) -> float:
         """Largest difference as a share of the largest effect."""
-        return self.largest / self.scale if self.scale else float("nan")
+        return self.largest / self.scale if self.scale else NAN
 
 
 def agreement(estimate: np.ndarray, truth: np.ndarray) -> Agreement:
-    """Compare effects with the true ones.
-
-    Parameters
-    ----------
-    estimate, truth : ndarray
-        Of one shape; NaN in the estimate counts as missing.
+    """Compare effects with the true ones, of the same shape; NaN counts as missing.
 
     Raises
     ------
@@ -103,27 +60,19 @@ def agreement(estimate: np.ndarray, truth: np.ndarray) -> Agreement:
     missing = int(np.count_nonzero(~np.isfinite(a)))
     scale = float(np.abs(b).max())
     if missing:
-        nan = float("nan")
-        return Agreement(nan, scale, nan, nan, nan, a.size, missing)
-    difference = a - b
-    return Agreement(
-        largest=float(np.abs(difference).max()),
-        scale=scale,
-        mse=float(np.mean(difference**2)),
-        pearson=pearson(a, b),
-        spearman=spearman(a, b),
-        count=a.size,
-        missing=0,
-    )
+        return Agreement(NAN, scale, NAN, NAN, NAN, a.size, missing)
+    error = a - b
+    largest, mse = float(np.abs(error).max()), float(np.mean(error**2))
+    return Agreement(largest, scale, mse, pearson(a, b), spearman(a, b), a.size, 0)
 
 
 def pearson(a: np.ndarray, b: np.ndarray) -> float:
     """Correlation of two vectors; NaN when one is constant or has fewer than two values."""
     if a.size < 2:
-        return float("nan")
+        return NAN
     x, y = a - a.mean(), b - b.mean()
     norm = float(np.sqrt(np.sum(x * x)) * np.sqrt(np.sum(y * y)))
-    return float(np.sum(x * y)) / norm if norm > 0 else float("nan")
+    return float(np.sum(x * y)) / norm if norm > 0 else NAN
 
 
 def spearman(a: np.ndarray, b: np.ndarray) -> float:

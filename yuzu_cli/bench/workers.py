@@ -23,16 +23,10 @@ def side_by_side(
 ) -> Iterator[Made]:
     """Call a function on everything in every group, `jobs` groups at a time.
 
-    Parameters
-    ----------
-    call : function
-        Of the top level of a module; what it takes and returns can be pickled.
-    groups : sequence of sequences
-        What is in a group is taken in order by one process, which may keep what it has prepared.
-    jobs : int
-        Processes; they end with this one, or when they next have something to tell it.
-    threads : int
-        Of torch, in each.
+    What is in a group is taken in order by one process, which may keep what it has prepared. The
+    processes end with this one, or when they next have something to tell it; each has so many
+    `threads` of torch. `call` is of the top level of a module; what it takes and returns can be
+    pickled.
 
     Yields
     ------

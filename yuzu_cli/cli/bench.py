@@ -213,7 +213,7 @@ class _Bar(_console.Progress):
 
 def _suites(given: dict[str, Any]) -> list[Suite]:
     """What was asked for: cases of one's own first, then suites."""
-    from yuzu_cli.bench.papers.suites import Grid, custom, get_suites
+    from yuzu_cli.bench.papers.suites import custom, get_suites
 
     archs = _names(",".join(given["archs"]))
     config = read_config(given | {"model": given["models"]})
@@ -226,10 +226,10 @@ def _suites(given: dict[str, Any]) -> list[Suite]:
         kept = _kept(config)
         if archs and ("model" in kept or "score" in kept):
             raise UsageError("--arch", "takes no settings of outputs", "give them with --model")
-        grid = Grid(
-            models=models,
-            lengths=lengths,
-            counts=_numbers("--sequences", given["counts"]) or [1],
+        own = custom(
+            models,
+            lengths,
+            sequences=_numbers("--sequences", given["counts"]) or [1],
             batches=_numbers("--batch-size", given["batches"]) or [None],
             precisions=_names(given["precisions"]),
             devices=_names(given["devices"]),
@@ -238,7 +238,7 @@ def _suites(given: dict[str, Any]) -> list[Suite]:
             score=given["score"],
             config=kept or None,
         )
-        suites.append(custom(grid))
+        suites.append(own)
     for name in _names(",".join(given["suites"])):
         suites += get_suites(name)
     if not suites:

@@ -9,27 +9,30 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from fractions import Fraction
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-CONVOLUTION = re.compile(r"(=?)(\d+)x(\d+)(?:d(\d+))?(v?)")
-POOL = re.compile(r"pool(\d+)(?:\+(\d+))?")
-PLAIN: dict[str, Callable[[], nn.Module]] = {
-    "relu": nn.ReLU,
-    "relu!": partial(nn.ReLU, inplace=True),
-    "gelu": nn.GELU,
-    "sigmoid": nn.Sigmoid,
-    "flat": nn.Flatten,
-}
 
+def made_of(recipe: str, length: int, width: float) -> nn.Module:
+    """The network of a recipe: words of a `Chain`, `image` before them, or a class with settings.
 
-def scaled(channels: int, width: float) -> int:
-    """Channels times the factor, two at least."""
-    return max(2, round(channels * width))
+    As in ``BPNet layers=4 trim=557/2114``.
+    """
+    kind, *words = recipe.split()
+    if kind == "image":
+        return Chain(" ".join(words), length, width, image=True)
+    if kind not in CLASSES:
+        return Chain(recipe, length, width)
+    pairs = (word.partition("=") for word in words)
+    settings = {
+        name: float(Fraction(value)) if "/" in value else int(value) for name, _, value in pairs
+    }
+    return CLASSES[kind](length, width, **settings)
 
 
 class Sum(nn.Module):
@@ -37,6 +40,22 @@ class Sum(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x.sum(2)
+
+
+CONVOLUTION = re.compile(r"(=?)(\d+)x(\d+)(?:d(\d+))?(v?)")
+POOL = re.compile(r"pool(\d+)(?:\+(\d+))?")
+PLAIN: dict[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "relu!": partial(nn.ReLU, inplace=True),
+    "sigmoid": nn.Sigmoid,
+    "flat": nn.Flatten,
+    "sum": Sum,
+}
+
+
+def scaled(channels: int, width: float) -> int:
+    """Channels times the factor, two at least."""
+    return max(2, round(channels * width))
 
 
 class Chain(nn.Module):
@@ -47,8 +66,8 @@ class Chain(nn.Module):
     recipe : str
         Words, each a layer: `300x19` a convolution of 300 filters of width 19, padded to keep the
         length (`v` after it: not padded; `d4`: dilated by 4); `pool3` a maximum over 3 positions
-        (`pool3+1`: padded by 1); `1000` a dense layer; `norm`, `drop0.2`, `sum` over positions, and
-        those of `PLAIN`. A number after `=` is not scaled.
+        (`pool3+1`: padded by 1); `1000` a dense layer; `norm`, `drop0.2`, and those of `PLAIN`. A
+        number after `=` is not scaled.
     length : int
     width : float
     image : bool
@@ -71,15 +90,11 @@ class Chain(nn.Module):
 
     def _layer(self, word: str, x: Tensor) -> nn.Module:
         """The layer that a word means, for a value like `x`."""
-        channels, flat = x.shape[1], x.dim() == 2
+        channels = x.shape[1]
         if word in PLAIN:
             return PLAIN[word]()
-        if word == "sum":
-            return Sum()
         if word == "norm":
-            if self.image and not flat:
-                return nn.BatchNorm2d(channels)
-            return nn.BatchNorm1d(channels)
+            return nn.BatchNorm2d(channels) if x.dim() == 4 else nn.BatchNorm1d(channels)
         if word.startswith("drop"):
             return nn.Dropout(float(word[4:]))
         if match := POOL.fullmatch(word):
@@ -89,12 +104,13 @@ class Chain(nn.Module):
             return nn.MaxPool1d(size, padding=padding)
         if match := CONVOLUTION.fullmatch(word):
             return self._convolution(match, x)
-        number = word.removeprefix("=")
-        out = int(number) if word.startswith("=") else scaled(int(number), self.width)
-        return nn.Linear(channels, out)
+        return nn.Linear(channels, self._channels(word))
+
+    def _channels(self, number: str) -> int:
+        return int(number[1:]) if number.startswith("=") else scaled(int(number), self.width)
 
     def _convolution(self, match: re.Match[str], x: Tensor) -> nn.Module:
-        out = int(match[2]) if match[1] else scaled(int(match[2]), self.width)
+        out = self._channels(match[1] + match[2])
         kernel, dilation = int(match[3]), int(match[4] or 1)
         padding = 0 if match[5] else dilation * (kernel // 2)
         if self.image:  # the letters are the rows, and the first kernel spans all four
@@ -194,11 +210,10 @@ class ResidualAITAC(nn.Module):
             nn.Sequential(nn.Conv1d(c, c, 7, padding=3, bias=False), nn.BatchNorm1d(c), nn.GELU())
             for _ in range(4)
         )
-        left = length
         for _ in range(1 + len(self.blocks)):
-            left = -(-left // 2)
+            length = -(-length // 2)
         tail: list[nn.Module] = []
-        n = c * left
+        n = c * length
         for _ in range(3):
             tail += [nn.Linear(n, dense), nn.GELU(), nn.Dropout(0.1)]
             n = dense
@@ -211,3 +226,6 @@ class ResidualAITAC(nn.Module):
         for block in self.blocks:
             x = self.pool(x + block(x))
         return self.head(x.flatten(1))
+
+
+CLASSES: dict[str, Callable[..., Any]] = {"BPNet": BPNet, "ResidualAITAC": ResidualAITAC}

@@ -18,22 +18,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from yuzu_cli.bench.charts import case_name
-from yuzu_cli.bench.clock import ENOUGH, NAN, UNSETTLED
+from yuzu_cli.bench import report as written
 from yuzu_cli.bench.measure import Row
 from yuzu_cli.bench.papers.published import theirs
 from yuzu_cli.bench.papers.suites import SUITES
-from yuzu_cli.bench.report import (
-    Report,
-    duration,
-    load,
-    machine_line,
-    notes,
-    number,
-    of_agreement,
-    refusals,
-    times,
-)
+from yuzu_cli.bench.report import Report, duration, number, of_agreement, times
 from yuzu_cli.errors import InputError, YuzuError
 
 BLOCK = re.compile(r"(<!-- bench ([\w-]+) -->\n)(.*?)(<!-- end -->)", re.S)
@@ -48,8 +37,6 @@ SHOWN = (
 
 def piped(table: Sequence[Sequence[str]]) -> str:
     """Lines of a table for a page, header first."""
-    if not table:
-        return ""
     rule = ["---"] * len(table[0])
     return "\n".join("| " + " | ".join(line) + " |" for line in [table[0], rule, *table[1:]]) + "\n"
 
@@ -57,27 +44,20 @@ def piped(table: Sequence[Sequence[str]]) -> str:
 def summary(report: Report) -> str:
     """One table: naive, how many times as fast the others are, errors, the paper's own numbers."""
     methods = [m for m in SHOWN if any(r.method == m for s in report.sections for r in s.good)]
-    head = [
-        "model",
-        "naive",
-        *methods,
-        "error of windowed",
-        "of naive",
-        "the paper, on its hardware",
-    ]
-    table, seen = [head], set()
+    ends = ["error of windowed", "of naive", "the paper, on its hardware"]
+    table, seen = [["model", "naive", *methods, *ends]], set()
     for section in report.sections:
         if section.name in SUITES and SUITES[section.name].chart not in ("bars", "concordance"):
             continue
         for rows in section.by_case():
-            found = {row.method: row for row in rows if row in section.good}
-            if "naive" not in found or rows[0].case.key in seen:
+            case, found = rows[0].case, {row.method: row for row in rows if row in section.good}
+            if "naive" not in found or case.key in seen:
                 continue
-            seen.add(rows[0].case.key)
-            cells = [case_name(rows[0]), _naive(found["naive"])]
+            seen.add(case.key)
+            cells = [case.label, _naive(found["naive"])]
             cells += [_fast(found.get(method)) for method in methods]
             cells += [_error(found.get("windowed")), _error(found["naive"])]
-            table.append([*cells, theirs(rows[0].case) or "-"])
+            table.append([*cells, theirs(case) or "-"])
     picture = f"\n![The same as bars]({DATA}/bench.png)\n" if "bench.png" in report.pictures else ""
     return piped(table) + picture
 
@@ -88,17 +68,15 @@ def speed(row: Row) -> float:
 
 
 def _naive(row: Row) -> str:
-    seconds = row.cpu_seconds / row.case.sequences if row.case.device == "cpu" else NAN
-    return duration(seconds if math.isfinite(seconds) else row.per_sequence)
+    by_cpu = row.case.device == "cpu" and math.isfinite(row.cpu_seconds)
+    return duration(row.cpu_seconds / row.case.sequences if by_cpu else row.per_sequence)
 
 
 def _fast(row: Row | None) -> str:
     """Times as fast; `!` where the spread is wide, or the times are few."""
     if row is None:
         return "-"
-    half = (row.cpu_high - row.cpu_low) / 2 / row.cpu_seconds
-    unsure = len(row.samples) < ENOUGH or half > UNSETTLED
-    return times(speed(row)) + " !" * unsure
+    return times(speed(row)) + written.mark(row, row.cpu_low, row.cpu_seconds, row.cpu_high)
 
 
 def _error(row: Row | None) -> str:
@@ -117,7 +95,7 @@ def about(report: Report) -> str:
     others = ", ".join(f"{name} {version}" for name, version in report.machine["peers"].items())
     told = f" Other tools: {others}." if others else ""
     raw = f"Raw: [bench.tsv]({DATA}/bench.tsv), [bench.json]({DATA}/bench.json)."
-    return f"```\n{report.command}\n```\n\n{machine_line(report)}.{told} {raw}\n"
+    return f"```\n{report.command}\n```\n\n{written.machine_line(report)}.{told} {raw}\n"
 
 
 def of_paper(report: Report, paper: str) -> str:
@@ -134,7 +112,7 @@ def of_paper(report: Report, paper: str) -> str:
         f"- {line}"
         for section in sections
         for rows in section.by_case()
-        for line in (*refusals(rows), *notes(rows))
+        for line in (*written.refusals(rows), *written.notes(rows))
     )
     return "\n".join([*lines, *said]) + "\n"
 
@@ -191,7 +169,7 @@ def publish(folder: Path, docs: Path, others: Sequence[Path] = ()) -> list[Path]
     InputError
         The folder has no report, or a page asks for what it has not.
     """
-    report = load(folder / "bench.json")
+    report = written.load(folder / "bench.json")
     changed = []
     for page in [*sorted(docs.glob("*.md")), *others]:
         text = page.read_text(encoding="utf-8")
@@ -208,9 +186,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """``python -m yuzu_cli.bench.papers.page FOLDER DOCS [PAGE...]``."""
     given = [Path(text) for text in (sys.argv[1:] if arguments is None else arguments)]
     if len(given) < 2:
-        print(
-            "usage: python -m yuzu_cli.bench.papers.page FOLDER DOCS [PAGE.md ...]", file=sys.stderr
-        )
+        usage = "usage: python -m yuzu_cli.bench.papers.page FOLDER DOCS [PAGE.md ...]"
+        print(usage, file=sys.stderr)
         return 2
     try:
         for page in publish(given[0], given[1], given[2:]):

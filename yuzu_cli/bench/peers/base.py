@@ -15,9 +15,8 @@ import torch
 from torch import nn
 
 from yuzu_cli.backends.passes import one_hot, pass_rows, row_cost
-from yuzu_cli.bench.clock import timed
 from yuzu_cli.bench.machine import version_of
-from yuzu_cli.bench.methods import CannotRun, Method
+from yuzu_cli.bench.methods import CannotRun, Method, Passes
 from yuzu_cli.bench.peers.chain import Rows
 from yuzu_cli.bench.subject import Subject
 
@@ -40,13 +39,29 @@ def import_peer(module: str, package: str) -> Any:
         raise CannotRun(f"{package} cannot be imported: {error}") from error
 
 
+def plain_network(subject: Subject) -> nn.Module:
+    """A copy of the network as plain Python, on the device, with one tensor (N, T) for its output.
+
+    Raises
+    ------
+    CannotRun
+        There is none: the model is a file.
+    """
+    if subject.module is None:
+        raise CannotRun("needs the network as plain Python, and there is a model file")
+    module = copy.deepcopy(subject.module).to(subject.device, subject.settings.dtype)
+    return Rows(module).eval()
+
+
 class Peer(Method):
     """What the peers share: the sequences as one-hot, in whole or in part."""
+
+    counts: tuple[int, ...] = (1,)  # of sequences at a time, to be tried
+    at_a_time = 1
 
     def prepare(self, subject: Subject) -> None:
         """Remember the case."""
         super().prepare(subject)
-        self.count = len(subject.codes)
         # No method is run on more than a batch of them.
         x = one_hot(subject.codes[: max(subject.batch, 16)], subject.model, subject.settings)
         self.x: torch.Tensor = x.to(subject.device)
@@ -54,15 +69,19 @@ class Peer(Method):
     def network(self) -> nn.Module:
         """The network as its own tool would have it, else as this one loads it."""
         subject = self.subject
-        if subject.module is None:
-            return subject.model
-        module = copy.deepcopy(subject.module).to(subject.device, subject.settings.dtype)
-        return Rows(module).eval()
+        return subject.model if subject.module is None else plain_network(subject)
+
+    def took(self, count: int) -> float:
+        """Seconds of so many sequences, all at a time."""
+        self.at_a_time = count
+        return super().took(count)
 
     def plan(self, seconds: float) -> float:
-        """As many sequences as there is time for."""
-        self.count = max(1, min(len(self.x), int(seconds / max(self.took(1), 1e-9))))
-        return self.count / len(self.subject.codes)
+        """As many sequences at a time as are quickest, and in all as there is time for."""
+        self.at_a_time = self.at_once(self.counts, seconds)
+        wanted = int(seconds / self.tried[self.at_a_time])
+        self.count = max(self.at_a_time, min(len(self.x), wanted))
+        return self.share
 
     def run(self) -> None:
         """Do it, quietly."""
@@ -70,64 +89,25 @@ class Peer(Method):
             warnings.simplefilter("ignore")
             self.compute(self.x[: self.count])
 
-    def took(self, count: int) -> float:
-        """Seconds of one run over so many sequences."""
-        self.count = count
-        return timed(self.run, self.subject.device).wall
-
     def compute(self, x: torch.Tensor) -> Any:
         """The method itself on one-hot sequences (N, A, L)."""
         raise NotImplementedError
 
 
-class Passes(Peer):
-    """A peer that runs mutants in passes: at its best pass size, on a stretch of positions.
-
-    Every position costs it the same, so its time is scaled linearly from those. `turns` is how many
-    passes a position takes part in.
-    """
-
-    turns = 1
+class PeerPasses(Passes, Peer):
+    """A peer that runs mutants in passes, on positions that lie side by side."""
 
     def prepare(self, subject: Subject) -> None:
         """Passes as large as those of naive, until they are swept."""
         super().prepare(subject)
         cost = row_cost(subject.model, subject.settings).bytes
-        self.rows = pass_rows(subject.model, subject.settings, cost)
-        self.positions = subject.positions
-        self.swept = False
+        self.rows, self.most = pass_rows(subject.model, subject.settings, cost), len(self.x)
 
-    def best(self, letters: int) -> None:
-        """Sweep the size of a pass, by what `letters` mutants of each position take."""
-
-        def one_pass(rows: int) -> int:
-            self.rows, self.count = rows, 1
-            self.positions = self.few(-(-rows * self.turns // letters))
-            self.run()
-            return len(self.positions) * letters
-
-        self.rows = self.sweep(self.rows, one_pass)
-        self.swept = True
-
-    def few(self, count: int) -> np.ndarray:
+    def some(self, count: int) -> np.ndarray:
         """So many positions side by side, about the truth's that is nearest to the middle."""
         positions, known = self.subject.positions, self.subject.truth.position
-        count = max(1, min(len(positions), count))
+        count = min(len(positions), count)
         middle = known[np.abs(known - positions[len(positions) // 2]).argmin()]
         start = int(np.searchsorted(positions, middle)) - count // 2
         start = max(0, min(len(positions) - count, start))
         return positions[start : start + count]
-
-    def plan(self, seconds: float) -> float:
-        """Some positions of one sequence, or all of them of one or more sequences."""
-        letters = self.subject.model.alphabet_size - 1
-        if not self.swept:
-            self.best(letters)
-        per_position = self.tried[self.rows] * letters
-        everywhere = len(self.subject.positions)
-        self.positions = self.few(len(self.stretch(per_position, seconds)))
-        self.count = 1
-        if len(self.positions) == everywhere:
-            wanted = int(seconds / (per_position * everywhere))
-            self.count = max(1, min(len(self.x), wanted))
-        return self.count * len(self.positions) / (everywhere * len(self.subject.codes))

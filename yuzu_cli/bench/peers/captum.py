@@ -11,7 +11,7 @@ from torch import nn
 
 from yuzu_cli.backends.passes import row_cost
 from yuzu_cli.bench.methods import OTHER, Found
-from yuzu_cli.bench.peers.base import Passes, Peer, import_peer
+from yuzu_cli.bench.peers.base import Peer, PeerPasses, import_peer
 from yuzu_cli.bench.subject import Subject
 
 SHUFFLES = 10
@@ -53,8 +53,8 @@ class Captum(Peer):
         model = self.network()
         whole = self.method in ("IntegratedGradients", "InputXGradient")
         self.tool = getattr(attr, self.method)(model.forward if whole else model)
-        self.targets = self.count = 1
-        self.run()  # a first call, as a warm-up
+        self.targets = 1
+        self.took(1)  # a first call, as a warm-up
 
     def compute(self, x: torch.Tensor) -> None:
         """Attributions of every letter to the first of the outputs."""
@@ -74,19 +74,22 @@ class Captum(Peer):
         """As many sequences at a time as are quickest, and outputs as there is time for."""
         one = row_cost(self.subject.model, self.subject.settings).bytes
         most = max(1, self.subject.settings.memory // (one * ROWS.get(self.method, 1)))
-        counts = (min(count, most, len(self.x)) for count in (1, 8, 64))
-        self.count = self.at_once(counts, seconds, self.took)
-        outputs = self.subject.model.n_targets
-        wanted = int(seconds / (self.tried[self.count] * self.count))
-        self.targets = max(1, min(outputs, wanted))
-        return self.count * self.targets / (len(self.subject.codes) * outputs)
+        count = self.at_once((min(count, most, len(self.x)) for count in (1, 8, 64)), seconds)
+        wanted = int(seconds / (self.tried[count] * count))
+        self.count, self.targets = count, max(1, min(self.subject.model.n_targets, wanted))
+        return self.share
+
+    @property
+    def share(self) -> float:
+        """How much of the case `run` does, outputs included."""
+        return super().share * self.targets / self.subject.model.n_targets
 
     def facts(self) -> dict[str, Any]:
         """How many outputs it explains one by one."""
         return {"outputs": self.subject.model.n_targets}
 
 
-class CaptumAblation(Passes):
+class CaptumAblation(PeerPasses):
     """Mutagenesis as captum has it: `FeatureAblation` by position, once for each other letter.
 
     Every position is replaced in turn by the letter that comes one, two, three places later.
@@ -106,14 +109,14 @@ class CaptumAblation(Passes):
         mask = torch.full((x.shape[2],), len(self.positions), device=x.device)
         where = torch.as_tensor(self.positions, device=x.device)
         mask[where] = torch.arange(len(self.positions), device=x.device)
-        feature = mask.expand(1, x.shape[1], -1)
-        turns = [x.roll(turn, dims=1) for turn in range(1, x.shape[1])]
+        options = {
+            "feature_mask": mask.expand(1, x.shape[1], -1),
+            "perturbations_per_eval": self.rows,
+        }
         with torch.no_grad():
             found = [
-                self.tool.attribute(
-                    x, baselines=turn, feature_mask=feature, perturbations_per_eval=self.rows
-                )[:, 0]
-                for turn in turns
+                self.tool.attribute(x, baselines=x.roll(turn, dims=1), **options)[:, 0]
+                for turn in range(1, x.shape[1])
             ]
         return -torch.stack(found)
 

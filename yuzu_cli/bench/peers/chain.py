@@ -6,6 +6,7 @@ know what follows what. A network that is not such a list is refused by comparin
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 
 import torch
@@ -63,3 +64,24 @@ def layers(module: nn.Module, length: int, alphabet: int = 4) -> list[nn.Module]
     if not same:
         raise CannotRun("the network is not a list of layers, each run on the result of the last")
     return chain
+
+
+def by_position(chain: list[nn.Module], length: int) -> list[tuple[nn.Module, torch.Tensor]]:
+    """Copies of the layers, each with its result, dense ones for values (N, L, C) flattened.
+
+    The results, of zeros (2, 4, L), are those of the layers as they are.
+    """
+    made: list[tuple[nn.Module, torch.Tensor]] = []
+    y = torch.zeros(2, 4, length)
+    shape: tuple[int, int] | None = None
+    for layer in chain:
+        own = copy.deepcopy(layer)
+        if isinstance(layer, nn.Flatten):
+            shape = (y.shape[1], y.shape[2])
+        elif isinstance(own, nn.Linear) and shape:
+            weight = own.weight.data.unflatten(1, shape).transpose(1, 2).flatten(1)
+            own.weight = nn.Parameter(weight.contiguous(), requires_grad=False)
+            shape = None
+        y = layer(y)
+        made.append((own, y))
+    return made

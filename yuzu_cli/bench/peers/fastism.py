@@ -22,7 +22,7 @@ from torch import nn
 from yuzu_cli.bench.clock import Sample
 from yuzu_cli.bench.methods import LEAST, CannotRun, Found, Method
 from yuzu_cli.bench.papers.networks import BPNet
-from yuzu_cli.bench.peers.chain import layers
+from yuzu_cli.bench.peers.chain import by_position, layers
 from yuzu_cli.bench.subject import Subject
 
 WORKER = Path(__file__).parent / "fastism_worker.py"
@@ -57,38 +57,36 @@ class FastISM(Method):
             raise CannotRun("is measured on the CPU only")
         if subject.module is None:
             raise CannotRun("a model file cannot be rebuilt in Keras")
-        self.count = len(subject.codes)
+        self.positions = self._some_positions()
         folder = tempfile.TemporaryDirectory()
         weakref.finalize(self, folder.cleanup)
         self.folder = Path(folder.name)
         steps, arrays = translate(subject.module, subject.case.length)
         np.savez(self.folder / "weights.npz", **arrays)  # type: ignore[arg-type]
         np.save(self.folder / "codes.npy", subject.codes[: max(SWEEP)].cpu().numpy())
-        np.save(self.folder / "positions.npy", self._positions())
+        np.save(self.folder / "positions.npy", self.positions)
         (self.folder / "layers.json").write_text(json.dumps(steps))
         self.process = self._start()
         self._answer()
 
-    def _positions(self) -> np.ndarray:
+    def _some_positions(self) -> np.ndarray:
         """Evenly spread ones that the truth has mutants at: a position takes it long."""
         truth = self.subject.truth
         known = np.unique(truth.position[truth.sequence == 0])
         count = max(POSITIONS, int(LEAST * len(self.subject.positions)))
         place = np.linspace(0, len(known) - 1, min(count, len(known))).round().astype(np.int64)
-        self.positions: np.ndarray = known[np.unique(place)]
-        return self.positions
+        return known[np.unique(place)]
 
     def _start(self) -> subprocess.Popen[str]:
         threads = str(torch.get_num_threads())
         environment = {
-            **os.environ,
+            **{name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
             "CUDA_VISIBLE_DEVICES": "-1",
             "TF_CPP_MIN_LOG_LEVEL": "3",
             "OMP_NUM_THREADS": threads,
             "TF_NUM_INTRAOP_THREADS": threads,
             "TF_NUM_INTEROP_THREADS": "1",
         }
-        environment.pop("PYTHONPATH", None)
         try:
             with (self.folder / "log").open("w") as log:
                 process = subprocess.Popen(
@@ -105,13 +103,7 @@ class FastISM(Method):
         return process
 
     def _answer(self) -> dict[str, Any]:
-        """The next line of the other process.
-
-        Raises
-        ------
-        CannotRun
-            It has ended, or says that it failed.
-        """
+        """The next line of the other process, unless it has ended or failed."""
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
@@ -140,9 +132,8 @@ class FastISM(Method):
 
     def plan(self, seconds: float) -> float:
         """As many sequences at a time as are quickest."""
-        self.count = self.at_once(SWEEP, seconds, lambda count: self._ask("run", count)["wall"])
-        part = self.count * len(self.positions)
-        return part / (len(self.subject.codes) * len(self.subject.positions))
+        self.count = self.at_once(SWEEP, seconds)
+        return self.share
 
     def run(self) -> Sample:
         """Time as the other process measured it."""
@@ -162,84 +153,75 @@ def _end(process: subprocess.Popen[str]) -> None:
 def translate(module: nn.Module, length: int) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
     """A network as a list of steps for Keras, with its arrays in Keras' order.
 
-    A step has a `kind`, its settings, and the names of its arrays; `save` keeps its result under a
-    name and `add` adds that back.
+    A step has a `kind`, a layer of Keras, its settings, and the names of its arrays; `save`
+    keeps a value, `add` adds it to another, and `profile` flattens what is to be read channels
+    first.
 
     Raises
     ------
     CannotRun
         There is a layer without a counterpart.
     """
-    steps: list[dict[str, Any]] = []
-    arrays: dict[str, np.ndarray] = {}
-
-    def put(kind: str, weights: list[np.ndarray] | None = None, **settings: Any) -> None:
-        names = []
-        for weight in weights or []:
-            names.append(f"a{len(arrays)}")
-            arrays[names[-1]] = np.ascontiguousarray(weight)
-        steps.append({"kind": kind, "weights": names, **settings})
-
+    made = _Steps()
     if isinstance(module, BPNet):
-        _convolution(put, module.first)
-        put("relu")
+        made.layer(module.first)
+        made.put("Activation", activation="relu")
         for layer in module.dilated:
-            assert isinstance(layer, nn.Conv1d)
-            put("save")
-            _convolution(put, layer)
-            put("relu")
-            put("add")
-        _convolution(put, module.profile)
+            made.put("save")
+            made.layer(layer)
+            made.put("Activation", activation="relu")
+            made.put("add")
+        made.layer(module.profile)
         if module.trim:
-            put("crop", amount=module.trim)
-        put("channels-first")
-        return steps, arrays
-    y = torch.zeros(2, 4, length)
-    shape: tuple[int, int] | None = None
-    for layer in layers(module, length):
-        if isinstance(layer, nn.Flatten):
-            shape = (y.shape[1], y.shape[2])
-        shape = _put_layer(put, layer, shape)
-        y = layer(y)
-    if y.dim() == 3:
-        put("channels-first")
-    return steps, arrays
+            made.put("Cropping1D", cropping=module.trim)
+        made.put("profile")
+        return made.steps, made.arrays
+    chain = by_position(layers(module, length), length)
+    for layer, _ in chain:
+        made.layer(layer)
+    if chain[-1][1].dim() == 3:
+        made.put("profile")
+    return made.steps, made.arrays
 
 
-def _put_layer(put: Any, layer: nn.Module, shape: tuple[int, int] | None) -> tuple[int, int] | None:
-    """One layer; `shape` is of what was flattened, until a dense layer has taken it."""
-    if isinstance(layer, nn.Conv1d):
-        _convolution(put, layer)
-    elif isinstance(layer, nn.BatchNorm1d):
-        parts = (layer.weight, layer.bias, layer.running_mean, layer.running_var)
-        put("norm", [_array(part) for part in parts], epsilon=layer.eps)
-    elif isinstance(layer, nn.MaxPool1d) and layer.padding == 0:
-        put("max-pool", size=layer.kernel_size, stride=layer.stride)
-    elif isinstance(layer, nn.Linear):
-        weight = layer.weight
-        if shape is not None:
-            weight = weight.unflatten(1, shape).transpose(1, 2).flatten(1)
-            shape = None
-        put("dense", [_array(weight).T, _array(layer.bias)])
-    elif isinstance(layer, (nn.ReLU, nn.Sigmoid, nn.Flatten)):
-        put(type(layer).__name__.lower())
-    else:
-        raise CannotRun(f"{layer} has no counterpart in Keras")
-    return shape
+class _Steps:
+    """What `translate` makes, step by step."""
 
+    def __init__(self) -> None:
+        self.steps: list[dict[str, Any]] = []
+        self.arrays: dict[str, np.ndarray] = {}
 
-def _convolution(put: Any, layer: nn.Conv1d) -> None:
-    kernel, dilation, padding = layer.kernel_size[0], layer.dilation[0], layer.padding[0]
-    if padding not in (0, dilation * (kernel - 1) / 2) or layer.stride[0] != 1:
-        raise CannotRun(f"{layer} has no counterpart in Keras")
-    put(
-        "convolution",
-        [_array(layer.weight).transpose(2, 1, 0), _array(layer.bias)],
-        padding="same" if padding else "valid",
-        dilation=dilation,
-    )
+    def put(self, kind: str, *weights: torch.Tensor | None, **settings: Any) -> None:
+        """A step, with its arrays as they are to be."""
+        names = []
+        for weight in weights:
+            assert weight is not None
+            names.append(f"a{len(self.arrays)}")
+            self.arrays[names[-1]] = weight.detach().cpu().float().contiguous().numpy()
+        self.steps.append({"kind": kind, "weights": names, **settings})
 
+    def layer(self, layer: nn.Module) -> None:
+        """A layer's step; of values that are flattened position by position."""
+        if isinstance(layer, nn.Conv1d):
+            self._convolution(layer)
+        elif isinstance(layer, nn.BatchNorm1d):
+            parts = (layer.weight, layer.bias, layer.running_mean, layer.running_var)
+            self.put("BatchNormalization", *parts, epsilon=layer.eps)
+        elif isinstance(layer, nn.MaxPool1d) and layer.padding == 0:
+            self.put("MaxPooling1D", pool_size=layer.kernel_size, strides=layer.stride)
+        elif isinstance(layer, nn.Linear):
+            self.put("Dense", layer.weight.T, layer.bias, units=layer.out_features)
+        elif isinstance(layer, (nn.ReLU, nn.Sigmoid)):
+            self.put("Activation", activation=type(layer).__name__.lower())
+        elif isinstance(layer, nn.Flatten):
+            self.put("Flatten")
+        else:
+            raise CannotRun(f"{layer} has no counterpart in Keras")
 
-def _array(tensor: torch.Tensor | None) -> np.ndarray:
-    assert tensor is not None
-    return tensor.detach().cpu().float().numpy()
+    def _convolution(self, layer: nn.Conv1d) -> None:
+        kernel, dilation, padding = layer.kernel_size[0], layer.dilation[0], layer.padding[0]
+        if padding not in (0, dilation * (kernel - 1) / 2) or layer.stride[0] != 1:
+            raise CannotRun(f"{layer} has no counterpart in Keras")
+        sizes = {"filters": layer.out_channels, "kernel_size": kernel, "dilation_rate": dilation}
+        weight, same = layer.weight.permute(2, 1, 0), "same" if padding else "valid"
+        self.put("Conv1D", weight, layer.bias, padding=same, **sizes)

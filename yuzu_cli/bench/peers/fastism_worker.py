@@ -24,42 +24,21 @@ def build(folder, length):
     inputs = keras.Input((length, 4))
     x, saved, profile = inputs, None, None
     for step in json.loads((folder / "layers.json").read_text()):
-        kind = step["kind"]
-        arrays = [weights[name] for name in step["weights"]]
+        kind = step.pop("kind")
+        arrays = [weights[name] for name in step.pop("weights")]
         if kind == "save":
             saved = x
             continue
         if kind == "add":
             x = keras.layers.Add()([saved, x])
             continue
-        if kind == "channels-first":  # put right in `save`; fastISM wants an end to its windows
-            profile = tuple(x.shape[1:])
-        layer = make(keras, kind, step, arrays)
+        if kind == "profile":  # put right in `save`; fastISM wants an end to its windows
+            kind, profile = "Flatten", tuple(x.shape[1:])
+        layer = getattr(keras.layers, kind)(**step)
         x = layer(x)
         if arrays:
             layer.set_weights(arrays)
     return keras.Model(inputs, x), profile
-
-
-def make(keras, kind, step, arrays):
-    """The Keras layer of one step."""
-    layers = keras.layers
-    if kind == "convolution":
-        size, _, filters = arrays[0].shape
-        return layers.Conv1D(filters, size, padding=step["padding"], dilation_rate=step["dilation"])
-    if kind == "norm":
-        return layers.BatchNormalization(epsilon=step["epsilon"])
-    if kind == "max-pool":
-        return layers.MaxPooling1D(step["size"], strides=step["stride"])
-    if kind == "dense":
-        return layers.Dense(arrays[0].shape[1])
-    if kind in ("relu", "sigmoid"):
-        return layers.Activation(kind)
-    if kind in ("flatten", "channels-first"):
-        return layers.Flatten()
-    if kind == "crop":
-        return layers.Cropping1D(step["amount"])
-    raise ValueError("no layer " + kind)
 
 
 class Worker:

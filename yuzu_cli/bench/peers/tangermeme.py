@@ -12,11 +12,11 @@ import numpy as np
 import torch
 
 from yuzu_cli.bench.methods import CannotRun, Found
-from yuzu_cli.bench.peers.base import Passes, import_peer
+from yuzu_cli.bench.peers.base import PeerPasses, import_peer
 from yuzu_cli.bench.subject import Subject
 
 
-class Tangermeme(Passes):
+class Tangermeme(PeerPasses):
     """`tangermeme.saturation_mutagenesis`: every mutant through the network, in passes.
 
     Parameters
@@ -65,17 +65,13 @@ class Tangermeme(Passes):
                 self.kept = (job, made)
             return self.kept[1], None, 0
 
-        with (
-            mock.patch.object(self.tool, "_FAST_MIN_SECONDS", 0.0),
-            mock.patch.object(self.tool, "_fast_path", keep),
-        ):
+        with mock.patch.multiple(self.tool, _FAST_MIN_SECONDS=0.0, _fast_path=keep):
             yield
 
     def check(self) -> Found:
         """Of as many positions as two passes hold."""
         truth = self.subject.truth
-        self.positions = self.few(max(2, 2 * self.rows // self.subject.model.alphabet_size))
-        self.count = len(truth.codes)
+        self.positions = self.some(max(2, 2 * self.rows // self.subject.model.alphabet_size))
         reference, mutants = self.compute(self.x[: len(truth.codes)])
         start = int(self.positions[0])
         seen = (truth.position >= start) & (truth.position <= int(self.positions[-1]))

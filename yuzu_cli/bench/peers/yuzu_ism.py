@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import copy
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
 from torch import nn
 
+from yuzu_cli.bench.clock import bytes_of
 from yuzu_cli.bench.methods import ESTIMATE, CannotRun, Found
 from yuzu_cli.bench.peers.base import Peer, import_peer
-from yuzu_cli.bench.peers.chain import layers
-from yuzu_cli.bench.report import size
+from yuzu_cli.bench.peers.chain import by_position, layers
 from yuzu_cli.bench.subject import Subject
+from yuzu_cli.files import size_text
 
 NOTE = (
     "as published it multiplies by memory that was never set, and may return NaN near the ends; "
@@ -51,19 +50,23 @@ class PublishedYuzu(Peer):
         length = subject.case.length
         chain = layers(subject.module, length, subject.model.alphabet_size)
         _refuse_what_is_too_large(chain, length)
-        self.tool, self.at_a_time = tool, 1
+        self.tool, self.counts = tool, (1, min(len(self.x), subject.batch))
         self.model = _permuted(chain, length, models.Flatten).to(subject.device)
-        case = subject.case
-        key = (case.model, length, case.width, case.seed, str(subject.device))
+        self.made = self._precomputed()
+
+    def _precomputed(self) -> Any:
+        """What it needs to know of the model, kept for the next case of the same."""
+        case, device = self.subject.case, self.subject.device
+        key = (case.model, case.length, case.width, case.seed, str(device))
         if PublishedYuzu.kept is None or PublishedYuzu.kept[0] != key:
             PublishedYuzu.kept = None
             torch.manual_seed(case.seed)
             with _nothing_unset(import_peer("yuzu.precompute", "yuzu-ism")):
-                made = tool.precompute(
-                    self.model, length, device=subject.device.type, random_state=case.seed
+                made = self.tool.precompute(
+                    self.model, case.length, device=device.type, random_state=case.seed
                 )
             PublishedYuzu.kept = (key, made)
-        self.made = PublishedYuzu.kept[1]
+        return PublishedYuzu.kept[1]
 
     def facts(self) -> dict[str, Any]:
         """The alpha that its search ended at; probes by layer."""
@@ -85,19 +88,6 @@ class PublishedYuzu(Peer):
         table = self.compute(self.x[: len(truth.codes)])
         return Found("l2", table[truth.sequence, truth.letter, truth.position])
 
-    def plan(self, seconds: float) -> float:
-        """One sequence at a time, or as many as the case has, whichever is quicker."""
-
-        def took(count: int) -> float:
-            self.at_a_time = count
-            return self.took(count)
-
-        counts = (1, min(len(self.x), self.subject.batch))
-        self.at_a_time = self.at_once(counts, seconds, took)
-        wanted = int(seconds / self.tried[self.at_a_time])
-        self.count = max(self.at_a_time, min(len(self.x), wanted))
-        return self.count / len(self.subject.codes)
-
 
 class _Zeroed:
     """`torch`, but for `empty`, which gives zeros."""
@@ -108,8 +98,7 @@ class _Zeroed:
         return getattr(torch, name)
 
 
-@contextlib.contextmanager
-def _nothing_unset(module: Any) -> Iterator[None]:
+def _nothing_unset(module: Any) -> contextlib.AbstractContextManager[Any]:
     """Within it the module's `torch.empty` gives zeros.
 
     At the ends of a sequence fewer mutants meet than `precompute_alpha` makes room for, and the
@@ -117,31 +106,15 @@ def _nothing_unset(module: Any) -> Iterator[None]:
     harmless until a NaN or an infinity lies there: then scores near the ends are NaN, and no alpha
     satisfies the search.
     """
-    before = module.torch
-    module.torch = _Zeroed()
-    try:
-        yield
-    finally:
-        module.torch = before
+    return mock.patch.object(module, "torch", _Zeroed())
 
 
 def _permuted(chain: list[nn.Module], length: int, flatten: type[nn.Module]) -> nn.Sequential:
     """Copies of the layers, flattened position by position, dense weights in that order."""
-    made: list[nn.Module] = []
-    y = torch.zeros(2, 4, length)
-    shape: tuple[int, int] | None = None
-    for layer in chain:
-        if isinstance(layer, nn.Flatten):
-            shape = (y.shape[1], y.shape[2])
-            made.append(flatten())
-        else:
-            made.append(copy.deepcopy(layer))
-            if isinstance(layer, nn.Linear) and shape:
-                weight = layer.weight.data.unflatten(1, shape).transpose(1, 2).flatten(1)
-                made[-1].weight = nn.Parameter(weight.contiguous(), requires_grad=False)
-                shape = None
-        y = layer(y)
-    return nn.Sequential(*made).eval()
+    made = (layer for layer, _ in by_position(chain, length))
+    return nn.Sequential(
+        *(flatten() if isinstance(layer, nn.Flatten) else layer for layer in made)
+    ).eval()
 
 
 def _refuse_what_is_too_large(chain: list[nn.Module], length: int) -> None:
@@ -161,18 +134,11 @@ def _refuse_what_is_too_large(chain: list[nn.Module], length: int) -> None:
             stride *= kernel if isinstance(kernel, int) else kernel[0]
     free = _free_memory()
     if most > 0.6 * free:
-        raise CannotRun(
-            f"its precomputation would take about {size(most)}, and {size(free)} are free"
-        )
+        need = f"{size_text(most)}, and {size_text(free)} are free"
+        raise CannotRun(f"its precomputation would take about {need}")
     if work * SECONDS > PATIENCE:
         raise CannotRun(f"its precomputation would take about {work * SECONDS / 60:.0f} minutes")
 
 
 def _free_memory() -> float:
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable"):
-                return float(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return float("inf")
+    return bytes_of("/proc/meminfo", "MemAvailable")
