@@ -11,9 +11,11 @@ import pytest
 import torch
 
 from tests.engine.test_exact_top import Mixed
+from tests.support import sequential
 from tests.support.engine import config, done, fasta, sequences
 from tests.support.engine_nets import L, codes, conv, script, seeded
 from yuzu_cli import engine
+from yuzu_cli.backends import get_backend
 from yuzu_cli.backends.base import Settings
 from yuzu_cli.backends.naive import NaiveRunner
 from yuzu_cli.config import load_config
@@ -85,3 +87,16 @@ def test_explain_ends_with_what_bounds_the_gain(tmp_path: Path) -> None:
     assert "of naive's work lies behind, so nothing exact is more than" in bound
     assert "--backend taylor --taylor-from frontier" in offer
     assert explained(conv).endswith("only their own size bounds the gain")
+
+
+def test_explain_predicts_what_auto_goes_by(tmp_path: Path) -> None:
+    """Of a scan in a thousand calls windows are less arithmetic, and slower."""
+    path = script(seeded(lambda: sequential.Mamba(width=8)), tmp_path / "m.pt")
+    text = explain(load_config(None, {"model.path": [str(path)], "input.length": 60}))
+    fewer = float(text.split(" times fewer")[0].split()[-1])
+    said = next(line for line in text.splitlines() if line.startswith("windowed  exact"))
+    model, settings = load_model(path, length=60), Settings(60, torch.device("cpu"))
+    naive, windowed = (get_backend(b).cost(model, settings, 60) for b in ("naive", "windowed"))
+    assert said.endswith(f", predicted {naive / windowed:.3g} times as fast as naive")
+    assert naive < windowed
+    assert fewer > 1

@@ -95,15 +95,18 @@ def _weights(model: Model) -> dict[str, torch.Tensor]:
 
 
 def _backends(model: Model, settings: Settings, positions: int) -> str:
-    """A line per backend: exact or not, and its work for one sequence, or why it is out."""
-    lines = []
+    """A line per backend: exact or not, and what `auto` goes by, or why it is out."""
+    lines, naive = [], get_backend("naive").cost(model, settings, positions)
     for name in BACKENDS:
         backend = get_backend(name)
         kind = "exact" if backend.exact else "first order"
         reason = backend.unsupported(model, settings)
         if reason is None:
-            work = short(backend.cost(model, settings, positions))
-            lines.append(f"{name:<9} {kind}, work of {work} naive multiply-adds a sequence")
+            work = backend.cost(model, settings, positions)
+            text = f"work of {short(work)} naive multiply-adds a sequence"
+            if name != "naive" and work:
+                text += f", predicted {naive / work:.3g} times as fast as naive"
+            lines.append(f"{name:<9} {kind}, {text}")
         else:
             lines.append(f"{name:<9} {kind}, out: {reason}")
     return "\n".join(lines)

@@ -49,7 +49,6 @@ def totals(plan: Plan) -> list[str]:
         f"multiply-adds for one mutant: {short(plan.macs)} of naive's {short(plan.naive_macs)}"
         + (f", {share:.3g} times fewer" if plan.macs else ""),
         f"bytes for one mutant: {short(bytes_planned)} of naive's {short(bytes_naive)}",
-        f"predicted speed-up over naive: {plan.naive_seconds / max(plan.seconds, 1e-30):.3g}",
     ]
     if plan.cut is not None:
         lines.append(f"from {plan.cut} on, whole tensors are cheaper than windows")
