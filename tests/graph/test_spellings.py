@@ -225,3 +225,11 @@ def test_only_the_queries_that_are_read_are_left():
     program = program_of(case.build(), case.length)
     shapes = [program.specs[n.name].shape for n in program.calls() if n.target is ops.attention]
     assert shapes == [(1, 14, 8), (1, 1, 8)]
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize("trace", [False, True], ids=["scripted", "traced"])
+def test_a_crop_goes_before_attention_that_einsum_spells(trace):
+    program = program_of(Enformer(75), 75, trace)
+    shapes = [program.specs[n.name].shape for n in program.calls() if n.target is ops.attention]
+    assert shapes == [(1, 11, 8)]

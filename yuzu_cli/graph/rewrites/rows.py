@@ -54,12 +54,18 @@ def _unmerged(r: Rewriter, node: Node) -> tuple[Node, tuple[int, ...]] | None:
         return None
     after_batch = range(at + 1, axes)
     last = next((k for k in after_batch if math.prod(before.shape[k:]) == after.shape[-1]), None)
-    return None if last is None else (source, (*before.shape[:last], after.shape[-1]))
+    if last is None:
+        return None
+    kept = (n for i, n in enumerate(before.shape[:last]) if n != 1 or i == at)
+    return source, (*kept, after.shape[-1])
 
 
 def _as(r: Rewriter, before: Node, x: Node, shape: tuple[int, ...]) -> Node:
-    """x with its last axes merged, where they are not."""
-    if r.specs[x.name].shape == shape:
+    """x without axes of one and with its last axes merged, where they are not."""
+    spec = r.specs[x.name]
+    if spec.shape == shape:
         return x
-    merged = [*r.shape_of(x)[: len(shape) - 1], shape[-1]]
+    sizes = enumerate(r.shape_of(x))
+    kept = [n for i, n in sizes if spec.shape[i] != 1 or i == spec.batch_axis]
+    merged = [*kept[: len(shape) - 1], shape[-1]]
     return r.insert(before, _aten.reshape.default, (x, merged))
