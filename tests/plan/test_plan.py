@@ -6,12 +6,15 @@ import pytest
 import torch
 from torch import nn
 
+from tests.support.attending import Told
 from tests.support.blocks import Cat, Excite, Mix, Permute, Reduce, Residual, Slice, Weigh
 from tests.support.cases import SCALES, NeXt
+from tests.support.sequential import Hyena
 from yuzu_cli.bench.papers import zoo
 from yuzu_cli.graph.build import capture
 from yuzu_cli.graph.program import Program
-from yuzu_cli.operators.attention import ATTENTION
+from yuzu_cli.operators import causal
+from yuzu_cli.operators.attention import ATTENTION, ONWARDS
 from yuzu_cli.operators.cost import CPU_RATES
 from yuzu_cli.operators.dense import ACROSS
 from yuzu_cli.operators.record import CONSTANT, WHOLE
@@ -164,6 +167,20 @@ def test_branches_that_double_are_not_followed_for_ever():
     assert len(program.nodes) < 10_000
 
 
+@pytest.mark.parametrize(
+    ("make", "way", "least"),
+    [
+        (lambda n: Told(n, "mean", 64), ONWARDS, 2.5),
+        (lambda n: Hyena(n, 8), causal.LONG, 10.0),
+    ],
+)
+def test_what_reads_one_direction_is_computed_from_the_edit_on(make, way, least):
+    plan = make_plan(program_of(make(300), 300))
+    assert way in {s.way for s in plan.steps}
+    assert plan.cut is None
+    assert plan.naive_macs > least * plan.macs
+
+
 def test_a_gate_ends_windows_where_what_follows_is_not_linear():
     layers = [nn.Conv1d(4, 6, 7), nn.ReLU(), Excite(6), nn.ReLU(), Reduce("mean"), nn.Linear(6, 2)]
     found = analyse(program_of(nn.Sequential(*layers), LONG))
@@ -196,7 +213,7 @@ def test_windows_as_wide_as_the_sequence_are_given_up():
 def test_what_has_no_window_is_whole_and_so_is_all_that_reads_it():
     class Mixed(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return torch.relu(torch.cumsum(x, 2) + x).sum(2)
+            return torch.relu(torch.logcumsumexp(x, 2) + x).sum(2)
 
     plan = make_plan(program_of(Mixed(), 20))
     kept = [s.way for s in plan.steps if s.way != CONSTANT]

@@ -135,23 +135,25 @@ class ClassToken(nn.Module):
 
 
 class Told(nn.Module):
-    """Causal attention twice, of which the last position is read, or a profile's middle."""
+    """Causal attention twice, of which one position is read, the middle of a profile, or a mean."""
 
-    def __init__(self, length: int, last: bool) -> None:
+    def __init__(self, length: int, reads: str, c: int = 8) -> None:
         super().__init__()
-        self.conv, self.last, self.ends = nn.Conv1d(4, 8, 5), nn.Linear(8, 2), last
-        self.projects = nn.ModuleList([nn.Linear(8, 24) for _ in range(2)])
-        self.mixes = nn.ModuleList([nn.Linear(8, 8) for _ in range(2)])
-        self.place = nn.Parameter(torch.randn(length - 4, 8) * 0.3)
+        self.conv, self.last, self.reads = nn.Conv1d(4, c, 5), nn.Linear(c, 2), reads
+        self.projects = nn.ModuleList([nn.Linear(c, 3 * c) for _ in range(2)])
+        self.mixes = nn.ModuleList([nn.Linear(c, c) for _ in range(2)])
+        self.place = nn.Parameter(torch.randn(length - 4, c) * 0.3)
 
     def forward(self, x: Tensor) -> Tensor:
         y = torch.relu(self.conv(x)).transpose(1, 2) + self.place
         for project, mix in zip(self.projects, self.mixes):  # noqa: B905 (TorchScript)
             n, places, c = y.shape
-            q, k, v = project(y).view(n, places, 3, 2, 4).permute(2, 0, 3, 1, 4).unbind(0)
+            q, k, v = project(y).view(n, places, 3, 2, c // 2).permute(2, 0, 3, 1, 4).unbind(0)
             made = F.scaled_dot_product_attention(q, k, v, is_causal=True)
             y = y + torch.tanh(mix(made.transpose(1, 2).reshape(n, places, c)))
-        return self.last(y[:, -1]) if self.ends else self.last(y)[:, 12:17].flatten(1)
+        if self.reads == "mean":
+            return self.last(y.mean(1))
+        return self.last(y[:, -1]) if self.reads == "last" else self.last(y)[:, 12:17].flatten(1)
 
 
 class Asked(nn.Module):
@@ -185,7 +187,7 @@ ATTENDING: list[Case] = [
     Case("attention-turned", lambda n: Turned(n, False), 44),
     Case("attention-turned-mask", lambda n: Turned(n, True), 44),
     Case("attention-class-token", lambda n: ClassToken(), 43),
-    Case("attention-causal-last", lambda n: Told(n, True), 33),
-    Case("attention-causal-middle", lambda n: Told(n, False), 33),
+    Case("attention-causal-last", lambda n: Told(n, "last"), 33),
+    Case("attention-causal-middle", lambda n: Told(n, "middle"), 33),
     Case("attention-asked", lambda n: Asked(), 45),
 ]  # fmt: skip

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from tests.support.attending import ATTENDING
+from tests.support.attending import ATTENDING, Told
 from tests.support.blocks import Reduce, Residual
 from tests.support.cases import Case, ChannelNorm, flat, seq
 from tests.support.convolutional import (
@@ -28,7 +28,17 @@ from tests.support.convolutional import (
     Splice,
     WholeSpectra,
 )
-from tests.support.sequential import Borzoi, ConvGRU, DanQ, DreamRNN, Hyena, Mamba, Satori, Tokens
+from tests.support.sequential import (
+    Borzoi,
+    ConvGRU,
+    DanQ,
+    DreamRNN,
+    Hyena,
+    LinearAttention,
+    Mamba,
+    Satori,
+    Tokens,
+)
 
 PUBLISHED: list[Case] = [
     Case("like-explainn", lambda n: ExplaiNN(n), 79),
@@ -140,4 +150,6 @@ PUBLISHED: list[Case] = [
     ),
     Case("like-borzoi", lambda n: Borzoi(n, strides=True), 96),
     Case("like-borzoi-by-views", lambda n: Borzoi(n, strides=False), 96),
+    Case("linear-attention", lambda n: LinearAttention(), 62),
+    Case("attention-causal-mean", lambda n: Told(n, "mean"), 35),
 ]

@@ -122,6 +122,24 @@ class Mamba(nn.Module):
         return self.drop((made + y) * F.silu(gate)).mean(1)
 
 
+class LinearAttention(nn.Module):
+    """Attention without a softmax: keys times values summed so far, read by the queries."""
+
+    def __init__(self, width: int = 1) -> None:
+        super().__init__()
+        c = 6 * width
+        self.conv, self.norm = nn.Conv1d(4, c, 5, padding=2), nn.LayerNorm(c)
+        self.query, self.key, self.value = nn.Linear(c, 3), nn.Linear(c, 3), nn.Linear(c, c)
+        self.up, self.down, self.last = nn.Linear(c, 2 * c), nn.Linear(2 * c, c), nn.Linear(c, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.relu(self.conv(x)).transpose(1, 2)
+        q, k, v = torch.sigmoid(self.query(y)), torch.sigmoid(self.key(y)), self.value(y)
+        sums = torch.cumsum(k.unsqueeze(3) * v.unsqueeze(2), 1)
+        y = self.norm(y + 0.1 * (q.unsqueeze(3) * sums).sum(2))
+        return self.last((y + self.down(F.silu(self.up(y)))).mean(1))
+
+
 class Tokens(nn.Module):
     """Words of k letters as tokens, an embedding, a transformer layer, the mean."""
 

@@ -33,6 +33,18 @@ def affine(x: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.T
     return x * scale.view(-1, *tail) + shift.view(-1, *tail)
 
 
+def long_convolution(x: torch.Tensor, taps: torch.Tensor) -> torch.Tensor:
+    """Each channel of x (N, C, L) with its own taps (C, n): the sum of taps[k] x[t - k] at each t.
+
+    By spectra, for taps about as many as there are positions.
+    """
+    size = x.shape[2]
+    n = 2 * max(size, taps.shape[1])
+    spectrum = torch.fft.rfft(x, n=n) * torch.fft.rfft(taps, n=n)
+    made: torch.Tensor = torch.fft.irfft(spectrum, n=n)
+    return made[..., :size]
+
+
 def max_pool(
     x: torch.Tensor,
     kernel: Sequence[int],

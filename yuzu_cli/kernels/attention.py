@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import torch
 
+from yuzu_cli.graph import ops
 from yuzu_cli.kernels.table import DOUBT, kernel
 
 Tensor = torch.Tensor
@@ -61,9 +62,9 @@ def biased(logits: Tensor, bias: Tensor | None, rows: Tensor, causal: bool) -> T
 def attention(
     out: Tensor, held: Held, before: Tensor, keys: Tensor, values: Tensor,
     bias: Tensor | None = None, *, at: Tensor, unique: Tensor, inverse: Tensor, outside: Tensor,
-    heads: int, causal: bool,
+    part: slice, heads: int, causal: bool,
 ) -> None:  # fmt: skip
-    """What changes of (P * K * B, S, C) by changed keys and values alone.
+    """What changes of a part of the queries, (P * K * B, S, C), by changed keys and values alone.
 
     Parameters
     ----------
@@ -78,7 +79,8 @@ def attention(
     outside : int64 Tensor (n,)
         Which of them lie outside.
     """
-    q, k, v, total = held
+    (q, k, v, total), before = held, before[:, part]
+    q, total = q[:, :, part], total[..., part]
     (w, p, n), b, size = keys.shape[:3], len(q), q.shape[2]
     flat = at.reshape(-1)
     # Keys of windows: (B, H, w, P, K, D), and for each the queries: (B, H, w, P, K, S).
@@ -87,11 +89,11 @@ def attention(
     given = k[:, :, unique].double() @ q.double().transpose(2, 3)
     if bias is not None:
         columns = bias if bias.shape[-1] == 1 else bias[..., unique]
+        columns = columns if bias.shape[-2] == 1 else columns[..., part, :]
         given = given + columns.transpose(-1, -2)
     if causal:
-        given = given.masked_fill(
-            unique[:, None] > torch.arange(size, device=flat.device), float("-inf")
-        )
+        queries = torch.arange(part.start, part.stop, device=flat.device)
+        given = given.masked_fill(unique[:, None] > queries, float("-inf"))
     old = (given - total).to(q.dtype)[:, :, inverse]
     if len(outside):
         old.index_fill_(2, outside, float("-inf"))
@@ -115,7 +117,7 @@ def attention(
     if (doubt := DOUBT.get()) is not None:
         doubt.logical_or_(lost.any())
     elif bool(lost.any()):
-        whole_rows(result, held, before, dk, dv, bias, at, lost, causal)
+        whole_rows(result, (q, k, v, total), before, dk, dv, bias, at, lost, part.start, causal)
 
 
 def headed_rows(x: Tensor, heads: int) -> Tensor:
@@ -125,16 +127,16 @@ def headed_rows(x: Tensor, heads: int) -> Tensor:
 
 def whole_rows(
     result: Tensor, held: Held, before: Tensor, dk: Tensor, dv: Tensor, bias: Tensor | None,
-    at: Tensor, lost: Tensor, causal: bool,
+    at: Tensor, lost: Tensor, first: int, causal: bool,
 ) -> None:  # fmt: skip
-    """Unchanged queries whose softmax is made anew: `lost` (B, H, P, K, S) says which."""
+    """Unchanged queries whose softmax is made anew: `lost` (B, H, P, K, S), from row `first` on."""
     q, k, v, _ = held
     for b, h in lost.flatten(2).any(2).nonzero().tolist():
         of_head = None if bias is None else bias if bias.dim() < 3 else bias[h % len(bias)]
         for part in lost[b, h].nonzero().split(max(1, MOST_LOGITS // k.shape[2])):
             i, j, row = part.unbind(1)
             query = q[b, h, row]
-            logits = biased(query @ k[b, h].t(), of_head, row, causal)
+            logits = biased(query @ k[b, h].t(), of_head, row + first, causal)
             change = torch.einsum("rd,wrd->rw", query, dk[b, h][:, i, j])
             places = at[:, i].t()
             # Rows outside the tensor were clipped; what changes there is zero.
@@ -149,7 +151,7 @@ def whole_rows(
 def changed_queries(
     out: Tensor, held: Held, before: Tensor, sofar: Tensor, queries: Tensor, keys: Tensor,
     values: Tensor, bias: Tensor | None = None, *, at: Tensor, rows: Tensor, inside: Tensor,
-    heads: int, scale: float, causal: bool,
+    part: slice, heads: int, scale: float, causal: bool,
 ) -> None:  # fmt: skip
     """The same, with the rows of queries that change themselves.
 
@@ -162,7 +164,7 @@ def changed_queries(
     at, rows : int64 Tensor (w, P), (u, P)
         Positions of the keys' rows and of the queries', those outside clipped.
     inside : int64 Tensor (n,)
-        Which rows of queries lie inside.
+        Which rows of queries lie in the part.
     """
     _, k, v, _ = held
     (u, p, n), b, size = queries.shape[:3], len(k), k.shape[2]
@@ -185,4 +187,27 @@ def changed_queries(
     result, width = out.view(p, n, b, *out.shape[1:]), made.shape[4]
     i, j = inside % p, rows.reshape(-1)[inside]
     made = made.flatten(0, 1)[inside].view(-1, n, b, width)
-    result[i, :, :, j] = made - before[:, j].transpose(0, 1).unsqueeze(1)
+    result[i, :, :, j - part.start] = made - before[:, j].transpose(0, 1).unsqueeze(1)
+
+
+@kernel("window of whole")
+def window_of_whole(out: Tensor, made: Tensor) -> None:
+    """Whole tensors (P * K * B, w, C) as rows of windows (w, P, K, B, C)."""
+    out.flatten(1, 3).copy_(made.transpose(0, 1))
+
+
+@kernel("attention onwards")
+def attention_onwards(
+    out: Tensor, queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None = None, *,
+    first: int, heads: int, scale: float,
+) -> None:  # fmt: skip
+    """Sums for queries (w, P, K, B, C) at the positions from `first` on, which read none behind.
+
+    `keys` and `values` are whole, (P * K * B, T, C); all are values.
+    """
+    at = torch.arange(keys.shape[1], device=keys.device)
+    rows = at[first : first + len(queries)]
+    mask = keys.new_zeros((len(rows), len(at)))
+    mask = biased(mask, bias, rows, True)
+    made = ops.attention(queries.flatten(1, 3).transpose(0, 1), keys, values, heads, scale, mask)
+    out.flatten(1, 3).copy_(made.transpose(0, 1))

@@ -26,6 +26,7 @@ from yuzu_cli.graph.program import Program
 from yuzu_cli.kernels import (
     attention,
     between,
+    causal,
     gradients,
     plain,
     products,
@@ -37,7 +38,7 @@ from yuzu_cli.kernels.table import KERNELS
 from yuzu_cli.operators.windows import Instruction, Register
 from yuzu_cli.plan.tape import Storage, Tape, register_bytes, storage
 
-PLAIN = (plain, products, recurrent, attention, slots, statistics, gradients, between)
+PLAIN = (plain, products, recurrent, attention, causal, slots, statistics, gradients, between)
 """The files whose kernels stand in the table."""
 KEPT_BYTES = {"cpu": 64 << 20}
 """Index arrays of tapes that are kept for the next batch, where memory is scarce."""

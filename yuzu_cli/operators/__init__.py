@@ -7,6 +7,7 @@ from torch.fx import Node
 
 from yuzu_cli.operators import (
     attention,
+    causal,
     dense,
     moves,
     pointwise,
@@ -29,6 +30,7 @@ FAMILIES = (
     reductions,
     statistics,
     attention,
+    causal,
     recurrent,
     products,
 )

@@ -687,21 +687,6 @@ class Gated(Across):
         return self.reduced(self.axes, True, reach)
 
 
-@operator(_aten.cumsum.default)
-class RunningSum(Across):
-    """A running sum along other axes."""
-
-    makes = NONE
-    linear = True
-
-    def decode(self, dim: int = 0, dtype: Any = None, **_: Any) -> None:
-        self.axes = axes_of(dim, len(self.call.shape))
-        self.linear = dtype is None
-
-    def along(self, reach: Reach) -> AnyReach:
-        return self.reduced(self.axes, True, reach)
-
-
 @operator(_aten.argmax.default)
 class Largest(Across):
     """The place of the largest along another axis: letters as numbers."""

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from yuzu_cli.graph import ops
+from yuzu_cli.operators.causal import onwards
 from yuzu_cli.operators.cost import Cost
 from yuzu_cli.operators.frames import Frame
 from yuzu_cli.operators.pointwise import here, windows
@@ -52,10 +53,7 @@ class Recurrent(Operator):
         found = self.call.only_source(flat=False)
         if found.axis != 1:
             raise Unfamiliar
-        start, stop = found.start.clip(min=0), found.stop.clip(max=found.size)
-        if self.backwards:
-            return found.moved(np.zeros_like(start), np.where(found.empty, 0, stop))
-        return found.moved(start, np.where(found.empty, start, found.size))
+        return onwards(found, self.backwards)
 
     def way(self) -> str:
         call = self.call

@@ -14,7 +14,8 @@ import torch
 from torch.fx import Node
 
 from yuzu_cli.graph.program import Program
-from yuzu_cli.operators.attention import ATTENTION, EXCHANGED
+from yuzu_cli.operators.attention import ATTENTION, EXCHANGED, ONWARDS
+from yuzu_cli.operators.causal import LONG, RUNNING
 from yuzu_cli.operators.cost import Cost, Rates, rates_of
 from yuzu_cli.operators.dense import ACROSS, DENSE, GROUPED, MATRIX
 from yuzu_cli.operators.moves import MOVE
@@ -32,7 +33,9 @@ ENDINGS = {
     EXCHANGED,
 }  # fmt: skip
 """Ways whose result is no window."""
-_HEAVY = {CONVOLUTION, VALUES, MATRIX, POINTWISE, RECURRENT, EXCHANGED}
+_HEAVY = {
+    CONVOLUTION, VALUES, MATRIX, POINTWISE, RECURRENT, RUNNING, LONG, EXCHANGED, ONWARDS,
+}  # fmt: skip
 """Ways at which windows may be given up."""
 
 

@@ -168,7 +168,7 @@ _JOINED = {
     "constant-after": lambda x, w, axis: [x, w(1, *x.shape[1:]).expand(x.shape)],
     "flipped": lambda x, w, axis: [x, x.flip(axis)],
     "shifted": lambda x, w, axis: [x.roll(1, axis), x.roll(-2, axis)],
-    "whole": lambda x, w, axis: [x, torch.cumsum(x, axis)],
+    "whole": lambda x, w, axis: [x, torch.logcumsumexp(x, axis)],
 }
 
 

@@ -114,15 +114,17 @@ def embedding(x, w, at, how) -> Tensor:
     {"how": "whole", "mask": "none", "heads": 1, "scale": 1.0},
     {"how": "whole", "mask": "band", "heads": 2, "scale": 1.0, "suffix": "square"},
     {"how": "whole", "mask": "causal", "heads": 1, "scale": 1.0},
+    {"how": "whole", "mask": "sloped", "heads": 2, "scale": 1.0, "suffix": "later"},
+    {"how": "whole", "mask": "causal", "heads": 2, "scale": 30.0, "prefix": "letters"},
     {"how": "whole", "mask": "none", "heads": 2, "scale": 30.0},
     {"how": "by-hand", "mask": "band", "heads": 1, "scale": 1.0, "prefix": "strided"},
     {"how": "heads", "mask": "causal", "heads": 4, "scale": 5.0},
     covers=("attention",),
     layouts=("NCL", "NLC"),
     how=st.sampled_from(["whole", "by-hand", "heads", "first-query"]),
-    mask=st.sampled_from(["none", "causal", "band"]),
+    mask=st.sampled_from(["none", "causal", "sloped", "band"]),
     heads=st.sampled_from([1, 2, 4]),
-    scale=st.sampled_from([1.0, 30.0]),
+    scale=st.sampled_from([1.0, 10.0]),
 )
 def attention(x, w, at, how, mask, heads, scale) -> Tensor:
     y = x if at == 1 else x.transpose(1, 2)  # (N, L, C)
@@ -130,8 +132,9 @@ def attention(x, w, at, how, mask, heads, scale) -> Tensor:
     q, k, v = (y @ w(c, 4) for _ in range(3))
     q = q * scale
     apart = torch.arange(length)[:, None] - torch.arange(length)[None, :]
-    hidden = {"none": apart < -length, "causal": apart < 0, "band": apart.abs() > 3}[mask]
-    bias = torch.zeros(length, length, dtype=y.dtype).masked_fill(hidden, float("-inf"))
+    hidden = {"none": apart < -length, "band": apart.abs() > 3}.get(mask, apart < 0)
+    bias = torch.zeros(length, length, dtype=y.dtype) if mask != "sloped" else -0.1 * apart.to(y)
+    bias = bias.masked_fill(hidden, float("-inf"))
     if how == "whole":
         q, k, v = (t.unflatten(2, (heads, -1)).transpose(1, 2) for t in (q, k, v))
         made = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
@@ -172,6 +175,8 @@ def units(x, w, at, groups, hidden, bias) -> Tensor:
     {"taps": 3, "room": "zeros", "first": 0, "own": True, "suffix": "later"},
     {"taps": 5, "room": "circle", "first": 3, "own": False, "prefix": "letters"},
     {"taps": 20, "room": "zeros", "first": 0, "own": True},
+    {"taps": 20, "room": "zeros", "first": 0, "own": True, "prefix": "letters", "suffix": "part"},
+    covers=("long_convolution",),
     layouts=("NCL",),
     taps=st.integers(1, 20),
     room=st.sampled_from(["zeros", "circle", "some"]),

@@ -268,12 +268,11 @@ def _made(
         bias = bias.reshape(*(1,) * (2 - bias.dim()), *bias.shape)
         if not bool((bias.amax(-1) > _HIDDEN).all()):  # a row that may read nothing
             return None
-        before = torch.ones(bias.shape[-2:], dtype=torch.bool, device=bias.device).tril()
-        hidden = float("-inf")
-        if torch.equal(bias, torch.zeros_like(bias).masked_fill(~before, hidden)):
-            causal = True
-        else:
-            given = r.add_constant(bias, at)
+        above = torch.ones(bias.shape[-2:], dtype=torch.bool, device=bias.device).triu(1)
+        square = bias.shape[-2] == bias.shape[-1] > 1
+        if square and bool((bias[..., above] <= _HIDDEN).all()):
+            causal, bias = True, bias.masked_fill(above, 0.0)
+        given = r.add_constant(bias, at) if bool(bias.any()) else None
     return r.insert(at, ops.attention, (*rows, heads, scale, given, causal))
 
 

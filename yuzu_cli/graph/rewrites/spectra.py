@@ -80,21 +80,47 @@ def products_of_spectra(r: Rewriter, node: Node) -> bool:
     if before.shape[2] != n or before.shape[1] * (after.numel + before.numel) > MOST_WORK:
         return False
     kernel = _kernel(r, node, x)
-    if kernel is None or 2 * (kernel.high - kernel.low + 1) >= n:
+    if kernel is None:
         return False
     begin, end = _read(r, node, n)
+    if 2 * (kernel.high - kernel.low + 1) >= n:
+        return _onwards(r, node, x, kernel, end)
     read = _around(r, node, x, begin - kernel.high, end - kernel.low)
     lags = torch.arange(kernel.high, kernel.low - 1, -1) % n
     weight, groups = kernel.taps[:, :, lags], 1
-    diagonal = torch.eye(*weight.shape[:2], dtype=torch.bool)
-    if len(weight) == weight.shape[1] > 1 and not bool(weight[~diagonal].any()):
-        weight, groups = weight[diagonal].unsqueeze(1), len(weight)
+    alone = _alone(weight)
+    if alone is not None and len(alone) > 1:
+        weight, groups = alone.unsqueeze(1), len(alone)
     taps = r.add_constant(weight.to(r.like), node)
     args = (read, taps, None, [1], [0], [1], False, [0], groups)
     made = r.insert(node, _aten.convolution.default, args)
     if (begin, end) != (0, n):  # nobody reads what else there would be
         made = r.insert(node, _aten.constant_pad_nd.default, (made, [begin, n - end], 0.0))
     return r.replace(node, made)
+
+
+def _onwards(r: Rewriter, node: Node, x: Node, kernel: Kernel, end: int) -> bool:
+    """The same with a kernel about as long as the sequence, which is read in one direction only."""
+    given: Any = x.args
+    n, taps = r.specs[node.name].shape[2], _alone(kernel.taps[:, :, : kernel.high + 1])
+    if x.target is not _aten.constant_pad_nd.default or any((given[2:] or [0])[:1]):
+        return False
+    source, around = given[0], list(given[1])
+    size = r.specs[source.name].shape[2]
+    behind = around[:2] == [0, n - size] and not any(around[2:]) and end <= size
+    if not behind or taps is None or kernel.low < 0 or kernel.high > n - size:
+        return False
+    args = (source, r.add_constant(taps.to(r.like), node))
+    made = r.insert(node, ops.long_convolution, args, source)
+    made = r.insert(node, _aten.constant_pad_nd.default, (made, around[:2], 0.0))
+    return r.replace(node, made)
+
+
+def _alone(weight: torch.Tensor) -> torch.Tensor | None:
+    """Taps (C, n) of channels that read themselves only; None where they mix."""
+    diagonal = torch.eye(*weight.shape[:2], dtype=torch.bool)
+    apart = len(weight) == weight.shape[1] and not bool(weight[~diagonal].any())
+    return weight[diagonal] if apart else None
 
 
 def _transform_back(r: Rewriter, node: Node) -> Node | None:
