@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench.test_report import a_report, a_row
+from yuzu_cli.bench.measure import Row
 from yuzu_cli.bench.papers import page
 from yuzu_cli.bench.papers.published import theirs
 from yuzu_cli.bench.papers.suites import SUITES
@@ -89,6 +90,40 @@ def test_summary() -> None:
         "| basset-scalar, 1,000 letters, 64 sequences | 500 ms | 32x ! | - | 2.0e-06 | 2.0e-06 | "
         "fastISM 10.1x (0.274 s to 0.027 s, P100) |"
     )
+
+
+def of_cpu(row: Row) -> Row:
+    """A row with the processor's times too, against a naive of 8 seconds."""
+    row.speedup_cpu = row.speedup
+    row.cpu_seconds, row.cpu_low, row.cpu_high = row.seconds, row.seconds_low, row.seconds_high
+    row.samples *= 2
+    return row
+
+
+def test_families() -> None:
+    report, case = a_report(), Case("out/families/danq.pt", 1000)
+    rows = [a_row(case, "naive", 8.0), a_row(case, "windowed", 2.0), a_row(case, "taylor", 0.1)]
+    report.sections.append(Section("families", "Families", [of_cpu(row) for row in rows]))
+    head, _, line = page.families(report).splitlines()
+    assert head.startswith("| family | letters | naive | windowed | error | estimate, from input |")
+    assert line == "| danq | 1,000 | 8 s | 4x | 2.0e-06 | 80x | 1 | - | - |"
+    assert "danq" not in page.summary(report)
+
+
+def test_codes() -> None:
+    report, case = a_report(), Case("basset", 1000, 4096)
+    coded = {"probes": [41, 60], "alpha": 1.05}
+    rows = [
+        a_row(case, "naive", 8.0),
+        a_row(case, "windowed", 2.0, prepare_seconds=0.1, prepare_peak=2e5),
+        a_row(case, "yuzu:gaussian", 4.0, extra=coded, prepare_seconds=9.0, prepare_peak=3e8),
+    ]
+    report.sections.append(Section("yuzu-fig3a", "Six models", [of_cpu(row) for row in rows]))
+    _, _, *lines = page.sensing(report).splitlines()
+    assert lines == [
+        "| basset | none: windows | - | - | 4x | 2.0e-06 | 100 ms | < 1 MB |",
+        "| basset | gaussian | 1.05 | 41, 60 | 2x | 2.0e-06 | 9 s | 300 MB |",
+    ]
 
 
 def test_papers_numbers_are_told_at_their_size_only() -> None:

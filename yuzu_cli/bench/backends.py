@@ -177,7 +177,8 @@ class NaiveMethod(Passes, BackendMethod):
 
 
 def backend_method(name: str) -> BackendMethod:
-    """The method of a backend: its name, then after a colon its sensing matrix.
+    """The method of a backend: its name, then after a colon its sensing matrix, or where the
+    estimate starts.
 
     After the matrix, `@1.05` fixes alpha, and `!` puts all convolutions on probes.
 
@@ -192,6 +193,8 @@ def backend_method(name: str) -> BackendMethod:
     backend = get_backend(plain)
     if not matrix:
         return BackendMethod(name, backend)
+    if plain == "taylor":
+        return BackendMethod(name, backend, {"start": matrix})
     matrix, _, alpha = matrix.partition("@")
     slack = ALWAYS if matrix.endswith("!") else None
     matrix = matrix.removesuffix("!")

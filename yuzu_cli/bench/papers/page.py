@@ -34,6 +34,17 @@ SHOWN = (
 )
 """Methods with a column of their own in the summary."""
 
+FAMILIES = "families"
+"""The section of nets that no paper of ours timed, made by `tests.programs.families`."""
+
+CODED = {
+    "windowed": "none: windows",
+    "yuzu:interleaved": "interleaved",
+    "yuzu:gaussian": "gaussian",
+    "yuzu-ism": "gaussian, the published program",
+}
+"""Methods of which `sensing` tells."""
+
 
 def piped(table: Sequence[Sequence[str]]) -> str:
     """Lines of a table for a page, header first."""
@@ -47,7 +58,8 @@ def summary(report: Report) -> str:
     ends = ["error of windowed", "of naive", "the paper, on its hardware"]
     table, seen = [["model", "naive", *methods, *ends]], set()
     for section in report.sections:
-        if section.name in SUITES and SUITES[section.name].chart not in ("bars", "concordance"):
+        apart = section.name in SUITES and SUITES[section.name].chart in ("sizes", "alpha")
+        if apart or section.name == FAMILIES:
             continue
         for rows in section.by_case():
             case, found = rows[0].case, {row.method: row for row in rows if row in section.good}
@@ -60,6 +72,41 @@ def summary(report: Report) -> str:
             table.append([*cells, theirs(case) or "-"])
     picture = f"\n![The same as bars]({DATA}/bench.png)\n" if "bench.png" in report.pictures else ""
     return piped(table) + picture
+
+
+def families(report: Report) -> str:
+    """What is gained on the nets of families that others publish, exact and estimated."""
+    table = [["family", "letters", "naive", "windowed", "error", "estimate, from input", "r"]]
+    table[0] += ["from frontier", "r"]
+    for section in report.sections:
+        for rows in section.by_case() if section.name == FAMILIES else ():
+            found, case = {row.method: row for row in rows if row in section.good}, rows[0].case
+            windowed, estimates = found.get("windowed"), ("taylor", "taylor:frontier")
+            cells = [Path(case.name).stem, f"{case.length:,}", _naive(found["naive"])]
+            cells += [_fast(windowed), _error(windowed)]
+            for row in map(found.get, estimates):
+                cells += [_fast(row), number(of_agreement(row, "pearson"), 2) if row else "-"]
+            table.append(cells)
+    return piped(table)
+
+
+def sensing(report: Report) -> str:
+    """What codes cost: of the first case of each model of the paper's figure 3A."""
+    table = [["model", "codes", "alpha", "probes by layer", "times naive", "error", "made in"]]
+    table[0] += ["memory to make"]
+    seen = set()
+    for section in report.sections:
+        for rows in section.by_case() if section.name == "yuzu-fig3a" else ():
+            if rows[0].case.model in seen:
+                continue
+            seen.add(rows[0].case.model)
+            for row in [r for r in rows if r in section.good and r.method in CODED]:
+                probes = ", ".join(str(n) for n in row.extra.get("probes", [])) or "-"
+                alpha, peak = row.extra.get("alpha"), row.prepare_peak / 1e6
+                cells = [row.case.model, CODED[row.method], number(alpha) if alpha else "-", probes]
+                cells += [_fast(row), _error(row), duration(row.prepare_seconds)]
+                table.append([*cells, f"{peak:,.0f} MB" if peak >= 1 else "< 1 MB"])
+    return piped(table)
 
 
 def speed(row: Row) -> float:
@@ -121,6 +168,7 @@ def parts(report: Report) -> dict[str, str]:
     """What belongs between the marks of each name."""
     papers = dict.fromkeys(suite.paper for suite in SUITES.values())
     found = {"machine": about(report), "summary": summary(report), "differs": differs()}
+    found |= {FAMILIES: families(report), "sensing": sensing(report)}
     return found | {paper.lower(): of_paper(report, paper) for paper in papers}
 
 
