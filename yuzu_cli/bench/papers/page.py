@@ -76,16 +76,16 @@ def summary(report: Report) -> str:
 
 def families(report: Report) -> str:
     """What is gained on the nets of families that others publish, exact and estimated."""
-    table = [["family", "letters", "naive", "windowed", "error", "estimate, from input", "r"]]
-    table[0] += ["from frontier", "r"]
+    head = ["family", "letters", "naive", "windowed", "error", "of naive"]
+    table = [[*head, "estimate, from input", "r", "from frontier", "r"]]
     for section in report.sections:
         for rows in section.by_case() if section.name == FAMILIES else ():
             found, case = {row.method: row for row in rows if row in section.good}, rows[0].case
             windowed, estimates = found.get("windowed"), ("taylor", "taylor:frontier")
             cells = [Path(case.name).stem, f"{case.length:,}", _naive(found["naive"])]
-            cells += [_fast(windowed), _error(windowed)]
+            cells += [_fast(windowed), _error(windowed), _error(found["naive"])]
             for row in map(found.get, estimates):
-                cells += [_fast(row), number(of_agreement(row, "pearson"), 2) if row else "-"]
+                cells += [_fast(row), f"{of_agreement(row, 'pearson'):.2f}" if row else "-"]
             table.append(cells)
     return piped(table)
 
