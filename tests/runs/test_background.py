@@ -5,13 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-import numpy as np
-
 from yuzu_cli.runs.background import WAITING, Background
-
-
-def _rows(size: int) -> dict[str, Any]:
-    return {"scores/delta": np.zeros(size, np.uint8), "regions/name": ["a"]}
 
 
 def test_large_batches_wait_one_by_one_and_small_ones_together() -> None:
@@ -23,9 +17,9 @@ def test_large_batches_wait_one_by_one_and_small_ones_together() -> None:
 
     background = Background(work)
     for batch in range(100):
-        background.put((batch, _rows(1000)))
-    background.put((100, _rows(WAITING)))
-    late = threading.Thread(target=background.put, args=((101, _rows(1000)),))
+        background.put((batch, {}), 1000)
+    background.put((100, {}), WAITING)
+    late = threading.Thread(target=background.put, args=((101, {}), 1000))
     late.start()
     late.join(0.2)
     assert late.is_alive(), "there is no room for one more"
@@ -44,6 +38,6 @@ def test_after_a_failure_nobody_waits() -> None:
 
     background = Background(work)
     for batch in range(4):
-        background.put((batch, _rows(WAITING)))
+        background.put((batch, {}), WAITING)
     background.stop()
     assert isinstance(background.failure, RuntimeError)

@@ -27,6 +27,7 @@ from tests.support.runs import (
 from yuzu_cli.errors import OutputError, UsageError
 from yuzu_cli.results.reader import open_result
 from yuzu_cli.runs import pack as pack_module
+from yuzu_cli.runs import segments as segments_module
 from yuzu_cli.runs.info import info
 from yuzu_cli.runs.merge import merge
 from yuzu_cli.runs.segment import Segment
@@ -130,7 +131,7 @@ def test_a_merge_that_was_broken_off_goes_on(
 ) -> None:
     wide = {"length": 600, "mutate_end": 600}
     shards = write_shards(tmp_path, 3, **wide)
-    monkeypatch.setattr(pack_module, "STEP", 1)
+    monkeypatch.setattr(segments_module, "STEP", 1)
     monkeypatch.setattr(pack_module, "READ", 100_000)
     whole = content(merge(shards, tmp_path / "out.h5", command="yuzu merge"))
     (tmp_path / "out.h5").unlink()
@@ -150,6 +151,28 @@ def test_a_merge_that_was_broken_off_goes_on(
     merge(shards, tmp_path / "out.h5", command="yuzu merge")
     assert commits[before] > commits[before - 1], "what was copied is not copied again"
     assert content(tmp_path / "out.h5") == whole
+
+
+def test_damage_in_what_was_copied_before_a_break_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shards = _hole(tmp_path, write_shards(tmp_path, 3, length=600, mutate_end=600))
+    monkeypatch.setattr(segments_module, "STEP", 1)
+    monkeypatch.setattr(pack_module, "READ", 1)
+    real = Segment.commit
+
+    def commit(self: Segment) -> None:
+        real(self)
+        if self.stop > 24:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Segment, "commit", commit)
+        with pytest.raises(KeyboardInterrupt):
+            merge(shards, tmp_path / "out.h5")
+    with pytest.raises(OutputError, match=r"shard2\.h5: /scores/delta is damaged between"):
+        merge(shards, tmp_path / "out.h5")
+    assert not (tmp_path / "out.h5.part").exists()
 
 
 def test_errors_are_the_largest_and_devices_all(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from tests.support.runs import (
 )
 from yuzu_cli.errors import OutputError
 from yuzu_cli.results.reader import open_result
+from yuzu_cli.runs.compression import Codec
 from yuzu_cli.runs.log import read_log
 from yuzu_cli.runs.writer import OutputRun, preflight
 
@@ -109,15 +111,15 @@ def test_a_continued_run_is_the_uninterrupted_one(
 
 
 def test_a_continued_run_keeps_what_was_recorded(tmp_path: Path) -> None:
-    path, first = tmp_path / "out.h5", make_info(command="first", batch_size=8)
+    errors: dict[str, Any] = {"verify_max_abs_error": 1e-6, "verify_max_rel_error": 2e-6}
+    path, first = tmp_path / "out.h5", make_info(command="first", batch_size=8, **errors)
     with OutputRun.open(path, first) as run:
         write_all(run, 2)
-        run.record_verify(1e-6, 2e-6)
-    second = dataclasses.replace(first, command="second", batch_size=16, device="cpu:0")
+    now: dict[str, Any] = {"command": "second", "batch_size": 16, "device": "cpu:0"}
+    second = dataclasses.replace(first, verify_max_rel_error=math.nan, **now)
     with OutputRun.open(path, second) as run:
         assert run.info.batch_size == 8
-        errors: dict[str, Any] = {"verify_max_abs_error": 1e-6, "verify_max_rel_error": 2e-6}
-        assert repr(run.info) == repr(dataclasses.replace(first, **errors))  # NaN is not itself
+        assert repr(run.info) == repr(first)  # NaN is not itself
         write_all(run)
         run.finish()
     with open_result(path) as result:
@@ -576,6 +578,34 @@ def test_a_failure_after_the_last_call_is_raised_on_leaving(
         OutputRun.open(tmp_path / "out.h5", make_info()) as run,
     ):
         write_all(run, 1)
+
+
+def test_a_batch_is_compressed_while_the_one_before_is_synced(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    syncing, packing = threading.Event(), threading.Event()
+    sync, encode = os.fsync, Codec.encode
+
+    def slow_sync(fd: int) -> None:
+        syncing.set()
+        assert packing.wait(30), "the disk was waited for"
+        sync(fd)
+
+    def told_encode(self: Codec, block: np.ndarray) -> Any:
+        packing.set()
+        return encode(self, block)
+
+    info = make_info(length=600, mutate_end=600)
+    with OutputRun.open(tmp_path / "out.h5", info) as run:
+        write_all(run, 1)
+        run.flush()
+        monkeypatch.setattr(os, "fsync", slow_sync)
+        write_all(run, 1)
+        assert syncing.wait(30)
+        monkeypatch.setattr(Codec, "encode", told_encode)
+        write_all(run)
+        run.finish()
+    expect_rows(tmp_path / "out.h5", info)
 
 
 @pytest.mark.parametrize("pack", ["yes", "no"])

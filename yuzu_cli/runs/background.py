@@ -14,21 +14,20 @@ WAITING = 32 << 20
 Item = tuple[int, dict[str, Any]]
 
 
-class _Waiting(queue.Queue["Item | None"]):
-    """Batches and their rows; full when those that wait hold `maxsize` bytes, not so many."""
+class _Waiting(queue.Queue["tuple[Item | None, int]"]):
+    """Batches with their sizes; full when those that wait hold `maxsize` bytes, not so many."""
 
     def _init(self, maxsize: int) -> None:
         self._items: deque[tuple[Item | None, int]] = deque()
 
     def _qsize(self) -> int:
-        return sum(size for _, size in self._items)
+        return sum(1 + size for _, size in self._items)
 
-    def _put(self, item: Item | None) -> None:
-        rows = item[1].values() if item else ()
-        self._items.append((item, 1 + sum(getattr(values, "nbytes", 0) for values in rows)))
+    def _put(self, item: tuple[Item | None, int]) -> None:
+        self._items.append(item)
 
-    def _get(self) -> Item | None:
-        return self._items.popleft()[0]
+    def _get(self) -> tuple[Item | None, int]:
+        return self._items.popleft()
 
 
 class Background:
@@ -56,9 +55,9 @@ class Background:
         """Whether nothing can be handed over any more."""
         return not self._thread.is_alive()
 
-    def put(self, item: Item) -> None:
-        """Hand over; waits while too much is waiting."""
-        self._queue.put(item)
+    def put(self, item: Item, size: int) -> None:
+        """Hand over an item of `size` bytes; waits while too much is waiting."""
+        self._queue.put((item, size))
 
     def join(self) -> None:
         """Return when all that was handed over is done."""
@@ -67,12 +66,13 @@ class Background:
     def stop(self) -> None:
         """End when all that was handed over is done."""
         if not self.stopped:
-            self._queue.put(None)
+            self._queue.put((None, 0))
             self._thread.join()
 
     def _loop(self) -> None:
-        while True:
-            item = self._queue.get()
+        item: Item | None = (0, {})
+        while item is not None:
+            item, _ = self._queue.get()
             try:
                 if self.failure is None:
                     self._work(item, not self._queue.empty())
@@ -80,5 +80,3 @@ class Background:
                 self.failure = error
             finally:
                 self._queue.task_done()
-            if item is None:
-                return

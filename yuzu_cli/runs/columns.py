@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from yuzu_cli.results.schema import (
     numpy_dtype,
     row_is_chunks,
 )
-from yuzu_cli.runs.compression import Codec, Map
+from yuzu_cli.runs.compression import Codec
 from yuzu_cli.runs.hdf5_index import CHUNK, TEXT_PLACE, text_heap
 from yuzu_cli.runs.run_info import RunInfo
 
@@ -46,11 +47,11 @@ def check_rows(info: RunInfo, batch: int, rows: Rows) -> dict[str, Any]:
     OutputError
         When a value is too large for float16.
     """
-    wanted = [d for d in info.row_datasets if not d.label]
+    wanted = {d.path: d for d in info.row_datasets if not d.label}
     n = len(next(iter(rows.values()))) if rows else 0
-    if set(rows) != {d.path for d in wanted} and (n or set(rows) - {d.path for d in wanted}):
+    if rows.keys() - wanted.keys() or (n and wanted.keys() - rows.keys()):
         raise ValueError(f"not the datasets of this file: {sorted(rows)}")
-    checked = {d.path: _converted(info, d, rows.get(d.path, ()), n) for d in wanted}
+    checked = {path: _converted(info, d, rows.get(path, ()), n) for path, d in wanted.items()}
     index = checked["regions/input_index"]
     low, high = info.batch_records(batch)
     if n and (index[0] < low or index[-1] >= high or not (np.diff(index) > 0).all()):
@@ -77,6 +78,16 @@ def _converted(info: RunInfo, dataset: Dataset, values: Any, n: int) -> Any:
         raise OutputError(dataset.path, what, "set score.dtype to float32") from None
 
 
+def begin_chunks(info: RunInfo, rows: Rows, pool: Executor) -> dict[str, Any]:
+    """Rows as columns take them: where each has chunks of its own, those, compressed from now on."""
+    codec, ready = Codec.parse(info.compression), dict(rows)
+    for dataset in info.row_datasets:
+        if dataset.path in rows and row_is_chunks(dataset, info.sizes, info.dtype):
+            chunk = chunk_shape(dataset, info.sizes, info.dtype, 1)
+            ready[dataset.path] = codec.begin(pool, cut(rows[dataset.path], chunk))
+    return ready
+
+
 def chunk_starts(shape: Sequence[int], chunk: Sequence[int]) -> Iterator[tuple[int, ...]]:
     """First element of every chunk of an array, in the order they are stored."""
     counts = [-(-size // step) for size, step in zip(shape, chunk, strict=True)]
@@ -96,7 +107,7 @@ def cut(values: np.ndarray, chunk: tuple[int, ...]) -> Iterator[np.ndarray]:
 
 
 class Column:
-    """Filled in order, by rows, or chunk by chunk with what is in the file already.
+    """Filled in order: by rows, or by chunks.
 
     Attributes
     ----------
@@ -111,8 +122,8 @@ class Column:
         Of `regions/status`: rows of which naive computed some mutants.
     """
 
-    def __init__(self, dataset: Dataset, info: RunInfo) -> None:
-        self.dataset, self._info = dataset, info
+    def __init__(self, dataset: Dataset, info: RunInfo, put: Put) -> None:
+        self.dataset, self._info, self._put = dataset, info, put
         self.whole = row_is_chunks(dataset, info.sizes, info.dtype)
         self.checksum = self.mended = 0
         self._text = dataset.dtype == TEXT
@@ -120,9 +131,9 @@ class Column:
         self._per_chunk = chunk_rows(dataset, info.sizes, info.dtype)
         self._codec = Codec("none") if self._text else Codec.parse(info.compression)
         self._table = bytearray()
-        self._tail: list[Any] = []
-        # Rows: how many are in chunks, how many are in the tail, how many a commit has told of.
-        self._emitted = self._tail_rows = self._said = 0
+        # Rows that are in no chunk yet, and how many rows came since the last commit.
+        self._tail: Any = [] if self._text else np.empty(info.shape_of(dataset, 0), self.dtype)
+        self._new = 0
 
     def chunk(self, n: int) -> tuple[int, ...]:
         """Shape of its chunks in a file of `n` rows."""
@@ -132,88 +143,67 @@ class Column:
         """Its chunks since the last commit, CHUNK (n,)."""
         return np.frombuffer(bytes(self._table), CHUNK)
 
-    def add(self, address: int, data: bytes, mask: int) -> None:
-        """A chunk that has been written."""
-        self._table += _CHUNK.pack(address, len(data), mask)
+    def add(self, data: bytes, mask: int) -> None:
+        """Write a chunk."""
+        self._table += _CHUNK.pack(self._put(data), len(data), mask)
         self.checksum = crc32(data, self.checksum)
 
-    def take(self, values: Any, put: Put, map_: Map = map) -> None:
-        """Write rows, or keep those that do not fill a chunk yet."""
-        if len(values) == 0:
+    def take(self, values: Any) -> None:
+        """Write chunks, where it is `whole`; else rows, of which those are kept that fill none."""
+        if self.whole:
+            for data, mask in values:
+                self.add(data, mask)
             return
         if self.dataset.path == "regions/status":
-            self.mended += int(np.count_nonzero(np.asarray(values) & MENDED))
-        if self.whole:
-            self._put_all(cut(values, self.chunk(1)), put, map_)
-            return
-        self._tail.append(values)
-        self._tail_rows += len(values)
-        if self._tail_rows >= self._per_chunk:
-            count = self._tail_rows - self._tail_rows % self._per_chunk
-            self._emit(count, self._per_chunk, put, map_)
+            self.mended += int(np.count_nonzero(values & MENDED))
+        self._new += len(values)
+        self._tail = _joined(self._tail, values)
+        full = len(self._tail) - len(self._tail) % self._per_chunk
+        if full:
+            self._emit(full, self._per_chunk)
 
-    def finish(self, n: int, put: Put) -> None:
+    def finish(self, n: int) -> None:
         """Write what is left, in a file of `n` rows."""
-        if self._tail_rows:
-            self._emit(self._tail_rows, min(n, self._per_chunk), put, map)
+        if len(self._tail):
+            self._emit(len(self._tail), min(n, self._per_chunk))
 
-    def _emit(self, count: int, per_chunk: int, put: Put, map_: Map) -> None:
-        block = _joined(self._tail)
-        self._tail = [block[count:]] if len(block) > count else []
-        self._tail_rows = len(block) - count
-        self._emitted += count
-        block = block[:count]
+    def _emit(self, count: int, per_chunk: int) -> None:
+        block, self._tail = self._tail[:count], self._tail[count:]
         if self._text:
             # The texts of a chunk stand together, before it.
             parts = (block[i : i + per_chunk] for i in range(0, count, per_chunk))
-            block = np.concatenate([_placed(part, put) for part in parts])
-        self._put_all(cut(block, (per_chunk, *block.shape[1:])), put, map_)
+            block = np.concatenate([self._placed(part) for part in parts])
+        for piece in cut(block, (per_chunk, *block.shape[1:])):
+            self.add(*self._codec.encode(piece))
 
-    def _put_all(self, blocks: Iterable[np.ndarray], put: Put, map_: Map) -> None:
-        for data, mask in map_(self._codec.encode, blocks):
-            self.add(put(data), data, mask)
+    def _placed(self, texts: Sequence[str]) -> np.ndarray:
+        """Write texts, and give where they stand."""
+        heap, places = text_heap(texts, self._put(b""))
+        self._put(heap)
+        return places
 
     def news(self) -> tuple[dict[str, int], bytes, bytes]:
         """What came since the last commit: facts, table, and rows that are in no chunk yet."""
-        first = max(self._said, self._emitted)
-        rows = _joined(self._tail)[first - self._emitted :] if self._tail else []
-        if self._text:
-            raw = json.dumps(list(rows)).encode()
-        else:
-            raw = np.ascontiguousarray(rows, self.dtype).tobytes() if len(rows) else b""
-        facts = {"emitted": self._emitted, "first": first, "checksum": self.checksum}
-        return facts | {"mended": self.mended}, bytes(self._table), raw
+        rows = self._tail[max(0, len(self._tail) - self._new) :]
+        raw = json.dumps(rows).encode() if self._text else rows.tobytes()
+        facts = {"tail": len(self._tail), "checksum": self.checksum, "mended": self.mended}
+        return facts, bytes(self._table), raw
 
     def committed(self) -> None:
         """What `news` told is safe."""
         self._table.clear()
-        self._said = self._emitted + self._tail_rows
+        self._new = 0
 
     def recall(self, facts: dict[str, int], raw: bytes) -> None:
         """Take up again what `news` told once; the table stays in the log."""
         self.checksum, self.mended = facts["checksum"], facts["mended"]
-        if self._text:
-            rows: Any = json.loads(raw)
-        else:
-            shape = self._info.shape_of(self.dataset, -1)
-            rows = np.frombuffer(raw, self.dtype).reshape(shape)
-        if self._tail and facts["first"] > facts["emitted"]:
-            rows = _joined([*self._tail, rows])[facts["emitted"] - self._emitted :]
-        self._emitted = facts["emitted"]
-        self._tail, self._tail_rows = ([rows], len(rows)) if len(rows) else ([], 0)
-        self.committed()
+        shape = self._info.shape_of(self.dataset, -1)
+        rows = json.loads(raw) if self._text else np.frombuffer(raw, self.dtype).reshape(shape)
+        every = _joined(self._tail, rows)
+        self._tail = every[len(every) - facts["tail"] :]
 
 
-def _placed(texts: Sequence[str], put: Put) -> np.ndarray:
-    """Write texts, and give where they stand."""
-    heap, places = text_heap(texts, put(b""))
-    put(heap)
-    return places
-
-
-def _joined(parts: Sequence[Any]) -> Any:
-    if len(parts) == 1:
-        return parts[0]
-    if isinstance(parts[0], list):
-        return [value for part in parts for value in part]
-    return np.concatenate(parts)
+def _joined(first: Any, second: Any) -> Any:
+    if isinstance(first, list):
+        return [*first, *second]
+    return np.concatenate([first, second])

@@ -10,12 +10,13 @@ import os
 import struct
 import threading
 import zlib
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
+import h5py
 import numpy as np
 from isal import isal_zlib
 
@@ -33,8 +34,8 @@ _SAMPLE = 2048
 #: Arrays are handed to threads in groups of this size: a task of its own for each would cost more.
 _GROUP = 1 << 20
 
-#: ``map``, or that of some threads.
-Map = Callable[..., Iterable[Any]]
+#: A chunk as it is stored, and its mask of filters left out.
+Chunk = tuple[bytes, int]
 
 _h5_lock = threading.Lock()
 
@@ -51,18 +52,10 @@ class Codec:
 
     @classmethod
     def parse(cls, text: str) -> Codec:
-        """From `output.compression`: ``gzip``, ``gzip:1`` to ``gzip:9``, ``lzf`` or ``none``.
-
-        Raises
-        ------
-        UsageError
-            For anything else.
-        """
-        name, _, level = text.partition(":")
-        if name == "gzip" and (level in ("", *"123456789")):
-            return cls("gzip", int(level or 0))
-        if text in ("lzf", "none"):
-            return cls(text)
+        """From `output.compression`; a UsageError for what is none."""
+        if text in ("gzip", "lzf", "none", *(f"gzip:{level}" for level in range(1, 10))):
+            name, _, level = text.partition(":")
+            return cls(name, int(level or 0))
         raise UsageError(
             "output.compression",
             f"{text!r} is not a compression",
@@ -75,8 +68,16 @@ class Codec:
             return {"compression": "gzip", "compression_opts": self.level or 1, "shuffle": True}
         return {"compression": "lzf", "shuffle": True} if self.name == "lzf" else {}
 
-    def encode(self, block: np.ndarray) -> tuple[bytes, int]:
-        """One whole chunk (any shape) to its bytes on disk and its mask of filters left out."""
+    def begin(self, pool: Executor, blocks: Iterable[np.ndarray]) -> Iterator[Chunk]:
+        """Begin to encode blocks in threads; the chunk of each, in order, waited for as needed."""
+
+        def every(group: list[np.ndarray]) -> list[Chunk]:
+            return [self.encode(block) for block in group]
+
+        return chain.from_iterable(pool.map(every, _groups(blocks)))
+
+    def encode(self, block: np.ndarray) -> Chunk:
+        """One whole chunk, an array of any shape, as it is stored."""
         block = np.ascontiguousarray(block)
         if self.name == "none":
             return block.tobytes(), 0
@@ -90,74 +91,10 @@ class Codec:
         return _deflate(planes), 0
 
 
-def _deflate(planes: np.ndarray) -> bytes:
-    """A zlib stream of planes of bytes, uint8 (itemsize, n), that spends no time on noise."""
-    if _is_noise(low := planes[:-1].reshape(-1)):
-        return _kept(low, planes[-1]) + isal_zlib.adler32(planes.data).to_bytes(4, "big")
-    if planes.shape[1] < _LONG:
-        return isal_zlib.compress(planes.data, 1)
-    packer = isal_zlib.compressobj(1)
-    parts = [p for row in planes[:-1] for p in (packer.compress(row.data), packer.flush(_ANEW))]
-    return b"".join([*parts, packer.compress(planes[-1].data), packer.flush()])
-
-
-def _kept(low: np.ndarray, high: np.ndarray) -> bytes:
-    """All but the checksum of a zlib stream that keeps the first part as it is."""
-    parts: list[bytes | memoryview] = [b"\x78\x01"]
-    for at in range(0, len(low), 65535):
-        piece = low.data[at : at + 65535]
-        parts += [struct.pack("<BHH", 0, len(piece), 65535 - len(piece)), piece]
-    return b"".join([*parts, isal_zlib.compress(high.data, 1, -zlib.MAX_WBITS)])
-
-
-def _is_noise(data: np.ndarray) -> bool:
-    """Whether bytes are as good as random, so that deflate would make nothing of them."""
-    # Effects are 0 at the letter that is there: that is seen at once.
-    if len(data) < _SAMPLE or data[:256].tobytes().count(0) > 5:
-        return False
-    found = data[:: len(data) // _SAMPLE | 1]
-    counts = np.bincount(found, minlength=256)
-    # Of random bytes this is n + n²/256, give or take 1 %.
-    return int(counts @ counts) < len(found) + len(found) ** 2 / 235
-
-
-def _lzf(block: np.ndarray, options: dict[str, Any]) -> tuple[bytes, int]:
-    """Compress by h5py, in a file in memory: LZF has no other implementation at hand."""
-    import h5py
-
-    with _h5_lock, h5py.File("lzf", "w", driver="core", backing_store=False) as file:
-        flat = block.reshape(-1)
-        dataset = file.create_dataset("x", data=flat, chunks=flat.shape, **options)
-        mask, data = dataset.id.read_direct_chunk((0,))
-        return bytes(data), int(mask)
-
-
-class Workers:
-    """Some threads that compress ahead, in order, with a bounded number of results waiting."""
-
-    def __init__(self) -> None:
-        found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        count = max(1, min(8, found or 1))
-        self._pool = ThreadPoolExecutor(count, thread_name_prefix="yuzu-worker")
-        self._depth = count + 2
-
-    def map(self, function: Callable[[Any], Any], blocks: Iterable[np.ndarray]) -> Iterator[Any]:
-        """The outcome for each array, in order."""
-
-        def every(group: list[np.ndarray]) -> list[Any]:
-            return [function(block) for block in group]
-
-        waiting: deque[Future[list[Any]]] = deque()
-        for group in _groups(blocks):
-            waiting.append(self._pool.submit(every, group))
-            if len(waiting) >= self._depth:
-                yield from waiting.popleft().result()
-        while waiting:
-            yield from waiting.popleft().result()
-
-    def close(self) -> None:
-        """End the threads."""
-        self._pool.shutdown()
+def threads() -> ThreadPoolExecutor:
+    """For `Codec.begin`: a thread for each core of this process, at most 8."""
+    found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return ThreadPoolExecutor(max(1, min(8, found or 1)), thread_name_prefix="yuzu-worker")
 
 
 def _groups(blocks: Iterable[np.ndarray]) -> Iterator[list[np.ndarray]]:
@@ -171,3 +108,45 @@ def _groups(blocks: Iterable[np.ndarray]) -> Iterator[list[np.ndarray]]:
             group, size = [], 0
     if group:
         yield group
+
+
+def _deflate(planes: np.ndarray) -> bytes:
+    """A zlib stream of planes of bytes, uint8 (itemsize, n), that spends no time on noise."""
+    if _is_noise(low := planes[:-1].reshape(-1)):
+        checksum = isal_zlib.adler32(planes.data).to_bytes(4, "big")
+        return b"".join([*_kept(low, planes[-1]), checksum])
+    if planes.shape[1] < _LONG:
+        return isal_zlib.compress(planes.data, 1)
+    packer = isal_zlib.compressobj(1)
+    parts = [p for row in planes[:-1] for p in (packer.compress(row.data), packer.flush(_ANEW))]
+    return b"".join([*parts, packer.compress(planes[-1].data), packer.flush()])
+
+
+def _kept(low: np.ndarray, high: np.ndarray) -> Iterator[bytes | memoryview]:
+    """All but the checksum of a zlib stream that keeps the first part as it is."""
+    yield b"\x78\x01"
+    for at in range(0, len(low), 65535):
+        piece = low.data[at : at + 65535]
+        yield struct.pack("<BHH", 0, len(piece), 65535 - len(piece))
+        yield piece
+    yield isal_zlib.compress(high.data, 1, -zlib.MAX_WBITS)
+
+
+def _is_noise(data: np.ndarray) -> bool:
+    """Whether bytes are as good as random, so that deflate would make nothing of them."""
+    # Effects are 0 at the letter that is there: that is seen at once.
+    if len(data) < _SAMPLE or data[:256].tobytes().count(0) > 5:
+        return False
+    found = data[:: len(data) // _SAMPLE | 1]
+    counts = np.bincount(found, minlength=256)
+    # Of random bytes this is n + n²/256, give or take 1 %.
+    return int(counts @ counts) < len(found) + len(found) ** 2 / 235
+
+
+def _lzf(block: np.ndarray, options: dict[str, Any]) -> Chunk:
+    """Compress by h5py, in a file in memory: LZF has no other implementation at hand."""
+    with _h5_lock, h5py.File("lzf", "w", driver="core", backing_store=False) as file:
+        flat = block.reshape(-1)
+        dataset = file.create_dataset("x", data=flat, chunks=flat.shape, **options)
+        mask, data = dataset.id.read_direct_chunk((0,))
+        return bytes(data), int(mask)

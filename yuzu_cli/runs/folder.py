@@ -1,26 +1,26 @@
-"""`OUT.h5.part/`, the folder beside an output: who may use it, what is in it, how it goes.
+"""`OUT.h5.part/`, the folder beside an output: whose it is, what is in it, how it goes.
 
 Deletes only files that this tool named, so that a folder of somebody else's survives a mistake.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from yuzu_cli.errors import OutputError
-from yuzu_cli.files import disk_errors, remove, sync_folder, token
+from yuzu_cli.files import disk_errors, remove, sync_folder, token, write_atomically
 from yuzu_cli.results.schema import MANIFEST, UNFINISHED
-from yuzu_cli.runs.identity import Identity
-from yuzu_cli.runs.lock import LOCK, Lock
+from yuzu_cli.runs.lock import LOCK, HeldError, Lock
 from yuzu_cli.runs.log import DATA, LOG, SEALED
-from yuzu_cli.runs.manifest import Manifest
-from yuzu_cli.runs.run_info import RunInfo
-from yuzu_cli.runs.target import check_folder
+from yuzu_cli.runs.run_info import RunInfo, differences, identity
 
 #: Beside an output, what it is linked to.
 SEGMENTS = ".segments"
@@ -29,8 +29,53 @@ LINK = "link"
 _ENDINGS = (".tmp", DATA, LOG, SEALED)
 #: Seconds between two looks at a run that is waited for.
 WAIT = 1.0
+#: Of unfinished work; that of version 1 (yuzu 0.1) cannot be continued.
+PART_VERSION = 2
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The record of work in progress; `run_id` ties segments to it, so others' are never taken."""
+
+    run_id: str
+    info: RunInfo
+
+    def save(self, folder: Path) -> None:
+        """Write durably; a reader sees the old one or the new one, never a piece."""
+        data = {
+            "format": "yuzu-part",
+            "format_version": PART_VERSION,
+            "run_id": self.run_id,
+            "info": asdict(self.info),
+        }
+        write_atomically(folder / MANIFEST, json.dumps(data, indent=1).encode())
+
+    @classmethod
+    def load(cls, folder: Path, tolerant: bool = False) -> Manifest | None:
+        """The manifest in `folder`; None when there is none, or (if tolerant) none to be read.
+
+        Raises
+        ------
+        OutputError
+            When it cannot be read, or was written by another version.
+        """
+        data: dict[str, Any] = {}
+        try:
+            data = json.loads((folder / MANIFEST).read_bytes())
+            found = data.get("format_version")
+            what = f"is of format {found}, this yuzu continues {PART_VERSION}"
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            what = f"cannot be read ({error})"
+        if data.get("format_version") == PART_VERSION:
+            known = {f.name: data["info"][f.name] for f in fields(RunInfo) if f.name in data["info"]}
+            return cls(data["run_id"], RunInfo(**known))
+        if tolerant:
+            return None
+        raise OutputError(os.fspath(folder / MANIFEST), what, "use --no-resume to start again")
 
 
 class PartFolder:
@@ -41,16 +86,15 @@ class PartFolder:
         self.force = False
 
     @classmethod
-    def make(cls, target: Path) -> PartFolder:
-        """The folder for an output, created if need be.
+    def of(cls, target: Path) -> PartFolder:
+        """That of an output, whether it is there or not."""
+        return cls(target.with_name(target.name + UNFINISHED))
 
-        Raises
-        ------
-        OutputError
-            When it cannot be, or is somebody else's.
-        """
+    @classmethod
+    def make(cls, target: Path) -> PartFolder:
+        """That of an output, created if need be; an OutputError if it cannot be, or is foreign."""
         check_folder(target.parent)
-        part = cls(target.with_name(target.name + UNFINISHED))
+        part = cls.of(target)
         names: list[str] = []
         with disk_errors(part.path):
             with suppress(FileExistsError):
@@ -64,29 +108,31 @@ class PartFolder:
             raise OutputError(os.fspath(part.path), what, "move it away")
         return part
 
-    def lock(self, held: Callable[[OutputError], None] | None = None) -> Lock:
-        """Its lock, see there; without it the folder does not stay behind."""
-        try:
-            return Lock(self.path, held=held)
-        except OutputError:
-            self.remove_if_empty()
-            raise
+    def lock(self, patient: RunInfo | None = None) -> Lock:
+        """Its lock; a live run that does just what `patient` says is waited for.
 
-    def patience(self, info: RunInfo) -> Callable[[OutputError], None]:
-        """For `Lock`: wait while the run that holds it does just what `info` asks for."""
+        Raises
+        ------
+        OutputError
+            When a live run holds it, or it cannot be had; the folder does not stay behind.
+        """
         told = False
-
-        def held(error: OutputError) -> None:
-            nonlocal told
-            found = Manifest.load(self.path, tolerant=True)
-            if found is not None and Identity.of(info).differences(Identity.of(found.info)):
-                raise error
-            if not told:
-                _log.warning("%s: %s; waiting for it to end", error.where, error.what)
+        while True:
+            try:
+                return Lock(self.path)
+            except OutputError as error:
+                if patient is None or not self._held_by_twin(error, patient):
+                    self.remove_if_empty()
+                    raise
+                if not told:
+                    _log.warning("%s: %s; waiting for it to end", error.where, error.what)
                 told = True
-            time.sleep(WAIT)
+                time.sleep(WAIT)
 
-        return held
+    def _held_by_twin(self, error: OutputError, info: RunInfo) -> bool:
+        found = Manifest.load(self.path, tolerant=True)
+        alike = found is None or not differences(identity(info), identity(found.info))
+        return isinstance(error, HeldError) and alike
 
     def take_over(
         self, found: Manifest | None, info: RunInfo, *, resume: bool, force: bool
@@ -101,7 +147,7 @@ class PartFolder:
         """
         self.force = force
         if found is not None and resume:
-            changed = Identity.of(info).differences(Identity.of(found.info))
+            changed = differences(identity(info), identity(found.info))
             if not changed:
                 self.tidy()
                 return found
@@ -111,8 +157,11 @@ class PartFolder:
                     what += f"; and {len(changed) - 3} more"
                 hint = "use the same settings to continue, or --no-resume to start again"
                 raise OutputError(os.fspath(self.path), what, hint)
+        return self.begin(Manifest(token(), info))
+
+    def begin(self, manifest: Manifest) -> Manifest:
+        """Make it that of another run, without rows."""
         # The manifest first: from here on no segment of the old run is anybody's.
-        manifest = Manifest(token(), info)
         manifest.save(self.path)
         self.clear_rows()
         return manifest
@@ -123,9 +172,8 @@ class PartFolder:
 
     def sealed(self, run_id: str) -> list[Path]:
         """Segments that a run has sealed, here and where finished ones are linked to."""
-        return sorted(
-            path for f in (self.path, self.segments) for path in f.glob(f"{run_id}-*{SEALED}")
-        )
+        folders = (self.path, self.segments)
+        return sorted(path for folder in folders for path in folder.glob(f"{run_id}-*{SEALED}"))
 
     @property
     def segments(self) -> Path:
@@ -178,6 +226,15 @@ class PartFolder:
         """Delete the folder if nothing is left in it."""
         with suppress(OSError):
             self.path.rmdir()
+
+
+def check_folder(folder: Path) -> None:
+    """Whether files can be made in a folder; an OutputError when not."""
+    if not folder.is_dir():
+        what = "there is no such folder"
+        raise OutputError(os.fspath(folder), what, "create it, or mend the output's path")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(os.fspath(folder), "may not be written to", "take another output")
 
 
 def _is_ours(name: str) -> bool:

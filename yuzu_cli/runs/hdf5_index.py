@@ -9,7 +9,7 @@ data passes through the library, and none of its own writes can meet a full disk
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import count
 
 import h5py
@@ -113,13 +113,12 @@ def text_heap(texts: Sequence[str], at: int) -> tuple[bytes, np.ndarray]:
             body.append(head + data.ljust(-(-len(data) // 8) * 8, b"\0"))
     joined = b"".join(body)
     size = max(_LEAST_HEAP, 16 + len(joined) + 16)
-    rest = size - 16 - len(joined)
-    free = struct.pack("<HHIQ", 0, 0, 0, rest)
+    free = struct.pack("<HHIQ", 0, 0, 0, size - 16 - len(joined))
     heap = struct.pack("<4sB3xQ", b"GCOL", 1, size) + joined + free
     return heap.ljust(size, b"\0"), places
 
 
-def index_place(image: bytes | bytearray, dataset: h5py.Dataset) -> int:
+def index_place(image: bytearray, dataset: h5py.Dataset) -> int:
     """Where, in the image of a file, the address of a dataset's chunk index stands."""
     address = h5py.h5o.get_info(dataset.id).addr
     for kind, at in _messages(image, address):
@@ -130,7 +129,7 @@ def index_place(image: bytes | bytearray, dataset: h5py.Dataset) -> int:
     raise AssertionError(f"{dataset.name}: no chunk index to fill in; another HDF5 than expected")
 
 
-def _messages(image: bytes | bytearray, address: int) -> Iterator[tuple[int, int]]:
+def _messages(image: bytearray, address: int) -> Iterator[tuple[int, int]]:
     version, count, size = struct.unpack_from("<BxHxxxxI", image, address)
     assert version == 1, "another version of object headers than asked for"
     blocks, seen = [(address + 16, size)], 0
@@ -146,12 +145,8 @@ def _messages(image: bytes | bytearray, address: int) -> Iterator[tuple[int, int
             at += 8 + size
 
 
-def set_address(image: bytearray, place: int, address: int) -> None:
-    """Fill in an address."""
-    struct.pack_into("<Q", image, place, address)
-
-
-def set_end(image: bytearray, size: int) -> None:
-    """Say in the superblock how large the file is."""
+def connect(image: bytearray, addresses: Mapping[int, int], size: int) -> None:
+    """Fill in addresses, by the places they go to, and the size of the file."""
     assert image[:9] == b"\x89HDF\r\n\x1a\n\0", "another version of the superblock than asked for"
-    struct.pack_into("<Q", image, _END_OF_FILE, size)
+    for place, address in {**addresses, _END_OF_FILE: size}.items():
+        struct.pack_into("<Q", image, place, address)

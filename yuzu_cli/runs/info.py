@@ -13,10 +13,9 @@ from typing import Any
 from yuzu_cli.results.estimate import agreement
 from yuzu_cli.results.hdf5 import asked_of, attributes_of, open_hdf5
 from yuzu_cli.results.reader import Result, open_result
-from yuzu_cli.results.schema import FORMAT, MANIFEST, TEXT, UNFINISHED, datasets_for
-from yuzu_cli.runs.folder import PartFolder
+from yuzu_cli.results.schema import FORMAT, MANIFEST, TEXT, datasets_for
+from yuzu_cli.runs.folder import Manifest, PartFolder
 from yuzu_cli.runs.log import left_behind
-from yuzu_cli.runs.manifest import Manifest
 
 
 def info(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -30,10 +29,9 @@ def info(path: str | os.PathLike[str]) -> dict[str, Any]:
         When it is none of these.
     """
     path = Path(path)
-    if (path / MANIFEST).exists():
-        return _info_unfinished(path)
-    if not path.exists() and (path.with_name(path.name + UNFINISHED) / MANIFEST).exists():
-        return _info_unfinished(path.with_name(path.name + UNFINISHED))
+    part = PartFolder(path) if path.exists() else PartFolder.of(path)
+    if (part.path / MANIFEST).exists():
+        return _info_unfinished(part)
     with open_hdf5(path) as file:
         kind = file.attrs.get("format")
         if isinstance(kind, str) and kind.startswith(FORMAT) and kind != FORMAT:
@@ -77,27 +75,26 @@ def _info_output(result: Result) -> dict[str, Any]:
     }
 
 
-def _info_unfinished(part: Path) -> dict[str, Any]:
-    manifest = Manifest.load(part)
+def _info_unfinished(part: PartFolder) -> dict[str, Any]:
+    manifest = Manifest.load(part.path)
     assert manifest is not None
     run, rows = manifest.info, 0
     done: set[int] = set()
-    for log in PartFolder(part).logs(manifest.run_id):
+    for log in part.logs(manifest.run_id):
         if found := left_behind(log, manifest.run_id, verify=False):
             done.update(run.batches_of(found.start, found.stop))
             rows += found.rows
-    for path in PartFolder(part).sealed(manifest.run_id):
+    for path in part.sealed(manifest.run_id):
         with open_result(path) as result:
             ends = result.attributes["record_start"], result.attributes["record_stop"]
             done.update(run.batches_of(*ends))
             rows += result.n_regions
-    facts = _without_nan(run.attributes(rows))
     return {
         "kind": "unfinished",
-        "path": os.fspath(part),
+        "path": os.fspath(part.path),
         "batches": len(run.batches),
         "batches_done": len(done),
-        **facts,
+        **_without_nan(run.attributes(rows)),
         "length": run.length,
         "targets": list(run.targets),
         "scores": list(run.save),

@@ -14,7 +14,6 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -77,37 +76,29 @@ def is_gone(process: dict[str, Any]) -> bool:
     return here and _started(process["pid"]) != process["started"]
 
 
-class Lock:
-    """Held from construction until `release`; `lost` tells when another run has taken it over.
+class HeldError(OutputError):
+    """A live run holds the lock."""
 
-    Parameters
-    ----------
-    folder : Path
-        Where the lock file goes.
-    held : function of an OutputError, optional
-        Called when a live run holds the lock. It raises the error, as it does by default, or sleeps
-        a little and returns: then the lock is asked for again.
+
+class Lock:
+    """The lock of a folder, held from construction until `release`.
+
+    `lost` tells whether another run has taken over, thinking this one gone, as of the last
+    heartbeat.
 
     Raises
     ------
-    OutputError
+    HeldError
         When a live run holds it.
     """
 
     def __init__(
-        self,
-        folder: Path,
-        heartbeat: float | None = None,
-        timeout: float | None = None,
-        held: Callable[[OutputError], None] | None = None,
+        self, folder: Path, heartbeat: float = HEARTBEAT, timeout: float = TIMEOUT
     ) -> None:
-        self._path = folder / LOCK
-        self._heartbeat = HEARTBEAT if heartbeat is None else heartbeat
-        self._timeout = TIMEOUT if timeout is None else timeout
-        self._held = held or _refuse
-        self._token = token()
+        self._token, self.lost = token(), False
+        self._path, self._aside = folder / LOCK, folder / f"{LOCK}.{self._token}.tmp"
+        self._heartbeat, self._timeout = heartbeat, timeout
         self._stop = threading.Event()
-        self._lost = threading.Event()
         with disk_errors(self._path):
             while not self._create():
                 self._wait_until_stale()
@@ -117,16 +108,10 @@ class Lock:
         self._thread = threading.Thread(target=self._beat, name="yuzu-lock", daemon=True)
         self._thread.start()
 
-    @property
-    def lost(self) -> bool:
-        """Whether another run has taken over, thinking this one gone; as of the last heartbeat."""
-        return self._lost.is_set()
-
     def still_ours(self) -> bool:
         """Whether the lock is ours at this moment."""
-        if not self._lost.is_set() and not self._ours():
-            self._lost.set()
-        return not self._lost.is_set()
+        self.lost = self.lost or not self._ours()
+        return not self.lost
 
     def release(self) -> None:
         """Stop the heartbeat and remove the lock, if it is still ours."""
@@ -142,25 +127,24 @@ class Lock:
     def _create(self) -> bool:
         """Put our lock there, whole, unless there is one."""
         owner = this_process() | {"token": self._token}
-        aside = self._path.with_name(f"{LOCK}.{self._token}.tmp")
         try:
-            self._fd = os.open(aside, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+            self._fd = os.open(self._aside, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
         except FileNotFoundError:
             return False
         created = False
         try:
             write_all(self._fd, _counter(0) + json.dumps(owner).encode())
             os.fsync(self._fd)
-            created = self._put(aside)
+            created = self._put()
         finally:
-            remove(aside)
+            remove(self._aside)
             if not created:
                 os.close(self._fd)
         return created
 
-    def _put(self, aside: Path) -> bool:
+    def _put(self) -> bool:
         try:
-            os.link(aside, self._path)
+            os.link(self._aside, self._path)
         except OSError as error:
             # A file server whose first answer got lost reports our own link as in the way.
             if os.fstat(self._fd).st_nlink == 2:
@@ -170,18 +154,20 @@ class Lock:
             # No hard links on this file system: nearly as good, if nobody comes at the same moment.
             if self._path.exists():
                 return False
-            os.rename(aside, self._path)
+            os.rename(self._aside, self._path)
         return True
 
     def _wait_until_stale(self) -> None:
-        """Return when it is time to ask for the lock again; `held` is told of a live owner."""
+        """Return when it is time to ask for the lock again."""
         first = self._read()
         if first is None:
             return
         deadline = time.monotonic() + self._timeout
         owner = _owner(first)
         if owner.get("machine") == _machine():
-            return self._break(first) if is_gone(owner) else self._held(self._by(owner))
+            if not is_gone(owner):
+                raise self._held_by(owner)
+            return self._break(first)
         _log.info("%s: waiting to see whether the run on %s is alive", self._path, owner["host"])
         while time.monotonic() < deadline:
             time.sleep(min(1.0, self._heartbeat / 4))
@@ -189,23 +175,20 @@ class Lock:
             if now is None:
                 return
             if now != first:
-                self._held(self._by(_owner(now)))
-                return
+                raise self._held_by(_owner(now))
         self._break(first)
 
-    def _by(self, owner: dict[str, Any]) -> OutputError:
+    def _held_by(self, owner: dict[str, Any]) -> HeldError:
         what = f"another run writes here (process {owner['pid']} on {owner['host']})"
         hint = "wait for it, stop it, or take another output"
-        return OutputError(os.fspath(self._path.parent), what, hint)
+        return HeldError(os.fspath(self._path.parent), what, hint)
 
     def _break(self, judged: bytes | None) -> None:
         """Remove the lock that was judged stale, and not one that came in its place meanwhile."""
-        aside = self._path.with_name(f"{LOCK}.{self._token}.tmp")
         with suppress(FileNotFoundError):
-            if self._read() != judged:
-                return
-            os.rename(self._path, aside)
-            os.unlink(aside)
+            if self._read() == judged:
+                os.rename(self._path, self._aside)
+                os.unlink(self._aside)
 
     def _read(self) -> bytes | None:
         try:
@@ -228,10 +211,6 @@ class Lock:
                 os.fsync(self._fd)
             if not self.still_ours():
                 return
-
-
-def _refuse(error: OutputError) -> None:
-    raise error
 
 
 def _counter(count: int) -> bytes:

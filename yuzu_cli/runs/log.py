@@ -11,7 +11,7 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,7 +25,7 @@ DATA, LOG, SEALED = ".data", ".log", ".h5"
 #: How much of the end of the data is compared with its checksums, and how much is read at a time.
 CHECKED, _READ = 1 << 30, 1 << 22
 
-_MAGIC = b"YUZULOG2"
+_MAGIC = b"YUZULOG3"
 # magic, bytes of the facts, bytes of the payload, checksum of both
 _HEAD = struct.Struct("<8sIQI")
 
@@ -85,14 +85,14 @@ def read_log(path: Path) -> Iterator[Record]:
             yield Record(facts, parts, file.tell())
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class LeftBehind:
     """What the log of a segment tells.
 
     Attributes
     ----------
     start, stop, rows : int
-        Input records, and how many rows they have.
+        Input records, half-open, and how many rows they have.
     reserved : int
         Bytes kept free at the start of the data.
     log_size : int
@@ -103,10 +103,10 @@ class LeftBehind:
 
     start: int
     stop: int
-    rows: int
     reserved: int
-    log_size: int
-    free: bool
+    rows: int = 0
+    log_size: int = 0
+    free: bool = False
 
 
 def left_behind(log: Path, run_id: str, verify: bool = True) -> LeftBehind | None:
@@ -123,26 +123,24 @@ def left_behind(log: Path, run_id: str, verify: bool = True) -> LeftBehind | Non
 
 
 def _look(log: Path, run_id: str, data: BinaryIO, verify: bool) -> LeftBehind | None:
-    found, length, at = None, os.fstat(data.fileno()).st_size, 0
+    found: LeftBehind | None = None
+    length, at = os.fstat(data.fileno()).st_size, 0
     for record in read_log(log):
         facts = record.facts
-        if facts["run_id"] != run_id:
+        if facts["run_id"] != run_id or (found is None and "start" not in facts):
             return None
-        if "start" in facts:
-            at = facts["reserved"]
-            found = LeftBehind(facts["start"], facts["start"], 0, at, 0, False)
         if found is None:
-            return None
+            at = facts["reserved"]
+            found = LeftBehind(facts["start"], facts["start"], at)
         if "end" in facts:
             end = facts["end"]
             late = verify and end > length - CHECKED
             if end > length or (late and _sum(data, at, end) != facts["checksum"]):
                 break
-            at = end
-            found = replace(found, stop=facts["stop"], rows=facts["rows"])
-        gone = "closed" in facts or ("owner" in facts and is_gone(facts["owner"]))
-        told = "closed" in facts or "owner" in facts
-        found = replace(found, log_size=record.end, free=gone if told else found.free)
+            at, found.stop, found.rows = end, facts["stop"], facts["rows"]
+        if "closed" in facts or "owner" in facts:
+            found.free = "closed" in facts or is_gone(facts["owner"])
+        found.log_size = record.end
     return found
 
 

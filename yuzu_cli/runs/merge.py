@@ -13,21 +13,28 @@ import math
 import os
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from contextlib import closing
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from yuzu_cli.errors import OutputError, UsageError
-from yuzu_cli.runs.folder import PartFolder
-from yuzu_cli.runs.manifest import Manifest
-from yuzu_cli.runs.run_info import RunInfo
+from yuzu_cli.results.reader import Result, open_result
+from yuzu_cli.runs.folder import Manifest, PartFolder
+from yuzu_cli.runs.run_info import RunInfo, differences, identity
 from yuzu_cli.runs.segments import Sealed, Segments
-from yuzu_cli.runs.shards import Shard, check_shards, look, unlike
 from yuzu_cli.runs.target import check_target
 from yuzu_cli.yaml12 import read_yaml, write_yaml
 
 _MERGE = "merge"
+
+#: What shards of one run may differ in: the first makes them shards, the others are told, or made
+#: one.
+_ASIDE = ("shard", "kind of device", "output.compression")
 
 _log = logging.getLogger(__name__)
 
@@ -69,11 +76,10 @@ def merge(
     if not shards:
         raise UsageError("merge", "no shards are given")
     target = Path(os.path.realpath(out))
-    ordered = check_shards([look(path) for path in shards])
-    for sentence in unlike(ordered):
-        _log.warning("%s", sentence)
+    ordered = _in_order([_look(path) for path in shards])
+    _tell_unlike(ordered)
     command = shlex.join(sys.argv) if command is None else command
-    manifest = Manifest(_run_id(ordered), merged_info(ordered, target, command))
+    manifest = Manifest(_run_id(ordered), _merged_info(ordered, target, command))
     part = PartFolder.make(target)
     lock = part.lock()
 
@@ -88,12 +94,10 @@ def merge(
         part.tidy()
         part.force = force
         every = [Sealed(s.path, s.info.record_start, s.info.record_stop) for s in ordered]
-        segments = Segments(part, manifest, "no" if link else "yes", shards=every)
+        how = "no" if link else "yes"
         try:
-            try:
+            with closing(Segments(part, manifest, how, shards=every)) as segments:
                 segments.finish(target, between)
-            finally:
-                segments.close()
         except OutputError:
             part.clear()
             raise
@@ -104,7 +108,118 @@ def merge(
     return target
 
 
-def _run_id(shards: Sequence[Shard]) -> str:
+@dataclass(frozen=True, slots=True)
+class _Shard:
+    """What is to be known of a shard; the file itself is closed, since there may be thousands."""
+
+    path: Path
+    info: RunInfo
+    n: int
+
+
+def _look(path: str | os.PathLike[str]) -> _Shard:
+    """Open a shard, check that its rows are those of its records, and close it."""
+    with open_result(path) as result:
+        if "shard_index" not in result.attributes:
+            what = "is not a shard: it is a whole run"
+            raise OutputError(os.fspath(path), what, "there is nothing to merge")
+        _check_rows(result)
+        return _Shard(Path(path), RunInfo.of(result), result.n_regions)
+
+
+def _check_rows(result: Result) -> None:
+    low, high = result.attributes["record_start"], result.attributes["record_stop"]
+    last = low - 1
+    for start in range(0, result.n_regions, 1 << 20):
+        index = result.read("regions/input_index", slice(start, start + (1 << 20)))
+        if index[0] <= last or index[-1] >= high or not (np.diff(index) > 0).all():
+            what = f"has rows that are doubled, out of order or not of records {low} to {high}"
+            raise OutputError(os.fspath(result.path), what, "compute this shard again")
+        last = int(index[-1])
+
+
+def _in_order(shards: Sequence[_Shard]) -> list[_Shard]:
+    """The shards by their records; an OutputError unless they are of one run, and all of it."""
+    _check_one_run(shards)
+    _check_numbers(shards)
+    ordered = sorted(shards, key=lambda s: (s.info.record_start, s.info.record_stop))
+    expected = 0
+    for shard in ordered:
+        if shard.info.record_start != expected:
+            what = f"begins at record {shard.info.record_start}, not at {expected}"
+            raise OutputError(os.fspath(shard.path), what, _again(ordered))
+        expected = shard.info.record_stop
+    total = ordered[0].info.n_records
+    if expected != total:
+        what = f"the shards end at record {expected} of {total}"
+        raise OutputError(os.fspath(ordered[-1].path), what, _again(ordered))
+    return ordered
+
+
+def _again(shards: Sequence[_Shard]) -> str:
+    """What to do about a shard that does not fit: shards are cut at whole batches."""
+    sizes = Counter(shard.info.batch_size for shard in shards)
+    if len(sizes) == 1:
+        return "compute this shard again"
+    found = ", ".join(map(str, sorted(sizes)))
+    usual = sizes.most_common(1)[0][0]
+    return (
+        f"the shards' batch sizes are {found}, and shards are cut at whole batches: compute those "
+        f"again that do not have --batch-size {usual}"
+    )
+
+
+def _check_one_run(shards: Sequence[_Shard]) -> None:
+    """All like most of them: the odd one out is named, wherever it stands in the list."""
+    facts = [identity(shard.info) for shard in shards]
+    told = [repr([(k, v) for k, v in each.items() if k not in _ASIDE]) for each in facts]
+    most = told.index(Counter(told).most_common(1)[0][0])
+    for shard, each in zip(shards, facts, strict=True):
+        changed = differences(each, facts[most], _ASIDE)
+        if changed:
+            texts = [text.replace(", was ", " here and there ") for text in changed[:3]]
+            what = f"is of another run than {shards[most].path}: {'; '.join(texts)}"
+            raise OutputError(os.fspath(shard.path), what, "merge the shards of one run only")
+
+
+def _check_numbers(shards: Sequence[_Shard]) -> None:
+    count = shards[0].info.shard_count or 0
+    seen: dict[int, _Shard] = {}
+    for shard in shards:
+        index = shard.info.shard_index or 0
+        if index in seen:
+            what = f"is shard {index} of {count}, and so is {seen[index].path}"
+            raise OutputError(os.fspath(shard.path), what, "give each shard once")
+        seen[index] = shard
+    missing = [i for i in range(1, count + 1) if i not in seen]
+    if missing:
+        names = ", ".join(map(str, missing[:20])) + (", ..." if len(missing) > 20 else "")
+        what = f"{'shard' if len(missing) == 1 else 'shards'} {names} of {count} missing"
+        raise OutputError("merge", what, "run them, or add them to the command")
+
+
+def _tell_unlike(shards: Sequence[_Shard]) -> None:
+    """Say in what shards of one run differ that may move their numbers within rounding.
+
+    A merge of them is right, but not bit for bit what one machine would have written.
+    """
+    for name, shown in (("device", "devices"), ("batch_size", "batch sizes")):
+        values = {_card(str(getattr(shard.info, name))) for shard in shards}
+        if len(values) > 1:
+            _log.warning(
+                "the shards have different %s (%s): their numbers agree to rounding, not bit for "
+                "bit",
+                *(shown, ", ".join(sorted(values))),
+            )
+
+
+def _card(device: str) -> str:
+    """A device without its number: two cards of a kind compute the same."""
+    kind, _, name = device.partition(" ")
+    return f"{kind.partition(':')[0]} {name}".strip()
+
+
+def _run_id(shards: Sequence[_Shard]) -> str:
     """The same for the same merge, so that it is continued; another one's work is not."""
     facts = [(os.path.realpath(s.path), s.info.created, s.n) for s in shards]
     return f"{_MERGE}{hashlib.sha256(repr(facts).encode()).hexdigest()[:12]}"
@@ -116,15 +231,13 @@ def _take_up(part: PartFolder, manifest: Manifest) -> None:
         what = "an unfinished run is there"
         raise OutputError(os.fspath(part.path), what, "finish it, or take another output")
     if found is None or found.run_id != manifest.run_id:
-        manifest.save(part.path)
-        part.clear_rows()
+        part.begin(manifest)
 
 
-def merged_info(shards: Sequence[Shard], out: Path, command: str) -> RunInfo:
+def _merged_info(shards: Sequence[_Shard], out: Path, command: str) -> RunInfo:
     """The merged run, as an unsharded one would have been."""
     every = [shard.info for shard in shards]
     sizes = {info.batch_size for info in every}
-
     errors: dict[str, Any] = {}
     for name in (f.name for f in fields(RunInfo) if f.name.startswith("verify_")):
         known = [getattr(info, name) for info in every]

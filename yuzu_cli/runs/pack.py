@@ -10,7 +10,8 @@ import os
 import zlib
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from concurrent.futures import Executor
+from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
@@ -21,13 +22,14 @@ from yuzu_cli.files import disk_errors
 from yuzu_cli.results.hdf5 import damage, linked_rows, source_name
 from yuzu_cli.results.reader import Result, open_result
 from yuzu_cli.results.schema import LABELS, Dataset, numpy_dtype, row_bytes
-from yuzu_cli.runs.columns import chunk_starts
-from yuzu_cli.runs.compression import Codec, Map
+from yuzu_cli.runs.columns import begin_chunks, chunk_starts
+from yuzu_cli.runs.compression import Codec
 from yuzu_cli.runs.run_info import RunInfo
-from yuzu_cli.runs.segment import Layouts, Segment
+from yuzu_cli.runs.segment import Segment
+from yuzu_cli.runs.skeleton import Layouts
 
-#: What is copied between two commits, and what is read between two looks at whether to go on.
-STEP, READ = 1 << 30, 1 << 24
+#: What is read between two looks at whether to go on.
+READ = 1 << 24
 
 
 class DamageError(OutputError):
@@ -36,25 +38,18 @@ class DamageError(OutputError):
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Rows [low, high) of a result; with them all records below `stop` are answered for."""
+    """Rows [low, high) of a result that holds them itself."""
 
     path: Path
     low: int
     high: int
-    stop: int
 
 
 def pieces_of(path: Path, start: int, stop: int) -> list[Piece]:
     """Where rows of records [start, stop) of a result are: in it, or in what it is linked to."""
     with open_result(path) as result:
         rows = _row_of(result, start), _row_of(result, stop)
-    found: list[Piece] = []
-    for name, low, high in _real(path, *rows):
-        with open_result(name) as result:
-            record = int(result.read("regions/input_index", high - 1)) + 1
-        found.append(Piece(name, low, high, record))
-    found = found or [Piece(path, 0, 0, stop)]
-    return [*found[:-1], replace(found[-1], stop=stop)]
+    return list(_real(path, *rows))
 
 
 def _row_of(result: Result, record: int) -> int:
@@ -63,11 +58,11 @@ def _row_of(result: Result, record: int) -> int:
     return bisect_left(rows, record, key=lambda i: int(result.read("regions/input_index", i)))
 
 
-def _real(path: Path, low: int, high: int) -> Iterator[tuple[Path, int, int]]:
+def _real(path: Path, low: int, high: int) -> Iterator[Piece]:
     with open_result(path) as result:
         links = linked_rows(result.path, result.file)
     if not links and low < high:
-        yield path, low, high
+        yield Piece(path, low, high)
     at = 0
     for name, first, last in links:
         begin, end = max(low, at), min(high, at + last - first)
@@ -79,39 +74,39 @@ def _real(path: Path, low: int, high: int) -> Iterator[tuple[Path, int, int]]:
 def pack(
     target: Segment,
     pieces: Sequence[Piece],
+    stop: int,
     info: RunInfo,
-    map_: Map,
+    pool: Executor,
     between: Callable[[], None],
 ) -> None:
     """Copy pieces, in the order of their records, to the end of a segment; not what it has already.
 
-    `map_` compresses where chunks cannot be copied. `between` is called all the time; what it
-    raises ends the work.
+    They answer for all records below `stop`. `pool` compresses where chunks cannot be copied.
+    `between` is called all the time; what it raises ends the work.
     """
     for piece in pieces:
-        if target.start < piece.stop <= target.stop:
-            continue
         with open_result(piece.path) as result, damage(piece.path), disk_errors(piece.path):
-            _Source(result, target, info).copy(piece, map_, between)
-        target.commit()
+            done = max(piece.low, min(piece.high, _row_of(result, target.stop)))
+            if done < piece.high:
+                _Source(result, target, info, pool).copy(piece, done, between)
+    target.advance(stop, 0)
+    target.commit()
 
 
 class _Source:
     """One file, whose rows are copied to a segment."""
 
-    def __init__(self, result: Result, target: Segment, info: RunInfo) -> None:
-        self._result, self._target = result, target
-        every = [d for d in info.row_datasets if d.path in target.columns]
-        self._copied = [d for d in every if _alike(result, d, target, info)]
-        self._anew = [d for d in every if d not in self._copied]
-        self._sums = {d.path: 0 for d in self._copied}
-        row = sum(row_bytes(d, info.sizes, info.dtype) for d in every)
-        self._rows = max(1, READ // row)
+    def __init__(self, result: Result, target: Segment, info: RunInfo, pool: Executor) -> None:
+        self._result, self._target, self._info, self._pool = result, target, info, pool
+        own = [d for d in info.row_datasets if d.path in target.columns]
+        self._copied = [d.path for d in own if _alike(result, d, target, info)]
+        self._anew = [d.path for d in own if d.path not in self._copied]
+        self._sums = dict.fromkeys(self._copied, 0)
+        self._rows = max(1, READ // sum(row_bytes(d, info.sizes, info.dtype) for d in own))
 
-    def copy(self, piece: Piece, map_: Map, between: Callable[[], None]) -> None:
-        """All rows of the piece; what an earlier process copied is read again for the checksums."""
+    def copy(self, piece: Piece, done: int, between: Callable[[], None]) -> None:
+        """Rows from `done` on; those that an earlier process copied are read for the checksums."""
         target, index = self._target, self._result.file["regions/input_index"]
-        done = max(piece.low, min(piece.high, _row_of(self._result, target.stop)))
         with open(self._result.path, "rb") as file:
             for begin, end in ((piece.low, done), (done, piece.high)):
                 for low in range(begin, end, self._rows):
@@ -119,18 +114,14 @@ class _Source:
                     high = min(low + self._rows, end)
                     self._chunks(file.fileno(), low, high, copy=low >= done)
                     if low >= done:
-                        for dataset in self._anew:
-                            self._pack_anew(dataset, low, high, map_)
+                        self._pack_anew(low, high)
                         target.advance(int(index[high - 1]) + 1, high - low)
-                        if target.uncommitted >= STEP:
-                            target.commit()
         if (piece.low, piece.high) == (0, self._result.n_regions):
             self._compare()
-        target.advance(piece.stop, 0)
 
     def _chunks(self, fd: int, low: int, high: int, copy: bool) -> None:
-        for dataset in self._copied:
-            path, data = dataset.path, self._result.file[dataset.path]
+        for path in self._copied:
+            data = self._result.file[path]
             unpacked = "crc32" not in data.attrs and data.compression == "gzip"
             starts = list(chunk_starts(data.shape[1:], data.chunks[1:]))
             for place in ((row, *start) for row in range(low, high) for start in starts):
@@ -146,8 +137,7 @@ class _Source:
                         raise self._damaged(path, f"at row {place[0]}") from error
                 self._sums[path] = crc32(stored, self._sums[path])
                 if copy:
-                    at = self._target.put(stored)
-                    self._target.columns[path].add(at, stored, chunk.filter_mask)
+                    self._target.columns[path].add(stored, chunk.filter_mask)
 
     def _compare(self) -> None:
         for path, found in self._sums.items():
@@ -158,10 +148,12 @@ class _Source:
         what = f"/{path} is damaged {where}"
         return DamageError(os.fspath(self._result.path), what, "compute it again")
 
-    def _pack_anew(self, dataset: Dataset, low: int, high: int, map_: Map) -> None:
-        path = dataset.path if dataset.path in self._result.file else "regions/input_index"
-        values = self._result.read(path, slice(low, high))
-        self._target.columns[dataset.path].take(values, self._target.put, map_)
+    def _pack_anew(self, low: int, high: int) -> None:
+        # Files of yuzu 0.1 have no labels.
+        here = {p: p if p in self._result.file else "regions/input_index" for p in self._anew}
+        rows = {p: self._result.read(name, slice(low, high)) for p, name in here.items()}
+        for path, values in begin_chunks(self._info, rows, self._pool).items():
+            self._target.columns[path].take(values)
 
 
 def _alike(result: Result, dataset: Dataset, target: Segment, info: RunInfo) -> bool:

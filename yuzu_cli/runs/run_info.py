@@ -1,8 +1,9 @@
-"""The facts of one run, as its file states them: settings, sizes, hashes, batches."""
+"""The facts of one run, as its file states them, and which of them tie pieces of work together."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timezone
 from typing import Any
@@ -24,6 +25,14 @@ from yuzu_cli.results.schema import (
 from yuzu_cli.runs.compression import Codec
 from yuzu_cli.yaml12 import read_yaml
 
+#: Config keys that change neither the numbers nor their layout, so they may change on the way, and
+#: those whose outcome is a fact of its own in `identity`: `auto` may become the name it stood for.
+FREE_KEYS = """
+run output mutate score.save score.dtype model.path model.alphabet
+input.fasta input.bed input.genome input.length
+compute.batch_size compute.verify compute.backend compute.device compute.precision
+"""
+
 
 def _now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="microseconds")
@@ -38,29 +47,9 @@ def _utf8(text: str) -> str:
 class RunInfo:
     """Everything about a run that is known when it starts.
 
-    Fields named like attributes of the format mean what `schema.ATTRIBUTES` says of those.
-
-    Attributes
-    ----------
-    device : str
-        Only what stands before ``:`` or a space must stay the same: ``cuda:1`` may continue what
-        ``cuda:0`` began.
-    length : int
-        Letters per window, L.
-    targets : tuple of str
-        Names of the T targets.
-    save : tuple of str
-        Scores to save, as in `score.save`.
-    record_stop : int
-        -1 means to the end.
-    shard_index, shard_count : int or None
-        From 1.
-    dtype : str
-        ``float32`` or ``float16``, of the scores.
-    compression : str
-        As in `output.compression`.
-    verify_max_abs_error and the like : float
-        NaN until known; see `OutputRun.record_verify`.
+    Fields named like attributes of the format mean what `schema.ATTRIBUTES` says of those; `dtype`
+    and `compression` are as in the config, `save` too. A `record_stop` of -1 means to the end, and
+    errors are NaN where nothing was verified.
     """
 
     config: str
@@ -101,14 +90,9 @@ class RunInfo:
         if self.record_stop < 0:
             put("record_stop", self.n_records)
         put("targets", tuple(self.targets))
-        put("torch_version", str(self.torch_version))
         put("command", _utf8(self.command))
         put("config", _utf8(self.config))
-        if unknown := set(self.save) - {*SAVE_NAMES, EXACT}:
-            raise ValueError(f"unknown scores {sorted(unknown)}")
         put("save", tuple(name for name in (*SAVE_NAMES, EXACT) if name in self.save))
-        if self.dtype not in ("float32", "float16"):
-            raise ValueError(f"scores cannot be stored as {self.dtype}")
         if self.batch_size < 0 or not 0 <= self.mutate_start < self.mutate_end <= self.length:
             raise ValueError("an empty batch or an empty range of mutated positions")
         if not 0 <= self.record_start <= self.record_stop <= self.n_records:
@@ -127,8 +111,8 @@ class RunInfo:
         return tuple(d for d in datasets_for(self.save) if d.per_row)
 
     def shape_of(self, dataset: Dataset, n: int) -> tuple[int, ...]:
-        """Shape of a dataset in a file of `n` rows."""
-        return (*((n,) if dataset.per_row else ()), *row_shape(dataset, self.sizes))
+        """Shape, with `n` rows, of a dataset that has rows."""
+        return (n, *row_shape(dataset, self.sizes))
 
     @property
     def batches(self) -> range:
@@ -174,8 +158,7 @@ class RunInfo:
         """
         stated = {f.name: result.attributes.get(f.name) for f in fields(cls)}
         known = {name: value for name, value in stated.items() if value is not None}
-        scores = result.file[f"scores/{result.saved[0]}"]
-        compression = str(flat_config(known["config"]).get("output.compression", "gzip"))
+        compression = str(_flat(known["config"]).get("output.compression", "gzip"))
         if (data := result.file["sequences"]).chunks and not data.is_virtual:
             found = data.compression or "none"
             compression = compression if compression.startswith(found) else found
@@ -183,11 +166,48 @@ class RunInfo:
             "length": result.length,
             "targets": tuple(result.targets),
             "save": asked_of(result.file),
+            "dtype": str(result.file[f"scores/{result.saved[0]}"].dtype),
         }
-        return cls(**known, dtype=str(scores.dtype), compression=compression)
+        return cls(**known, compression=compression)
 
 
-def flat_config(text: str) -> dict[str, Any]:
+def identity(info: RunInfo) -> dict[str, Any]:
+    """What must be equal for two pieces of work to be of one run, each by a name users know.
+
+    Files are compared by content (hashes), devices by kind (``cpu`` or ``cuda``). A shard's records
+    follow from the batch size that was recorded when it began, so it is told by its number.
+    """
+    whole = (info.record_start, info.record_stop) == (0, info.n_records)
+    share = "none" if whole else f"records {info.record_start}:{info.record_stop}"
+    facts = {
+        "model": info.model_sha256,
+        "input": info.input_sha256,
+        "backend": info.backend,
+        "precision": info.precision,
+        "kind of device": info.device.replace(":", " ").partition(" ")[0],
+        "alphabet": info.alphabet,
+        "length": info.length,
+        "mutated positions": f"{info.mutate_start}:{info.mutate_end}",
+        "targets": list(info.targets),
+        "score.save": list(info.save),
+        "score.dtype": info.dtype,
+        "output.compression": info.compression,
+        "number of records": info.n_records,
+        "number of shards": info.shard_count or 0,
+        "shard": f"{info.shard_index}/{info.shard_count}" if info.shard_count else share,
+        "version of yuzu": info.yuzu_version,
+        "version of torch": info.torch_version,
+    }
+    return facts | settings_of(info.config)
+
+
+def settings_of(config: str) -> dict[str, Any]:
+    """The settings that numbers depend on and that no fact of a run tells by itself."""
+    free = tuple(f"{name}." for name in FREE_KEYS.split())
+    return {k: v for k, v in _flat(config).items() if k and not f"{k}.".startswith(free)}
+
+
+def _flat(text: str) -> dict[str, Any]:
     """A YAML mapping as dotted key -> value; lists stay whole."""
 
     def walk(value: Any, prefix: str) -> dict[str, Any]:
@@ -197,3 +217,20 @@ def flat_config(text: str) -> dict[str, Any]:
         return {prefix: value}
 
     return walk(read_yaml(text) or {}, "")
+
+
+def differences(
+    ours: dict[str, Any], theirs: dict[str, Any], aside: Collection[str] = ()
+) -> list[str]:
+    """``key is ours, was theirs`` for every key that differs, but those `aside`; values are cut."""
+
+    def show(facts: dict[str, Any], key: str) -> str:
+        text = str(facts.get(key, "not set"))
+        return text if len(text) <= 40 else f"{text[:37]}..."
+
+    keys = [key for key in ours | theirs if key not in aside]
+    return [
+        f"{key} is {show(ours, key)}, was {show(theirs, key)}"
+        for key in keys
+        if key not in ours or key not in theirs or ours[key] != theirs[key]
+    ]

@@ -10,58 +10,50 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import h5py
 import numpy as np
 from isal.isal_zlib import crc32
 
 from yuzu_cli.files import disk_errors, remove, sync_folder, token, write_all
 from yuzu_cli.runs.columns import Column, Rows
-from yuzu_cli.runs.compression import Map
-from yuzu_cli.runs.hdf5_index import CHUNK, put_index, set_address, set_end
+from yuzu_cli.runs.hdf5_index import CHUNK, connect, put_index
 from yuzu_cli.runs.lock import this_process
 from yuzu_cli.runs.log import DATA, LOG, SEALED, LeftBehind, Log, Record, left_behind, read_log
 from yuzu_cli.runs.run_info import RunInfo
-from yuzu_cli.runs.skeleton import skeleton
+from yuzu_cli.runs.skeleton import Layouts, skeleton
 
-Layouts = Mapping[str, h5py.VirtualLayout]
-
-#: What is written at a time.
-BUFFER = 1 << 22
+#: Pieces smaller than this are held until they are as much together; others are written at once.
+BUFFER = 1 << 16
 
 
 class Segment:
     """Made by `create` or `resume`; not for several threads at once.
 
     It has `rows` rows and `size` bytes so far, and answers for the input records from `start` to
-    `stop`. `columns` are the datasets that it holds itself, by path.
+    `stop`; those before `safe_stop` are safe on disk. `columns` are the datasets that it holds
+    itself, by path.
     """
 
     def __init__(
         self, stem: Path, run_id: str, info: RunInfo, start: int, reserved: int, linked: Layouts
     ) -> None:
         self._stem, self._run_id, self._info, self._linked = stem, run_id, info, linked
-        self.start = self.stop = start
+        self.start = self.stop = self.safe_stop = start
         self.rows = 0
-        self.size = self._reserved = reserved
-        self.columns = {d.path: Column(d, info) for d in info.row_datasets if d.path not in linked}
+        self.size = self._safe_size = self._reserved = reserved
+        own = [dataset for dataset in info.row_datasets if dataset.path not in linked]
+        self.columns = {dataset.path: Column(dataset, info, self.put) for dataset in own}
         self._held = bytearray()
         self._checksum = 0
-        self._committed = (start, self.size)
         self._fd = -1
         self._log: Log
 
     @classmethod
     def create(
-        cls,
-        folder: Path,
-        run_id: str,
-        info: RunInfo,
-        start: int,
-        linked: Layouts | None = None,
+        cls, folder: Path, run_id: str, info: RunInfo, start: int, linked: Layouts | None = None
     ) -> Segment:
         """A new one, from record `start` on; the rows of `linked` datasets are elsewhere."""
         linked = linked or {}
@@ -69,23 +61,29 @@ class Segment:
         segment = cls(stem, run_id, info, start, _reserve(info, linked), linked)
         flags = os.O_CREAT | os.O_EXCL
         with disk_errors(folder):
-            segment._fd = os.open(_with(stem, DATA), os.O_RDWR | flags, 0o666)
+            segment._fd = os.open(segment._file(DATA), os.O_RDWR | flags, 0o666)
             os.ftruncate(segment._fd, segment.size)
-            segment._log = Log(_with(stem, LOG), flags)
-            begun = {"start": start, "reserved": segment.size, "owner": this_process()}
-            segment._log.append(Record({"run_id": run_id, **begun}))
+            segment._log = Log(segment._file(LOG), flags)
+            segment._tell(start=start, reserved=segment.size, owner=this_process())
             sync_folder(folder)
         return segment
 
+    def _file(self, ending: str) -> Path:
+        return self._stem.with_name(self._stem.name + ending)
+
+    def _tell(self, *parts: bytes, **facts: object) -> None:
+        """Write to the log."""
+        self._log.append(Record({"run_id": self._run_id, **facts}, list(parts)))
+
     # --- writing ------------------------------------------------------------------------------
 
-    def append(self, stop: int, rows: Rows, map_: Map = map) -> None:
+    def append(self, stop: int, rows: Rows) -> None:
         """Add the rows of the records up to `stop`; safe on disk after the next `commit`.
 
-        They are as `check_rows` gives them; `map_` is ``map``, or that of some threads.
+        They are as `check_rows` gives them and `begin_chunks` hands them on.
         """
         for path, column in self.columns.items():
-            column.take(rows[path], self.put, map_)
+            column.take(rows[path])
         self.advance(stop, len(rows["regions/input_index"]))
 
     def advance(self, stop: int, n: int) -> None:
@@ -96,91 +94,86 @@ class Segment:
     def put(self, data: bytes) -> int:
         """Add bytes at the end; where they stand."""
         at = self.size
-        self._held += data
-        self.size += len(data)
-        if len(self._held) >= BUFFER:
+        if len(self._held) + len(data) > BUFFER:
             self._flush()
+        if len(data) > BUFFER:
+            self._write(data, at)
+        else:
+            self._held += data
+        self.size += len(data)
         return at
 
     def _flush(self) -> None:
         if self._held:
-            with disk_errors(self._stem.parent):
-                write_all(self._fd, self._held, self.size - len(self._held))
-            self._checksum = crc32(self._held, self._checksum)
+            self._write(self._held, self.size - len(self._held))
             self._held = bytearray()
+
+    def _write(self, data: bytes | bytearray, at: int) -> None:
+        with disk_errors(self._stem.parent):
+            write_all(self._fd, data, at)
+        self._checksum = crc32(data, self._checksum)
 
     def commit(self) -> None:
         """Make all of it safe: on return it survives a crash of the machine."""
         self._flush()
         news = {path: column.news() for path, column in self.columns.items()}
-        facts = {
-            "run_id": self._run_id,
-            "stop": self.stop,
-            "rows": self.rows,
-            "end": self.size,
-            "checksum": self._checksum,
-            "columns": {path: facts for path, (facts, _, _) in news.items()},
-        }
-        record = Record(facts, [part for _, *parts in news.values() for part in parts])
         with disk_errors(self._stem.parent):
             os.fsync(self._fd)
-            self._log.append(record)
+            self._tell(
+                *(part for _, *parts in news.values() for part in parts),
+                stop=self.stop,
+                rows=self.rows,
+                end=self.size,
+                checksum=self._checksum,
+                columns={path: facts for path, (facts, _, _) in news.items()},
+            )
         for column in self.columns.values():
             column.committed()
-        self._committed = (self.stop, self.size)
-        self._checksum = 0
-
-    @property
-    def safe_stop(self) -> int:
-        """One past the last record that is safe on disk."""
-        return self._committed[0]
+        self.safe_stop, self._safe_size, self._checksum = self.stop, self.size, 0
 
     @property
     def uncommitted(self) -> int:
         """Bytes that are not safe yet."""
-        return self.size - self._committed[1]
+        return self.size - self._safe_size
 
-    def seal(self, info: RunInfo) -> Path:
-        """Complete the file and close it; its path, in the folder of the segment.
-
-        `info` is what its attributes say, but the records, which are those it has.
-        """
+    def seal(self) -> Path:
+        """Complete the file and close it; its path, in the folder of the segment."""
         if self.stop > self.safe_stop:
             self.commit()
-        info = replace(info, record_start=self.start, record_stop=self.stop)
+        info = replace(self._info, record_start=self.start, record_stop=self.stop)
         for column in self.columns.values():
-            column.finish(self.rows, self.put)
+            column.finish(self.rows)
         checksums = {p: c.checksum for p, c in self.columns.items() if c.whole and self.rows}
         mended = self.columns["regions/status"].mended
-        bones = skeleton(info, self.rows, checksums, self._linked, mended)
-        for path, place in bones.places.items():
-            set_address(bones.image, place, self._put_index(path))
-        assert self.size == self._reserved or len(bones.image) <= self._reserved
-        self.size = max(self.size, len(bones.image))
-        set_end(bones.image, self.size)
+        image, places = skeleton(info, self.rows, self._linked, checksums, mended)
+        addresses = {place: self._put_index(path) for path, place in places.items()}
+        assert self.size == self._reserved or len(image) <= self._reserved
+        self.size = max(self.size, len(image))
+        connect(image, addresses, self.size)
         self._flush()
-        sealed = self._stem.with_name(f"{self._stem.name}{SEALED}")
         with disk_errors(self._stem.parent):
-            write_all(self._fd, bones.image)
+            write_all(self._fd, image)
             os.ftruncate(self._fd, self.size)
             os.fsync(self._fd)
-            os.replace(_with(self._stem, DATA), sealed)
-            sync_folder(sealed.parent)
+            os.replace(self._file(DATA), self._file(SEALED))
+            sync_folder(self._stem.parent)
         self._shut()
-        remove(_with(self._stem, LOG))
-        return sealed
+        remove(self._file(LOG))
+        return self._file(SEALED)
 
     def _put_index(self, path: str) -> int:
         column = self.columns[path]
         shape, chunk = self._info.shape_of(column.dataset, self.rows), column.chunk(self.rows)
         return put_index(shape, chunk, column.dtype.itemsize, self._table(path), self.put)
 
+    def _commits(self) -> Iterator[Record]:
+        return (r for r in read_log(self._file(LOG)) if "columns" in r.facts)
+
     def _table(self, path: str) -> Iterator[np.ndarray]:
         """The chunks of a dataset, as the log tells; the last ones are known to the column."""
-        for record in read_log(_with(self._stem, LOG)):
-            if "columns" in record.facts:
-                at = 2 * list(record.facts["columns"]).index(path)
-                yield np.frombuffer(record.parts[at], CHUNK)
+        for record in self._commits():
+            at = 2 * list(record.facts["columns"]).index(path)
+            yield np.frombuffer(record.parts[at], CHUNK)
         yield self.columns[path].table()
 
     def close(self) -> None:
@@ -189,9 +182,9 @@ class Segment:
             return
         with disk_errors(self._stem.parent):
             try:
-                os.ftruncate(self._fd, self._committed[1])
+                os.ftruncate(self._fd, self._safe_size)
                 if self._log.good:
-                    self._log.append(Record({"run_id": self._run_id, "closed": True}))
+                    self._tell(closed=True)
             finally:
                 self._shut()
 
@@ -215,33 +208,28 @@ class Segment:
         with disk_errors(log.parent):
             if not found.free:
                 segment._stem = log.with_name(f"{run_id}-{token()}")
-                shutil.copyfile(log.with_suffix(DATA), _with(segment._stem, DATA))
+                shutil.copyfile(log.with_suffix(DATA), segment._file(DATA))
                 head = log.read_bytes()[: found.log_size]
-                _with(segment._stem, LOG).write_bytes(head)
+                segment._file(LOG).write_bytes(head)
             segment._replay(found)
         return segment
 
     def _replay(self, found: LeftBehind) -> None:
-        self._fd = os.open(_with(self._stem, DATA), os.O_RDWR)
-        self._log = Log(_with(self._stem, LOG), 0, found.log_size)
-        self._log.append(Record({"run_id": self._run_id, "owner": this_process()}))
-        for record in read_log(_with(self._stem, LOG)):
-            if "columns" in record.facts:
-                facts = record.facts
-                for at, (path, news) in enumerate(facts["columns"].items()):
-                    self.columns[path].recall(news, record.parts[2 * at + 1])
-                self.stop, self.rows, self.size = facts["stop"], facts["rows"], facts["end"]
+        self._fd = os.open(self._file(DATA), os.O_RDWR)
+        self._log = Log(self._file(LOG), 0, found.log_size)
+        self._tell(owner=this_process())
+        for record in self._commits():
+            facts = record.facts
+            for at, (path, news) in enumerate(facts["columns"].items()):
+                self.columns[path].recall(news, record.parts[2 * at + 1])
+            self.stop, self.rows, self.size = facts["stop"], facts["rows"], facts["end"]
         os.ftruncate(self._fd, self.size)
         os.fsync(self._fd)
-        self._committed = (self.stop, self.size)
+        self.safe_stop, self._safe_size = self.stop, self.size
 
 
 def _reserve(info: RunInfo, linked: Layouts) -> int:
     """Bytes kept free at the start of a segment for what HDF5 puts there; a multiple of 4096."""
     # All of it is known but some numbers: as large now as at the end, and a quarter to spare.
-    size = len(skeleton(info, 1, {}, linked).image)
+    size = len(skeleton(info, 1, linked, {})[0])
     return -(-(size + size // 4) // 4096) * 4096
-
-
-def _with(stem: Path, ending: str) -> Path:
-    return stem.with_name(stem.name + ending)

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from yuzu_cli.errors import OutputError
 from yuzu_cli.files import remove
 from yuzu_cli.results.reader import open_result
-from yuzu_cli.runs.compression import Workers
-from yuzu_cli.runs.folder import LINK, PartFolder
-from yuzu_cli.runs.manifest import Manifest
+from yuzu_cli.runs.columns import begin_chunks
+from yuzu_cli.runs.compression import threads
+from yuzu_cli.runs.folder import LINK, Manifest, PartFolder
 from yuzu_cli.runs.pack import DamageError, layouts, pack, pieces_of
 from yuzu_cli.runs.segment import Segment
 from yuzu_cli.runs.target import check_room, publish
@@ -29,6 +29,8 @@ PACKED = 8 << 30
 #: The first segment of a result that will be one file may grow to this size: then nothing has to be
 #: copied into it.
 FIRST = PACKED
+#: What a merge copies between two commits.
+STEP = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ class Sealed:
 
 
 class Segments:
-    """Used from one thread at a time; the lock of the folder is held.
+    """Used from one thread at a time, `begin` and `holds` aside; the folder's lock is held.
 
     Parameters
     ----------
@@ -63,34 +65,29 @@ class Segments:
         look: bool = True,
         shards: Sequence[Sealed] = (),
     ) -> None:
-        self.info = manifest.info
-        self._part, self._run_id, self._how = part, manifest.run_id, how
-        self._workers = Workers()
+        self._part, self._run_id, self._info, self._how = part, manifest.run_id, manifest.info, how
+        self._pool = threads()
         self._shards = list(shards)
         self._sealed: list[Sealed] = []
         self._growing: Segment | None = None
         if look:
             self._sealed = list(_complete(part, self._run_id))
             for log in part.logs(self._run_id):
-                found = Segment.resume(log, self._run_id, self.info)
+                found = Segment.resume(log, self._run_id, self._info)
                 if found is not None:
                     self._seal()
                     self._growing = found
 
     def _safe(self) -> Iterator[tuple[int, int]]:
         """Records [start, stop) that are safe on disk; some may come twice."""
+        # The growing one first: it may be sealed meanwhile.
+        if growing := self._growing:
+            yield growing.start, growing.safe_stop
         yield from ((sealed.start, sealed.stop) for sealed in self._sealed)
-        if self._growing is not None:
-            yield self._growing.start, self._growing.safe_stop
-
-    def batches(self) -> Iterator[int]:
-        """Those that are safe on disk; some may come twice."""
-        for start, stop in self._safe():
-            yield from self.info.batches_of(start, stop)
 
     def holds(self, batch: int) -> bool:
-        """Whether a batch that was appended is safe by now."""
-        low, high = self.info.batch_records(batch)
+        """Whether a batch is safe by now."""
+        low, high = self._info.batch_records(batch)
         return any(start <= low and high <= stop for start, stop in self._safe())
 
     @property
@@ -98,13 +95,17 @@ class Segments:
         """Bytes that are not safe yet."""
         return self._growing.uncommitted if self._growing else 0
 
+    def begin(self, rows: dict[str, Any]) -> dict[str, Any]:
+        """Rows as `append` takes them; threads compress them from now on."""
+        return begin_chunks(self._info, rows, self._pool)
+
     def append(self, batch: int, rows: dict[str, Any]) -> None:
         """Add a batch; safe after the next `commit`."""
-        low, high = self.info.batch_records(batch)
+        low, high = self._info.batch_records(batch)
         growing = self._growing
         if growing is not None and (growing.stop != low or growing.size >= self._limit(growing)):
             self._seal()
-        self._grow(low).append(high, rows, self._workers.map)
+        self._grow(low).append(high, rows)
 
     def commit(self) -> None:
         """Make all of it safe."""
@@ -112,23 +113,23 @@ class Segments:
             self._growing.commit()
 
     def _limit(self, growing: Segment) -> int:
-        one = self._how == "yes" or (self._how == "auto" and self.info.disk_bytes() < 2 * PACKED)
-        return FIRST if one and growing.start == self.info.record_start else SEGMENT_BYTES
+        one = self._how == "yes" or (self._how == "auto" and self._info.disk_bytes() < 2 * PACKED)
+        return FIRST if one and growing.start == self._info.record_start else SEGMENT_BYTES
 
     def _grow(self, start: int) -> Segment:
         if self._growing is None:
-            self._growing = Segment.create(self._part.path, self._run_id, self.info, start)
+            self._growing = Segment.create(self._part.path, self._run_id, self._info, start)
         return self._growing
 
     def _seal(self) -> None:
         if self._growing is not None:
             growing, self._growing = self._growing, None
-            path = growing.seal(self.info)
+            path = growing.seal()
             self._sealed.append(Sealed(path, growing.start, growing.stop))
 
     def close(self) -> None:
         """Let go of the growing one, to be continued."""
-        self._workers.close()
+        self._pool.shutdown(cancel_futures=True)
         if self._growing is not None:
             self._growing.close()
             self._growing = None
@@ -141,7 +142,7 @@ class Segments:
         `between` is called now and then; what it raises ends the work, to be gone on with.
         """
         between()
-        whole = (self.info.record_start, self.info.record_stop)
+        whole = (self._info.record_start, self._info.record_stop)
         spans = [(s.start, s.stop) for s in (*self._sealed, self._growing) if s is not None]
         if whole not in spans:
             (self._pack_all if self._in_one_file() else self._link_all)(target, between)
@@ -157,7 +158,7 @@ class Segments:
 
     def _plan(self, at: int) -> Iterator[tuple[Sealed, int]]:
         """Segments that together answer for all from record `at` on, each with its first record."""
-        while at < self.info.record_stop:
+        while at < self._info.record_stop:
             fit = [s for s in self._shards or self._sealed if s.start <= at < s.stop]
             if not fit:
                 what = f"the segment with record {at} is gone"
@@ -168,18 +169,25 @@ class Segments:
 
     def _pack_all(self, target: Path, between: Callable[[], None]) -> None:
         """Copy all segments into one; each, but no shard, is deleted when it is in."""
-        first = self.info.record_start
+        first = self._info.record_start
         if self._growing is not None and self._growing.start != first:
             self._seal()
         growing = self._grow(first)
-        plan = list(self._plan(growing.stop))
-        sizes = [sealed.path.stat().st_size for sealed, _ in plan]
+        plan = [sealed for sealed, _ in self._plan(growing.stop)]
+        sizes = [sealed.path.stat().st_size for sealed in plan]
         if plan:
             check_room(target, sum(sizes) - growing.size if self._shards else max(sizes))
-        for sealed, at in plan:
+
+        def pause() -> None:
+            between()
+            # Of a segment all is checked before it is in; a merge that fails is dropped whole.
+            if self._shards and growing.uncommitted >= STEP:
+                growing.commit()
+
+        for sealed in plan:
             try:
-                pieces = pieces_of(sealed.path, at, sealed.stop)
-                pack(growing, pieces, self.info, self._workers.map, between)
+                pieces = pieces_of(sealed.path, sealed.start, sealed.stop)
+                pack(growing, pieces, sealed.stop, self._info, self._pool, pause)
             except DamageError as error:
                 if self._shards:
                     raise
@@ -197,14 +205,13 @@ class Segments:
         between()
         if not self._shards:
             moved = self._part.move_out([s.path for s in self._sealed])
-            self._sealed = [
-                Sealed(path, s.start, s.stop) for path, s in zip(moved, self._sealed, strict=True)
-            ]
-        first = self.info.record_start
+            self._sealed = [replace(s, path=p) for s, p in zip(self._sealed, moved, strict=True)]
+        first = self._info.record_start
         pieces = [p for s, at in self._plan(first) for p in pieces_of(s.path, at, s.stop)]
-        linked = layouts(pieces, self.info, target)
-        self._growing = Segment.create(self._part.path, LINK, self.info, first, linked)
-        pack(self._growing, pieces, self.info, self._workers.map, between)
+        linked = layouts(pieces, self._info, target)
+        self._growing = Segment.create(self._part.path, LINK, self._info, first, linked)
+        stop = self._info.record_stop
+        pack(self._growing, pieces, stop, self._info, self._pool, between)
 
 
 def _complete(part: PartFolder, run_id: str) -> Iterator[Sealed]:

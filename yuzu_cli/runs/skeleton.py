@@ -6,7 +6,6 @@ Groups, types, attributes, labels and declared datasets; `hdf5_index` connects w
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import h5py
 import numpy as np
@@ -23,34 +22,16 @@ from yuzu_cli.runs.compression import Codec
 from yuzu_cli.runs.hdf5_index import index_place
 from yuzu_cli.runs.run_info import RunInfo
 
-
-@dataclass(frozen=True, slots=True)
-class Skeleton:
-    """The image, and where in it the address of each dataset's chunk index goes."""
-
-    image: bytearray
-    places: dict[str, int]
+Layouts = Mapping[str, h5py.VirtualLayout]
 
 
 def skeleton(
-    info: RunInfo,
-    n: int,
-    checksums: Mapping[str, int],
-    linked: Mapping[str, h5py.VirtualLayout],
-    mended: int = 0,
-) -> Skeleton:
-    """Of a file of `n` rows.
+    info: RunInfo, n: int, linked: Layouts, checksums: Mapping[str, int], mended: int = 0
+) -> tuple[bytearray, dict[str, int]]:
+    """Of a file of `n` rows: the image, and where each dataset's address of its chunk index goes.
 
-    Parameters
-    ----------
-    info : RunInfo
-    n : int
-    checksums : mapping
-        Dataset path -> crc32 of its chunks, for those whose rows have chunks of their own.
-    linked : mapping
-        Dataset path -> where its rows are, for those that are not in the file itself.
-    mended : int
-        Rows of which naive computed some mutants.
+    `linked` are datasets whose rows are elsewhere, and where; `checksums` what is stated of the
+    chunks of some; `mended` the number of rows of which naive computed some mutants.
     """
     with h5py.File(
         "image", "w", driver="core", backing_store=False, libver=("earliest", "v110")
@@ -70,19 +51,12 @@ def skeleton(
                     dims[dataset.axes.split().index(axis)].attach_scale(made[name])
         file.flush()
         image = bytearray(file.id.get_file_image())
-        places = {}
-        if n:
-            rows = [d.path for d in info.row_datasets if d.path not in linked]
-            places = {path: index_place(image, made[path]) for path in rows}
-    return Skeleton(image, places)
+        own = [d.path for d in info.row_datasets if n and d.path not in linked]
+        return image, {path: index_place(image, made[path]) for path in own}
 
 
 def _declare(
-    file: h5py.File,
-    dataset: Dataset,
-    info: RunInfo,
-    n: int,
-    linked: Mapping[str, h5py.VirtualLayout],
+    file: h5py.File, dataset: Dataset, info: RunInfo, n: int, linked: Layouts
 ) -> h5py.Dataset:
     if not dataset.per_row:
         return file.create_dataset(dataset.path, data=_labels(dataset, info))

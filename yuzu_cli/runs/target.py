@@ -9,33 +9,15 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import h5py
 
 from yuzu_cli.errors import OutputError
 from yuzu_cli.files import disk_errors, size_text, sync_folder
 from yuzu_cli.results.reader import open_result
-from yuzu_cli.results.schema import FORMAT, UNFINISHED
-from yuzu_cli.runs.identity import Identity, differences, settings_of
-from yuzu_cli.runs.manifest import Manifest
-from yuzu_cli.runs.run_info import RunInfo
-
-
-def _stated(path: Path) -> dict[str, Any]:
-    """What tells an output, of whatever version, from another; nothing of files without regions."""
-    names = ("format", "created", "model_sha256", "input_sha256")
-    try:
-        with h5py.File(path, "r", locking=False) as file:
-            return {name: file.attrs.get(name) for name in names if "regions" in file}
-    except (OSError, RuntimeError):
-        return {}
-
-
-def finished_by(path: Path, info: RunInfo) -> bool:
-    """Whether the file at `path` was finished by this very run: a kill may come just after."""
-    stated = _stated(path)
-    return [info.created, info.model_sha256, info.input_sha256] == [*stated.values()][1:]
+from yuzu_cli.results.schema import FORMAT
+from yuzu_cli.runs.folder import Manifest, PartFolder, check_folder
+from yuzu_cli.runs.run_info import RunInfo, differences, identity, settings_of
 
 
 def recorded(path: Path) -> RunInfo | None:
@@ -51,27 +33,31 @@ def recorded(path: Path) -> RunInfo | None:
     return info if info.batch_size else None
 
 
+def finished_by(path: Path, info: RunInfo) -> bool:
+    """Whether the file at `path` was finished by this very run: a kill may come just after."""
+    names = ("created", "model_sha256", "input_sha256")
+    found = recorded(path)
+    return found is not None and all(getattr(found, n) == getattr(info, n) for n in names)
+
+
 def same_run(path: Path, info: RunInfo) -> RunInfo | None:
     """The run that the file at `path` is of, if it is what `info` would compute again."""
     found = recorded(path)
-    if found is None or Identity.of(info).differences(Identity.of(found)):
+    if found is None or differences(identity(info), identity(found)):
         return None
     return found
 
 
-def may_be_of(path: Path, config: str) -> bool:
-    """Whether the file at `path` can be a result of these settings, as far as text can tell."""
-    found = recorded(path)
+def _told_by(config: str, found: RunInfo | None) -> bool:
+    """Whether a run can be of these settings, as far as text can tell."""
     return found is not None and not differences(settings_of(config), settings_of(found.config))
 
 
 def backend_of(path: Path, config: str) -> str | None:
     """The backend of a finished or unfinished run of these settings at `path`, if there is one."""
-    manifest = Manifest.load(path.with_name(path.name + UNFINISHED), tolerant=True)
+    manifest = Manifest.load(PartFolder.of(path).path, tolerant=True)
     found = recorded(path) if manifest is None else manifest.info
-    if found is None or differences(settings_of(config), settings_of(found.config)):
-        return None
-    return found.backend
+    return found.backend if found is not None and _told_by(config, found) else None
 
 
 def check_target(path: Path, force: bool, inputs: Sequence[str | os.PathLike[str]] = ()) -> None:
@@ -90,11 +76,20 @@ def check_target(path: Path, force: bool, inputs: Sequence[str | os.PathLike[str
             raise OutputError(shown, "is an input of this run", "take another output")
     if not path.is_file():
         raise OutputError(shown, "is not a regular file", "take another output")
-    if _stated(path).get("format") != FORMAT:
+    if not _is_output(path):
         what = "exists and is not an output of yuzu, so it is not replaced"
         raise OutputError(shown, what, "take another output, or move that file away")
     if not force:
         raise OutputError(shown, "exists", "use --force to replace it")
+
+
+def _is_output(path: Path) -> bool:
+    """Of whatever version, and whether or not what it is linked to is there."""
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            return bool(file.attrs.get("format") == FORMAT and "regions" in file)
+    except (OSError, RuntimeError):
+        return False
 
 
 def preflight(
@@ -108,9 +103,7 @@ def preflight(
 
     Parameters
     ----------
-    path : path
-    force : bool
-    inputs : sequence of paths
+    path, force, inputs
         As `OutputRun.open` takes them.
     accept : str, optional
         Settings as YAML. A finished output that may be of these is no obstacle.
@@ -122,36 +115,15 @@ def preflight(
     """
     target = Path(os.path.realpath(path))
     check_folder(target.parent)
-    found = Manifest.load(target.with_name(target.name + UNFINISHED), tolerant=True)
+    found = Manifest.load(PartFolder.of(target).path, tolerant=True)
     if found is not None and finished_by(target, found.info):
         return
-    if accept is None or not may_be_of(target, accept):
+    if accept is None or not _told_by(accept, recorded(target)):
         check_target(target, force, inputs)
 
 
-def check_folder(folder: Path) -> None:
-    """Whether files can be made in a folder.
-
-    Raises
-    ------
-    OutputError
-        When not.
-    """
-    if not folder.is_dir():
-        what = "there is no such folder"
-        raise OutputError(os.fspath(folder), what, "create it, or mend the output's path")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise OutputError(os.fspath(folder), "may not be written to", "take another output")
-
-
 def check_room(path: Path, needed: int) -> None:
-    """Whether the disk has room for the finished file: better now than after an hour of copying.
-
-    Raises
-    ------
-    OutputError
-        When it has not.
-    """
+    """An OutputError when the disk has no room for the finished file: better now than later."""
     free = shutil.disk_usage(path.parent).free
     if free < needed:
         what = f"the finished file needs {size_text(needed)} more, {size_text(free)} are free"
@@ -163,8 +135,7 @@ def shortage(path: str | os.PathLike[str], info: RunInfo) -> str:
     """What to tell a user whose disk may be too small for a run; empty when it is not."""
     target = Path(os.path.realpath(path))
     free, needed = shutil.disk_usage(target.parent).free, info.disk_bytes()
-    part = target.with_name(target.name + UNFINISHED)
-    there = sum(p.stat().st_size for p in part.glob("*"))
+    there = sum(file.stat().st_size for file in PartFolder.of(target).path.glob("*"))
     if needed - there <= free:
         return ""
     return (
@@ -174,13 +145,7 @@ def shortage(path: str | os.PathLike[str], info: RunInfo) -> str:
 
 
 def publish(finished: Path, path: Path, force: bool) -> None:
-    """Move the finished, synced file to its path.
-
-    Raises
-    ------
-    OutputError
-        When a file came to be there meanwhile and may not be replaced.
-    """
+    """Move the finished, synced file to its path; an OutputError if that was taken meanwhile."""
     check_target(path, force)
     with disk_errors(path):
         os.replace(finished, path)

@@ -11,16 +11,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 from yuzu_cli.errors import OutputError
 from yuzu_cli.files import token
 from yuzu_cli.runs.background import Background, Item
 from yuzu_cli.runs.columns import Rows, check_rows
-from yuzu_cli.runs.folder import PartFolder
+from yuzu_cli.runs.folder import Manifest, PartFolder
 from yuzu_cli.runs.lock import Lock
-from yuzu_cli.runs.manifest import Manifest
 from yuzu_cli.runs.run_info import RunInfo
 from yuzu_cli.runs.segments import Segments
 from yuzu_cli.runs.target import check_target, finished_by, preflight, same_run
@@ -52,11 +50,11 @@ class OutputRun:
         finished: bool,
         pack: str,
     ) -> None:
-        self.path, self.finished = path, finished
-        self._part, self._lock, self._manifest = part, lock, manifest
+        self.path, self.finished, self.info = path, finished, manifest.info
+        self._part, self._lock, self._run_id = part, lock, manifest.run_id
         self._segments = Segments(part, manifest, pack, look=not finished)
-        self._done = set(self._segments.batches())
-        self._accepted: set[int] = set()
+        #: Batches that are safe or handed over.
+        self._known = set(self.done)
         self._closed = False
         self._writing = Background(self._work)
 
@@ -89,7 +87,7 @@ class OutputRun:
         """
         target = Path(os.path.realpath(path))
         part = PartFolder.make(target)
-        lock = part.lock(part.patience(info) if wait else None)
+        lock = part.lock(info if wait else None)
         try:
             found = Manifest.load(part.path, tolerant=not resume or force)
             if found is None and accept and resume and not force:
@@ -108,29 +106,16 @@ class OutputRun:
             raise
 
     @property
-    def info(self) -> RunInfo:
-        """The run as recorded."""
-        return self._manifest.info
-
-    @property
     def done(self) -> frozenset[int]:
         """Numbers of the batches that are safe on disk."""
-        return frozenset(self.info.batches if self.finished else self._done.copy())
+        holds = self._segments.holds
+        return frozenset(batch for batch in self.info.batches if self.finished or holds(batch))
 
     def pending(self) -> Iterator[tuple[int, int, int]]:
         """What remains to be computed: (batch, first record, one past the last), in order."""
         for batch in self.info.batches:
-            if not self.finished and batch not in self._done and batch not in self._accepted:
+            if batch not in self._known:
                 yield batch, *self.info.batch_records(batch)
-
-    def record_verify(self, max_abs_error: float, max_rel_error: float) -> None:
-        """Record the errors measured against naive; durable, and kept when the run is continued."""
-        info = replace(
-            self.info, verify_max_abs_error=max_abs_error, verify_max_rel_error=max_rel_error
-        )
-        self._manifest = replace(self._manifest, info=info)
-        self._manifest.save(self._part.path)
-        self._segments.info = info
 
     def write(self, batch: int, rows: Rows) -> None:
         """Hand over one batch; its arrays must not be changed afterwards.
@@ -148,12 +133,13 @@ class OutputRun:
         """
         if self._writing.stopped:
             raise ValueError("this run is closed")
-        if batch not in self.info.batches or batch in self._accepted or batch in self._done:
+        if batch not in self.info.batches or batch in self._known:
             raise ValueError(f"batch {batch} is written already or is not of this run")
-        item = (batch, check_rows(self.info, batch, rows))
-        self._accepted.add(batch)
+        checked = check_rows(self.info, batch, rows)
+        self._known.add(batch)
         self._check()
-        self._writing.put(item)
+        size = sum(getattr(values, "nbytes", 0) for values in checked.values())
+        self._writing.put((batch, self._segments.begin(checked)), size)
 
     def flush(self) -> None:
         """Return when every batch handed over is safe on disk."""
@@ -202,7 +188,7 @@ class OutputRun:
         if self._lock.still_ours():
             if self.finished:
                 self._part.clear()
-                self._part.drop_segments(self._manifest.run_id)
+                self._part.drop_segments(self._run_id)
             else:
                 self._part.tidy()
         self._lock.release()
@@ -216,16 +202,17 @@ class OutputRun:
         if kind is None and not self.finished:
             self._check()
 
-    def _check(self, ours: bool = True) -> None:
+    def _check(self) -> None:
         if self._writing.failure is not None:
             raise self._writing.failure
-        if self._lock.lost or not ours:
+        if self._lock.lost:
             what = "another run took this output over, thinking this one gone"
             raise OutputError(os.fspath(self._part.path), what, "let that one finish")
 
     def _between(self, should_stop: Callable[[], bool]) -> Callable[[], None]:
         def between() -> None:
-            self._check(self._lock.still_ours())
+            self._lock.still_ours()
+            self._check()
             if should_stop():
                 raise _StoppedError
 
@@ -239,6 +226,3 @@ class OutputRun:
             self._segments.append(*item)
         if not more or self._segments.uncommitted > UNSAFE:
             self._segments.commit()
-            safe = [batch for batch in list(self._accepted) if self._segments.holds(batch)]
-            self._done.update(safe)
-            self._accepted.difference_update(safe)
