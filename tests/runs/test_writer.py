@@ -421,9 +421,9 @@ def test_a_cut_anywhere_costs_no_more_than_what_it_cuts(tmp_path: Path, ending: 
             run.write(batch, make_rows(info, start, stop))
             run.flush()
     log = _growing(tmp_path, ".log")
-    commits = [record for record in read_log(log) if "end" in record.facts]
+    commits = [(facts["end"], end) for facts, end in read_log(log) if "end" in facts]
     assert len(commits) == len(info.batches)
-    ends = [c.end if ending == ".log" else c.facts["end"] for c in commits]
+    ends = [commit[ending == ".log"] for commit in commits]
     part, kept = tmp_path / "out.h5.part", tmp_path / "kept"
     shutil.copytree(part, kept)
     for cut in range(0, _growing(tmp_path, ending).stat().st_size, 1009):

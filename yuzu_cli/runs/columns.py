@@ -5,8 +5,8 @@ A column knows where its chunks are since the last commit, and the rows that do 
 
 from __future__ import annotations
 
-import json
 import struct
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import Any
@@ -139,10 +139,6 @@ class Column:
         """Shape of its chunks in a file of `n` rows."""
         return chunk_shape(self.dataset, self._info.sizes, self._info.dtype, n)
 
-    def table(self) -> np.ndarray:
-        """Its chunks since the last commit, CHUNK (n,)."""
-        return np.frombuffer(bytes(self._table), CHUNK)
-
     def add(self, data: bytes, mask: int) -> None:
         """Write a chunk."""
         self._table += _CHUNK.pack(self._put(data), len(data), mask)
@@ -182,25 +178,35 @@ class Column:
         self._put(heap)
         return places
 
-    def news(self) -> tuple[dict[str, int], bytes, bytes]:
-        """What came since the last commit: facts, table, and rows that are in no chunk yet."""
+    def news(self) -> dict[str, Any]:
+        """What came since the last commit: chunks, the rows that are in none yet, sums; for JSON."""
         rows = self._tail[max(0, len(self._tail) - self._new) :]
-        raw = json.dumps(rows).encode() if self._text else rows.tobytes()
-        facts = {"tail": len(self._tail), "checksum": self.checksum, "mended": self.mended}
-        return facts, bytes(self._table), raw
+        return {
+            "table": b64encode(self._table).decode(),
+            "rows": rows if self._text else b64encode(rows.tobytes()).decode(),
+            "tail": len(self._tail),
+            "checksum": self.checksum,
+            "mended": self.mended,
+        }
 
     def committed(self) -> None:
         """What `news` told is safe."""
         self._table.clear()
         self._new = 0
 
-    def recall(self, facts: dict[str, int], raw: bytes) -> None:
+    def recall(self, news: dict[str, Any]) -> None:
         """Take up again what `news` told once; the table stays in the log."""
-        self.checksum, self.mended = facts["checksum"], facts["mended"]
-        shape = self._info.shape_of(self.dataset, -1)
-        rows = json.loads(raw) if self._text else np.frombuffer(raw, self.dtype).reshape(shape)
+        self.checksum, self.mended, rows = news["checksum"], news["mended"], news["rows"]
+        if not self._text:
+            shape = self._info.shape_of(self.dataset, -1)
+            rows = np.frombuffer(b64decode(rows), self.dtype).reshape(shape)
         every = _joined(self._tail, rows)
-        self._tail = every[len(every) - facts["tail"] :]
+        self._tail = every[len(every) - news["tail"] :]
+
+
+def table_of(news: dict[str, Any]) -> np.ndarray:
+    """The chunks of which a column told, CHUNK (n,)."""
+    return np.frombuffer(b64decode(news["table"]), CHUNK)
 
 
 def _joined(first: Any, second: Any) -> Any:

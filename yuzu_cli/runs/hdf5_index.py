@@ -35,19 +35,8 @@ def put_index(
 ) -> int:
     """Write the B-tree over a dataset's chunks, from front to back in little memory.
 
-    Parameters
-    ----------
-    shape, chunk, itemsize
-        Of the dataset.
-    table : iterable of ndarray, CHUNK (n,)
-        Its chunks in order, in parts.
-    put : function of bytes
-        Adds them to the end of the file and tells where they stand.
-
-    Returns
-    -------
-    int
-        Address of the root.
+    `table` are its chunks in order, CHUNK (n,), in parts; `put` adds bytes to the end of the file
+    and tells where they stand. The address of the root is returned.
     """
     key = [("size", "<u4"), ("mask", "<u4"), ("at", "<u8", (len(shape) + 1,)), ("child", "<u8")]
     kind = np.dtype(key)

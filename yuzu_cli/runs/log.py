@@ -1,17 +1,17 @@
 """The log beside a segment that grows: what in its data is safe, and whose it is.
 
-Append-only records with checksums; a torn or damaged one ends what is there. A segment that was
-left behind is known by it: how much is whole, and whether its writer is known to be gone.
+Append-only records, lines of JSON with checksums; a torn or damaged one ends what is there. A
+segment that was left behind is known by it: how much is whole, and whether its writer is known to
+be gone.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,19 +25,6 @@ DATA, LOG, SEALED = ".data", ".log", ".h5"
 #: How much of the end of the data is compared with its checksums, and how much is read at a time.
 CHECKED, _READ = 1 << 30, 1 << 22
 
-_MAGIC = b"YUZULOG3"
-# magic, bytes of the facts, bytes of the payload, checksum of both
-_HEAD = struct.Struct("<8sIQI")
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """Facts (JSON) and pieces of bytes; `end` is where it ends in the file it was read from."""
-
-    facts: dict[str, Any]
-    parts: list[bytes] = field(default_factory=list)
-    end: int = 0
-
 
 class Log:
     """Open for appending; records reach the disk one by one."""
@@ -49,14 +36,11 @@ class Log:
         if not flags & os.O_EXCL:
             os.ftruncate(self._fd, size)
 
-    def append(self, record: Record) -> None:
+    def append(self, facts: dict[str, Any]) -> None:
         """Write a record durably. After an OSError the log ends before it, and is not `good`."""
-        facts = {**record.facts, "lengths": [len(part) for part in record.parts]}
-        text = json.dumps(facts, separators=(",", ":")).encode()
-        payload = b"".join(record.parts)
-        head = _HEAD.pack(_MAGIC, len(text), len(payload), zlib.crc32(payload, zlib.crc32(text)))
+        line = _line(json.dumps(facts, separators=(",", ":")).encode())
         try:
-            self._size = write_all(self._fd, head + text + payload, self._size)
+            self._size = write_all(self._fd, line, self._size)
             os.fsync(self._fd)
         except OSError:
             self.good = False
@@ -67,22 +51,20 @@ class Log:
         os.close(self._fd)
 
 
-def read_log(path: Path) -> Iterator[Record]:
-    """Every whole record, from the first on, up to one that is torn or damaged."""
+def _line(text: bytes) -> bytes:
+    return b"%08x %b\n" % (zlib.crc32(text), text)
+
+
+def read_log(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
+    """Every whole record and where it ends, up to one that is torn or damaged."""
+    end = 0
     with open(path, "rb") as file:
-        while len(raw := file.read(_HEAD.size)) == _HEAD.size:
-            magic, length, size, checksum = _HEAD.unpack(raw)
-            if magic != _MAGIC or file.tell() + length + size > os.fstat(file.fileno()).st_size:
+        for line in file:
+            text = line[9:-1]
+            if line != _line(text):
                 return
-            text, payload = file.read(length), file.read(size)
-            if zlib.crc32(payload, zlib.crc32(text)) != checksum:
-                return
-            facts = json.loads(text)
-            parts, at = [], 0
-            for part in facts.pop("lengths"):
-                parts.append(payload[at : at + part])
-                at += part
-            yield Record(facts, parts, file.tell())
+            end += len(line)
+            yield json.loads(text), end
 
 
 @dataclass(slots=True)
@@ -125,8 +107,7 @@ def left_behind(log: Path, run_id: str, verify: bool = True) -> LeftBehind | Non
 def _look(log: Path, run_id: str, data: BinaryIO, verify: bool) -> LeftBehind | None:
     found: LeftBehind | None = None
     length, at = os.fstat(data.fileno()).st_size, 0
-    for record in read_log(log):
-        facts = record.facts
+    for facts, log_size in read_log(log):
         if facts["run_id"] != run_id or (found is None and "start" not in facts):
             return None
         if found is None:
@@ -140,7 +121,7 @@ def _look(log: Path, run_id: str, data: BinaryIO, verify: bool) -> LeftBehind | 
             at, found.stop, found.rows = end, facts["stop"], facts["rows"]
         if "closed" in facts or "owner" in facts:
             found.free = "closed" in facts or is_gone(facts["owner"])
-        found.log_size = record.end
+        found.log_size = log_size
     return found
 
 

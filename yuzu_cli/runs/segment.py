@@ -13,15 +13,16 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from isal.isal_zlib import crc32
 
 from yuzu_cli.files import disk_errors, remove, sync_folder, token, write_all
-from yuzu_cli.runs.columns import Column, Rows
-from yuzu_cli.runs.hdf5_index import CHUNK, connect, put_index
+from yuzu_cli.runs.columns import Column, Rows, table_of
+from yuzu_cli.runs.hdf5_index import connect, put_index
 from yuzu_cli.runs.lock import this_process
-from yuzu_cli.runs.log import DATA, LOG, SEALED, LeftBehind, Log, Record, left_behind, read_log
+from yuzu_cli.runs.log import DATA, LOG, SEALED, LeftBehind, Log, left_behind, read_log
 from yuzu_cli.runs.run_info import RunInfo
 from yuzu_cli.runs.skeleton import Layouts, skeleton
 
@@ -71,9 +72,9 @@ class Segment:
     def _file(self, ending: str) -> Path:
         return self._stem.with_name(self._stem.name + ending)
 
-    def _tell(self, *parts: bytes, **facts: object) -> None:
+    def _tell(self, **facts: object) -> None:
         """Write to the log."""
-        self._log.append(Record({"run_id": self._run_id, **facts}, list(parts)))
+        self._log.append({"run_id": self._run_id, **facts})
 
     # --- writing ------------------------------------------------------------------------------
 
@@ -115,17 +116,17 @@ class Segment:
 
     def commit(self) -> None:
         """Make all of it safe: on return it survives a crash of the machine."""
+        if self.stop == self.safe_stop:
+            return
         self._flush()
-        news = {path: column.news() for path, column in self.columns.items()}
         with disk_errors(self._stem.parent):
             os.fsync(self._fd)
             self._tell(
-                *(part for _, *parts in news.values() for part in parts),
                 stop=self.stop,
                 rows=self.rows,
                 end=self.size,
                 checksum=self._checksum,
-                columns={path: facts for path, (facts, _, _) in news.items()},
+                columns={path: column.news() for path, column in self.columns.items()},
             )
         for column in self.columns.values():
             column.committed()
@@ -138,8 +139,7 @@ class Segment:
 
     def seal(self) -> Path:
         """Complete the file and close it; its path, in the folder of the segment."""
-        if self.stop > self.safe_stop:
-            self.commit()
+        self.commit()
         info = replace(self._info, record_start=self.start, record_stop=self.stop)
         for column in self.columns.values():
             column.finish(self.rows)
@@ -166,15 +166,14 @@ class Segment:
         shape, chunk = self._info.shape_of(column.dataset, self.rows), column.chunk(self.rows)
         return put_index(shape, chunk, column.dtype.itemsize, self._table(path), self.put)
 
-    def _commits(self) -> Iterator[Record]:
-        return (r for r in read_log(self._file(LOG)) if "columns" in r.facts)
+    def _commits(self) -> Iterator[dict[str, Any]]:
+        return (facts for facts, _ in read_log(self._file(LOG)) if "columns" in facts)
 
     def _table(self, path: str) -> Iterator[np.ndarray]:
         """The chunks of a dataset, as the log tells; the last ones are known to the column."""
-        for record in self._commits():
-            at = 2 * list(record.facts["columns"]).index(path)
-            yield np.frombuffer(record.parts[at], CHUNK)
-        yield self.columns[path].table()
+        for facts in self._commits():
+            yield table_of(facts["columns"][path])
+        yield table_of(self.columns[path].news())
 
     def close(self) -> None:
         """Let go of it, as it was at the last commit, for whoever goes on with it."""
@@ -218,10 +217,9 @@ class Segment:
         self._fd = os.open(self._file(DATA), os.O_RDWR)
         self._log = Log(self._file(LOG), 0, found.log_size)
         self._tell(owner=this_process())
-        for record in self._commits():
-            facts = record.facts
-            for at, (path, news) in enumerate(facts["columns"].items()):
-                self.columns[path].recall(news, record.parts[2 * at + 1])
+        for facts in self._commits():
+            for path, news in facts["columns"].items():
+                self.columns[path].recall(news)
             self.stop, self.rows, self.size = facts["stop"], facts["rows"], facts["end"]
         os.ftruncate(self._fd, self.size)
         os.fsync(self._fd)

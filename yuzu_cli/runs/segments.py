@@ -109,7 +109,7 @@ class Segments:
 
     def commit(self) -> None:
         """Make all of it safe."""
-        if self._growing is not None and self._growing.stop > self._growing.safe_stop:
+        if self._growing is not None:
             self._growing.commit()
 
     def _limit(self, growing: Segment) -> int:
