@@ -33,15 +33,8 @@ class _Waiting(queue.Queue["tuple[Item | None, int]"]):
 class Background:
     """Runs until `stop`; after a failure it takes what comes and drops it, so that nobody waits.
 
-    Parameters
-    ----------
-    work : function of (item, bool)
-        Called for every item, and with None at the end; the second says whether more is waiting.
-
-    Attributes
-    ----------
-    failure : BaseException or None
-        What `work` raised first.
+    `work` is called for every item, and with None at the end; its second argument says whether more
+    is waiting. `failure` is what it raised first.
     """
 
     def __init__(self, work: Callable[[Item | None, bool], None]) -> None:

@@ -107,19 +107,10 @@ def cut(values: np.ndarray, chunk: tuple[int, ...]) -> Iterator[np.ndarray]:
 
 
 class Column:
-    """Filled in order: by rows, or by chunks.
+    """Filled in order: by rows, or by chunks where it is `whole`, each row having some of its own.
 
-    Attributes
-    ----------
-    dataset : Dataset
-    dtype : dtype
-        Of an element, as it is stored.
-    whole : bool
-        Each row has one chunk or several of its own.
-    checksum : int
-        crc32 of all its chunks so far, in order.
-    mended : int
-        Of `regions/status`: rows of which naive computed some mutants.
+    `dtype` is of an element as it is stored, `checksum` the crc32 of all chunks so far, in order,
+    and `mended`, of `regions/status`, the rows of which naive computed some mutants.
     """
 
     def __init__(self, dataset: Dataset, info: RunInfo, put: Put) -> None:

@@ -54,12 +54,9 @@ class Manifest:
 
     @classmethod
     def load(cls, folder: Path, tolerant: bool = False) -> Manifest | None:
-        """The manifest in `folder`; None when there is none, or (if tolerant) none to be read.
+        """The manifest in `folder`; None when there is none.
 
-        Raises
-        ------
-        OutputError
-            When it cannot be read, or was written by another version.
+        An OutputError, or None if `tolerant`, when it cannot be read or is of another version.
         """
         data: dict[str, Any] = {}
         try:
@@ -111,10 +108,7 @@ class PartFolder:
     def lock(self, patient: RunInfo | None = None) -> Lock:
         """Its lock; a live run that does just what `patient` says is waited for.
 
-        Raises
-        ------
-        OutputError
-            When a live run holds it, or it cannot be had; the folder does not stay behind.
+        An OutputError when another one holds it; the folder does not stay behind.
         """
         told = False
         while True:
@@ -139,11 +133,8 @@ class PartFolder:
     ) -> Manifest:
         """Continue what is here, or begin anew.
 
-        Raises
-        ------
-        OutputError
-            When it is of other settings, and neither `force` nor `resume` = False allows to drop
-            it.
+        An OutputError when it is of other settings, and neither `force` nor `resume` = False allows
+        to drop it.
         """
         self.force = force
         if found is not None and resume:

@@ -81,15 +81,10 @@ class HeldError(OutputError):
 
 
 class Lock:
-    """The lock of a folder, held from construction until `release`.
+    """The lock of a folder, held from construction until `release`; a HeldError if that cannot be.
 
     `lost` tells whether another run has taken over, thinking this one gone, as of the last
     heartbeat.
-
-    Raises
-    ------
-    HeldError
-        When a live run holds it.
     """
 
     def __init__(

@@ -69,18 +69,10 @@ def read_log(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
 
 @dataclass(slots=True)
 class LeftBehind:
-    """What the log of a segment tells.
+    """What the log of a segment tells: the rows that it has of records [start, stop).
 
-    Attributes
-    ----------
-    start, stop, rows : int
-        Input records, half-open, and how many rows they have.
-    reserved : int
-        Bytes kept free at the start of the data.
-    log_size : int
-        Bytes of the log that are good.
-    free : bool
-        Its writer will not write to it any more, for certain.
+    `reserved` are bytes kept free at the start of the data, `log_size` those of the log that are
+    good; `free` where its writer will not write to it any more, for certain.
     """
 
     start: int

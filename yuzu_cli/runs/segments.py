@@ -45,16 +45,8 @@ class Sealed:
 class Segments:
     """Used from one thread at a time, `begin` and `holds` aside; the folder's lock is held.
 
-    Parameters
-    ----------
-    part : PartFolder
-    manifest : Manifest
-    how : str
-        ``auto``, ``yes`` or ``no``: whether the result is to be one file.
-    look : bool
-        Take up what an earlier process left.
-    shards : sequence of Sealed
-        Of a merge.
+    `how` is ``auto``, ``yes`` or ``no``: whether the result is to be one file. With `look`, what an
+    earlier process left is taken up. `shards` are those of a merge.
     """
 
     def __init__(

@@ -61,13 +61,7 @@ def backend_of(path: Path, config: str) -> str | None:
 
 
 def check_target(path: Path, force: bool, inputs: Sequence[str | os.PathLike[str]] = ()) -> None:
-    """Whether a file may be put at `path`.
-
-    Raises
-    ------
-    OutputError
-        When something is there that must stay, or may only go by `force`.
-    """
+    """An OutputError when something at `path` must stay, or may only go by `force`."""
     shown = os.fspath(path)
     if not path.exists():
         return
