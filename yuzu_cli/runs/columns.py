@@ -79,7 +79,7 @@ def _converted(info: RunInfo, dataset: Dataset, values: Any, n: int) -> Any:
 
 
 def begin_chunks(info: RunInfo, rows: Rows, pool: Executor) -> dict[str, Any]:
-    """Rows as columns take them: where each has chunks of its own, those, compressed from now on."""
+    """Rows as columns take them: chunks, compressed from now on, where each has some of its own."""
     codec, ready = Codec.parse(info.compression), dict(rows)
     for dataset in info.row_datasets:
         if dataset.path in rows and row_is_chunks(dataset, info.sizes, info.dtype):
@@ -170,7 +170,7 @@ class Column:
         return places
 
     def news(self) -> dict[str, Any]:
-        """What came since the last commit: chunks, the rows that are in none yet, sums; for JSON."""
+        """What came since the last commit: chunks, the rows that are in none yet, and sums."""
         rows = self._tail[max(0, len(self._tail) - self._new) :]
         return {
             "table": b64encode(self._table).decode(),

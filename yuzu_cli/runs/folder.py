@@ -68,7 +68,9 @@ class Manifest:
         except (OSError, ValueError) as error:
             what = f"cannot be read ({error})"
         if data.get("format_version") == PART_VERSION:
-            known = {f.name: data["info"][f.name] for f in fields(RunInfo) if f.name in data["info"]}
+            known = {
+                f.name: data["info"][f.name] for f in fields(RunInfo) if f.name in data["info"]
+            }
             return cls(data["run_id"], RunInfo(**known))
         if tolerant:
             return None
