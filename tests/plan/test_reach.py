@@ -13,9 +13,10 @@ import torch
 from tests.support.cases import CASES
 from yuzu_cli.graph.build import capture
 from yuzu_cli.graph.program import Program, run_program
+from yuzu_cli.operators.convolution import Convolution
 from yuzu_cli.operators.reach import EVERYWHERE, UNTOUCHED, Reach, join
 from yuzu_cli.operators.record import OPERATORS, operator
-from yuzu_cli.operators.sliding import Convolution, Sliding
+from yuzu_cli.operators.sliding import Sliding
 from yuzu_cli.plan.analyse import analyse, reaches_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")

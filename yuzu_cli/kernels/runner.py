@@ -31,6 +31,7 @@ from yuzu_cli.kernels import (
     plain,
     products,
     recurrent,
+    reduced,
     slots,
     statistics,
 )
@@ -38,7 +39,9 @@ from yuzu_cli.kernels.table import KERNELS
 from yuzu_cli.operators.windows import Instruction, Register
 from yuzu_cli.plan.tape import Storage, Tape, register_bytes, storage
 
-PLAIN = (plain, products, recurrent, attention, causal, slots, statistics, gradients, between)
+PLAIN = (
+    plain, reduced, products, recurrent, attention, causal, slots, statistics, gradients, between,
+)  # fmt: skip
 """The files whose kernels stand in the table."""
 KEPT_BYTES = {"cpu": 64 << 20}
 """Index arrays of tapes that are kept for the next batch, where memory is scarce."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from yuzu_cli.kernels.plain import over_others
+from yuzu_cli.kernels.reduced import over_others
 from yuzu_cli.kernels.table import kernel
 
 Tensor = torch.Tensor

@@ -6,15 +6,22 @@ import torch
 from torch.fx import Node
 
 from yuzu_cli.operators import (
+    across,
+    arithmetic,
     attention,
     causal,
+    convolution,
     dense,
+    functions,
+    joins,
+    listed,
     moves,
     pointwise,
+    pooling,
     products,
     recurrent,
     reductions,
-    sliding,
+    shifts,
     statistics,
 )
 from yuzu_cli.operators.reach import EVERYWHERE, AnyReach
@@ -23,16 +30,23 @@ from yuzu_cli.operators.record import OPERATORS, Call, Operator, Unfamiliar
 __all__ = ["FAMILIES", "OPERATORS", "named", "operator_of", "reach_of"]
 
 FAMILIES = (
-    pointwise,
-    sliding,
-    moves,
-    dense,
-    reductions,
-    statistics,
+    across,
+    arithmetic,
     attention,
     causal,
-    recurrent,
+    convolution,
+    dense,
+    functions,
+    joins,
+    listed,
+    moves,
+    pointwise,
+    pooling,
     products,
+    recurrent,
+    reductions,
+    shifts,
+    statistics,
 )
 
 

@@ -10,9 +10,10 @@ import numpy as np
 from torch.fx import Node
 
 from yuzu_cli.graph import ops
+from yuzu_cli.operators.across import Across
 from yuzu_cli.operators.causal import onwards
 from yuzu_cli.operators.cost import Cost
-from yuzu_cli.operators.pointwise import Across, here, windows
+from yuzu_cli.operators.pointwise import here, windows
 from yuzu_cli.operators.reach import EVERYWHERE, UNTOUCHED, AnyReach, Reach, join
 from yuzu_cli.operators.record import (
     JUMP,

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 
 from yuzu_cli.graph import ops
+from yuzu_cli.operators.across import Across
 from yuzu_cli.operators.cost import Cost
 from yuzu_cli.operators.frames import Frame
-from yuzu_cli.operators.pointwise import Across, here, windows
+from yuzu_cli.operators.pointwise import here, windows
 from yuzu_cli.operators.reach import AnyReach, Reach
 from yuzu_cli.operators.record import (
     NONE,

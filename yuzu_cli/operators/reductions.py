@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from yuzu_cli.operators.across import Across
 from yuzu_cli.operators.cost import Cost
-from yuzu_cli.operators.pointwise import Across, windows
+from yuzu_cli.operators.pointwise import windows
 from yuzu_cli.operators.reach import AnyReach, Reach
 from yuzu_cli.operators.record import JUMP, NONE, STEEP, WHOLE, Step, axes_of, mean_width, operator
 from yuzu_cli.operators.windows import Form, Item, Sketch, Whole, Window, least

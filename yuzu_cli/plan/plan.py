@@ -16,6 +16,7 @@ from torch.fx import Node
 from yuzu_cli.graph.program import Program
 from yuzu_cli.operators.attention import ATTENTION, EXCHANGED, ONWARDS
 from yuzu_cli.operators.causal import LONG, RUNNING
+from yuzu_cli.operators.convolution import CONVOLUTION, VALUES
 from yuzu_cli.operators.cost import Cost, Rates, rates_of
 from yuzu_cli.operators.dense import ACROSS, DENSE, GROUPED, MATRIX
 from yuzu_cli.operators.moves import MOVE
@@ -24,7 +25,6 @@ from yuzu_cli.operators.reach import Reach
 from yuzu_cli.operators.record import CONSTANT, WHOLE, Unfamiliar, mean_width
 from yuzu_cli.operators.recurrent import RECURRENT
 from yuzu_cli.operators.reductions import EXTREME, RUNNING_TOTAL, TOTAL
-from yuzu_cli.operators.sliding import CONVOLUTION, VALUES
 from yuzu_cli.operators.statistics import SPREAD
 from yuzu_cli.plan.analyse import Analysis, analyse
 

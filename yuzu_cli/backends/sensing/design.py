@@ -28,9 +28,9 @@ from yuzu_cli.backends.sensing.probes import SLACK, YuzuRunner
 from yuzu_cli.backends.windowed import Understood, WindowedRunner, understand
 from yuzu_cli.errors import ModelError
 from yuzu_cli.model import Model
+from yuzu_cli.operators.convolution import CONVOLUTION
 from yuzu_cli.operators.moves import MOVE
 from yuzu_cli.operators.reach import Reach
-from yuzu_cli.operators.sliding import CONVOLUTION
 
 logger = logging.getLogger(__name__)
 

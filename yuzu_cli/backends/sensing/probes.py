@@ -19,9 +19,9 @@ from yuzu_cli.backends.base import Settings
 from yuzu_cli.backends.sensing.codes import PUBLISHED, Code
 from yuzu_cli.backends.windowed import WindowedRunner
 from yuzu_cli.model import Model
+from yuzu_cli.operators.convolution import Convolver
 from yuzu_cli.operators.frames import Frame
 from yuzu_cli.operators.reach import Ints, Reach
-from yuzu_cli.operators.sliding import Convolver
 from yuzu_cli.operators.windows import BATCH, Form, Item, Shape, Sketch, Window
 
 SLACK = 1.2
