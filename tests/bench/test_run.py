@@ -86,6 +86,14 @@ def measured(*names: str, case: Case = TINY) -> dict[str, Row]:
     return {row.method: row for row in rows}
 
 
+def test_an_estimate_starts_where_its_name_says() -> None:
+    rows = measured("naive", "taylor", "taylor:frontier")
+    seen = {name: row.agreement for name, row in rows.items()}
+    assert seen["taylor"] is not None
+    assert seen["taylor:frontier"] is not None
+    assert seen["taylor:frontier"].pearson > 0.999999 > seen["taylor"].pearson
+
+
 @pytest.mark.usefixtures("spoilt")
 def test_what_is_wrong_is_seen_to_be() -> None:
     names = ("naive", "windowed", "taylor", "wrong", "forgetful", "raising", "refusing")
@@ -428,7 +436,10 @@ ERRORS = {
         "--arch toynet --peers quick",
         "--peers: no peer 'quick'; one of naive-compiled",
     ),
-    "matrix of a backend without": ("--arch toynet --backends taylor:gaussian", "taylor has no se"),
+    "matrix of a backend without": (
+        "--arch toynet --backends windowed:gaussian",
+        "windowed has no",
+    ),
     "no such matrix": ("--arch toynet --backends yuzu:round", "no sensing matrix 'round'; one of"),
     "alpha": ("--arch toynet --backends yuzu:gaussian@x", "yuzu:gaussian@x: 'x' is not a number"),
     "length of a file": ("-m a.pt", "--length: is needed for a.pt; like -l 1000"),
