@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 #: Bytes of batches that may wait; one more may be in work.
-WAITING = 32 << 20
+WAITING = 16 << 20
 
 Item = tuple[int, dict[str, Any]]
 
