@@ -59,7 +59,7 @@ bench: venv
 bench-full: venv
 	$(BIN)/yuzu bench --suite all --full --device cpu --jobs 2 -o $(OUT)/bench-full $(BENCH)
 	$(BIN)/python -m tests.programs.families $(OUT)/bench-full
-	$(BIN)/python -m yuzu_cli.bench.papers.page $(OUT)/bench-full docs README.md
+	$(BIN)/python -m tests.programs.bench_page $(OUT)/bench-full docs README.md
 
 # The nets of the tests are small: a second thread would mostly wait, at full load.
 test: export OMP_NUM_THREADS := 1

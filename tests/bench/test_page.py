@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.bench.test_report import a_report, a_row
+from tests.programs import bench_page as page
 from yuzu_cli.bench.measure import Row
-from yuzu_cli.bench.papers import page
-from yuzu_cli.bench.papers.published import theirs
 from yuzu_cli.bench.papers.suites import SUITES
 from yuzu_cli.bench.report import Report, Section, load, write
 from yuzu_cli.bench.subject import Case
@@ -66,7 +65,7 @@ def test_the_page_has_a_place_for_every_paper() -> None:
     text = (DOCS / "benchmarks.md").read_text(encoding="utf-8")
     names = [name for _, name, _, _ in page.BLOCK.findall(text)]
     papers = dict.fromkeys(suite.paper.lower() for suite in SUITES.values())
-    assert names == ["summary", "machine", "differs", *papers]
+    assert names == ["summary", "machine", *papers]
     assert all(f"| `{name}` |" in text for name in SUITES)
 
 
@@ -127,9 +126,9 @@ def test_codes() -> None:
 
 
 def test_papers_numbers_are_told_at_their_size_only() -> None:
-    assert theirs(Case("aitac8-timed", 1000)).startswith("Yuzu 5.6x, TISM 228x")
-    assert theirs(Case("aitac8-timed", 1000, width=0.5)) == ""
-    assert theirs(Case("basset", 1000)) == ""
+    assert page.theirs(Case("aitac8-timed", 1000)).startswith("Yuzu 5.6x, TISM 228x")
+    assert page.theirs(Case("aitac8-timed", 1000, width=0.5)) == ""
+    assert page.theirs(Case("basset", 1000)) == ""
 
 
 TEXT = """<!-- bench fastism -->

@@ -393,7 +393,7 @@ def test_every_suite_has_cases_of_both_sizes(name: str) -> None:
         if not case.is_file:
             assert zoo.architecture(case.model).length
     assert any(case.is_file for case in small) == (name == "tism-fig1a")
-    assert all((suite.paper, suite.theirs, suite.ours, suite.differs))
+    assert suite.paper
 
 
 def test_concordance_suite_with_the_trained_model() -> None:

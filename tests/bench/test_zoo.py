@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from yuzu_cli.bench.papers import zoo
-from yuzu_cli.errors import UsageError
+from yuzu_cli.errors import OutputError, UsageError
 
 # Name, letters, what comes out of the paper's sizes per sequence, weights and biases.
 SIZES = [
@@ -177,27 +174,7 @@ def test_refused(name, length, message):
     assert str(caught.value).startswith(message)
 
 
-def test_one_command_writes_a_model(tmp_path):
-    path = tmp_path / "deeper" / "toy.pt"
-    command = [
-        sys.executable,
-        "-m",
-        "yuzu_cli.bench.papers.zoo",
-        "toynet",
-        "-l",
-        "60",
-        "-o",
-        str(path),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout == f"{path}\n"
-    assert done.stderr == ""
-    assert torch.jit.load(str(path))(sequences(1, 60)).shape == (1, 2, 60)
-
-
-def test_the_command_answers_mistakes_in_one_line(tmp_path, capsys):
-    assert zoo.main(["nothing", "-o", str(tmp_path / "x.pt")]) == 2
-    assert capsys.readouterr().err.startswith("error: zoo: no model 'nothing'; one of")
+def test_a_file_that_cannot_be_written_is_told(tmp_path):
     (tmp_path / "file").write_text("")
-    assert zoo.main(["toynet", "-l", "30", "-o", str(tmp_path / "file" / "x.pt")]) == 1
-    assert capsys.readouterr().err.startswith("error: ")
+    with pytest.raises(OutputError):
+        zoo.save("toynet", tmp_path / "file" / "x.pt", length=30)

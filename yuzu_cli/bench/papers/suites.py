@@ -30,9 +30,6 @@ class Suite:
     peers: Sequence[str] = ()  # other tools' methods that belong to it
     chart: str = "bars"  # a name in `charts.CHARTS`
     paper: str = ""  # in a word; suites of one paper share a picture
-    theirs: str = ""  # model, length, batch and output of the paper
-    ours: str = ""  # and those here in full
-    differs: str = ""
     keep: bool = False  # the compared values are needed for the chart
 
 

@@ -3,20 +3,13 @@
 Random weights show a mistake sooner than trained, correlated ones. Batch norms get running
 statistics that are not the identity, and scales are such that activations stay alive and effects do
 not vanish. Only torch is needed. Nothing here may know how scores are computed.
-
-One command writes a model as TorchScript::
-
-    python -m yuzu_cli.bench.papers.zoo basset -l 1000 -o basset.pt
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
-import sys
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from yuzu_cli.bench.papers.networks import made_of
-from yuzu_cli.errors import UsageError, YuzuError
+from yuzu_cli.errors import UsageError
 from yuzu_cli.files import disk_errors, whole_file
 
 POOLS = {
@@ -188,30 +181,3 @@ def save(
         with whole_file(path) as temporary:
             program.save(str(temporary))
     return path
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """``python -m yuzu_cli.bench.papers.zoo``: write one model."""
-    known = (f"  {name:<22} {a.length:>5}  {a.about}" for name, a in (ZOO | TIMED).items())
-    parser = argparse.ArgumentParser(
-        prog="python -m yuzu_cli.bench.papers.zoo",
-        description="Write a model of the literature, with random weights, as TorchScript.",
-        epilog="models:\n" + "\n".join(known),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("name", help="a model of the list below")
-    parser.add_argument("-o", "--output", dest="path", required=True, help="the file")
-    parser.add_argument("-l", "--length", type=int, help="letters (default: the paper's)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the weights (default 0)")
-    parser.add_argument("--width", type=float, default=1.0, help="factor on channels (default 1)")
-    parser.add_argument("--trace", action="store_true", help="trace instead of script")
-    try:
-        print(save(**vars(parser.parse_args(arguments))))
-    except YuzuError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

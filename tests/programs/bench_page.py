@@ -1,10 +1,10 @@
 """Puts one benchmark into the documentation: its page, and what other pages say of speed.
 
-    python -m yuzu_cli.bench.papers.page out/bench docs README.md
+    python -m tests.programs.bench_page out/bench docs README.md
 
 reads `bench.json` of the folder, copies it with `bench.tsv` and the pictures to `docs/bench/`, and
 replaces what stands between `<!-- bench NAME -->` and `<!-- end -->` in every page that is given:
-the machine, the summary, what differs from the papers, and a paper's picture with its notes.
+the machine, the summary, and a paper's picture with its notes.
 A number in a sentence is marked `<!--bench MODEL LENGTH METHOD-->45x<!--/-->`, and filled in too:
 how many times as fast the method is, or the time of naive.
 """
@@ -20,9 +20,9 @@ from pathlib import Path
 
 from yuzu_cli.bench import report as written
 from yuzu_cli.bench.measure import Row
-from yuzu_cli.bench.papers.published import theirs
 from yuzu_cli.bench.papers.suites import SUITES
 from yuzu_cli.bench.report import Report, duration, number, of_agreement, times
+from yuzu_cli.bench.subject import Case
 from yuzu_cli.errors import InputError, YuzuError
 
 BLOCK = re.compile(r"(<!-- bench ([\w-]+) -->\n)(.*?)(<!-- end -->)", re.S)
@@ -35,7 +35,7 @@ SHOWN = (
 """Methods with a column of their own in the summary."""
 
 FAMILIES = "families"
-"""The section of nets that no paper of ours timed, made by `tests.programs.families`."""
+"""The section of nets that no paper of ours timed, made by the `families` beside it."""
 
 CODED = {
     "windowed": "none: windows",
@@ -44,6 +44,30 @@ CODED = {
     "yuzu-ism": "gaussian, the published program",
 }
 """Methods of which `sensing` tells."""
+
+FASTISM = {
+    ("basset-scalar", 1000): (0.2736, 0.0270),
+    ("basset-scalar", 2000): (1.0044, 0.0649),
+    ("factorized-basset", 1000): (0.6897, 0.0547),
+    ("factorized-basset", 2000): (2.6224, 0.1804),
+    ("bpnet9-untrimmed", 1000): (0.4609, 0.2897),
+    ("bpnet9-untrimmed", 2000): (1.7396, 0.8152),
+}
+"""What fastISM's `notebooks/ISMBenchmark.ipynb` says, on a P100, at the best batch of each: seconds
+of a sequence for naive and fastISM.
+"""
+
+TISM = {
+    ("aitac3-timed", 500): (0.21865, 0.03301, 0.00464),
+    ("aitac3-timed", 1000): (0.45530, 0.04629, 0.00214),
+    ("aitac3-timed", 2000): (1.21207, 0.08945, 0.00478),
+    ("aitac8-timed", 500): (0.34330, 0.13183, 0.00624),
+    ("aitac8-timed", 1000): (0.94992, 0.16908, 0.00417),
+    ("aitac8-timed", 2000): (2.83641, 0.30540, 0.00902),
+}
+"""What TISM's `results/Comparison_time_*_cuda*.tsv` says: seconds of a sequence for naive, the
+published Yuzu and the first-order estimate. Yuzu's figure 3 has no numbers to read.
+"""
 
 
 def piped(table: Sequence[Sequence[str]]) -> str:
@@ -90,6 +114,18 @@ def families(report: Report) -> str:
     return piped(table)
 
 
+def theirs(case: Case) -> str:
+    """The paper's own numbers for a case, in a cell of a table; empty where it has none."""
+    key = (case.model, case.length)
+    if case.width == 1.0 and key in FASTISM:
+        naive, fast = FASTISM[key]
+        return f"fastISM {naive / fast:.1f}x ({naive:.3g} s to {fast:.3g} s, P100)"
+    if case.width == 1.0 and key in TISM:
+        naive, yuzu, taylor = TISM[key]
+        return f"Yuzu {naive / yuzu:.1f}x, TISM {naive / taylor:.0f}x ({naive:.3g} s naive, GPU)"
+    return ""
+
+
 def sensing(report: Report) -> str:
     """What codes cost: of the first case of each model of the paper's figure 3A."""
     table = [["model", "codes", "alpha", "probes by layer", "times naive", "error", "made in"]]
@@ -130,13 +166,6 @@ def _error(row: Row | None) -> str:
     return number(of_agreement(row, "relative")) if row else "-"
 
 
-def differs() -> str:
-    """What each suite has of its paper, what is measured here, and what differs."""
-    table = [["suite", "the paper", "here, in full", "what differs"]]
-    table += [[f"`{s.name}`", s.theirs, s.ours, s.differs] for s in SUITES.values()]
-    return piped(table)
-
-
 def about(report: Report) -> str:
     """The command, the machine, and the other tools."""
     others = ", ".join(f"{name} {version}" for name, version in report.machine["peers"].items())
@@ -167,7 +196,7 @@ def of_paper(report: Report, paper: str) -> str:
 def parts(report: Report) -> dict[str, str]:
     """What belongs between the marks of each name."""
     papers = dict.fromkeys(suite.paper for suite in SUITES.values())
-    found = {"machine": about(report), "summary": summary(report), "differs": differs()}
+    found = {"machine": about(report), "summary": summary(report)}
     found |= {FAMILIES: families(report), "sensing": sensing(report)}
     return found | {paper.lower(): of_paper(report, paper) for paper in papers}
 
@@ -231,10 +260,10 @@ def publish(folder: Path, docs: Path, others: Sequence[Path] = ()) -> list[Path]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """``python -m yuzu_cli.bench.papers.page FOLDER DOCS [PAGE...]``."""
+    """``python -m tests.programs.bench_page FOLDER DOCS [PAGE...]``."""
     given = [Path(text) for text in (sys.argv[1:] if arguments is None else arguments)]
     if len(given) < 2:
-        usage = "usage: python -m yuzu_cli.bench.papers.page FOLDER DOCS [PAGE.md ...]"
+        usage = "usage: python -m tests.programs.bench_page FOLDER DOCS [PAGE.md ...]"
         print(usage, file=sys.stderr)
         return 2
     try:
