@@ -10,15 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yuzu_cli.backends.sensing.codes import (
-    MATRICES,
-    PUBLISHED,
-    Slots,
-    assign_slots,
-    make_code,
-    probes_needed,
-    solve,
-)
+from yuzu_cli.backends.sensing.codes import MATRICES, PUBLISHED, make_code, probes_needed, solve
+from yuzu_cli.backends.sensing.slots import Slots, assign_slots
 
 
 def even(length: int = 30, width: int = 5) -> Slots:

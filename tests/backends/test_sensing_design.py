@@ -9,9 +9,11 @@ import torch
 
 from yuzu_cli.backends.base import Settings
 from yuzu_cli.backends.sensing import design as rules
+from yuzu_cli.backends.sensing import layers
 from yuzu_cli.backends.sensing.codes import PUBLISHED
-from yuzu_cli.backends.sensing.design import draw, judge, largest_error, layers_of, make_design
+from yuzu_cli.backends.sensing.design import draw, judge, largest_error, make_design
 from yuzu_cli.backends.sensing.kept import precompute
+from yuzu_cli.backends.sensing.layers import layers_of
 from yuzu_cli.backends.windowed import understand
 from yuzu_cli.engine.choose import choose
 from yuzu_cli.errors import ModelError
@@ -111,7 +113,7 @@ def test_no_alpha_is_accurate_enough(model: Model, monkeypatch: pytest.MonkeyPat
 def test_layers_too_large_go_the_windowed_way(
     model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rules, "LAYER_BYTES", 1000)
+    monkeypatch.setattr(layers, "LAYER_BYTES", 1000)
     found = make_design(model, settings())
     assert not found.codes
     assert any("decoders would take" in reason for reason in found.left.values())

@@ -34,7 +34,7 @@ from yuzu_cli.backends.windowed import WindowedRunner
 from yuzu_cli.bench.papers import zoo
 from yuzu_cli.kernels import between, fused
 from yuzu_cli.kernels.runner import Machine
-from yuzu_cli.plan.programs import Program
+from yuzu_cli.plan.statements import Program
 from yuzu_cli.plan.tape import Script
 
 # Exponentials of padding, and of what a case is about, may overflow as they do on a card.

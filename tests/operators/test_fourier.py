@@ -10,7 +10,7 @@ import torch
 from tests.support.cases import CASES
 from tests.support.conformance import REDUCED, case_subject, run, zoo_subject
 from yuzu_cli.bench.papers import zoo
-from yuzu_cli.kernels import products
+from yuzu_cli.kernels import products, spectra
 from yuzu_cli.kernels.table import KERNELS
 from yuzu_cli.operators import fourier
 from yuzu_cli.operators.fourier import MOST_SPECTRA, Layer, make_spectrum
@@ -33,10 +33,10 @@ def transformed(
     spectrum = layer.spectrum(fourier.length_for(block, layer.kernel))
     spread = (len(spectrum.forward), -(-w // block) * x.shape[1], *x.shape[2:-1])
     mixed, made = x.new_empty((*spread, x.shape[-1])), x.new_empty((*spread, n_out))
-    products.rows_to_spectra(mixed, x, spectrum.forward, block)
-    products.frequencies(made, mixed, spectrum)
+    spectra.rows_to_spectra(mixed, x, spectrum.forward, block)
+    spectra.frequencies(made, mixed, spectrum)
     out = x.new_full((width, *x.shape[1:-1], n_out), torch.nan)
-    products.spectra_to_rows(out, made, spectrum.inverse, block, shift - beyond, w, beyond)
+    spectra.spectra_to_rows(out, made, spectrum.inverse, block, shift - beyond, w, beyond)
     return out
 
 

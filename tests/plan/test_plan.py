@@ -14,12 +14,13 @@ from yuzu_cli.bench.papers import zoo
 from yuzu_cli.graph.build import capture
 from yuzu_cli.graph.program import Program
 from yuzu_cli.operators import causal
-from yuzu_cli.operators.attention import ATTENTION, ONWARDS
+from yuzu_cli.operators.attention import ONWARDS
 from yuzu_cli.operators.convolution import CONVOLUTION
 from yuzu_cli.operators.cost import CPU_RATES
 from yuzu_cli.operators.dense import ACROSS
 from yuzu_cli.operators.record import CONSTANT, WHOLE
 from yuzu_cli.operators.reductions import EXTREME, TOTAL
+from yuzu_cli.operators.weighing import ATTENTION
 from yuzu_cli.plan.analyse import analyse
 from yuzu_cli.plan.describe import advice, describe, short
 from yuzu_cli.plan.plan import make_plan

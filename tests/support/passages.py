@@ -16,7 +16,6 @@ from tests.support.conformance import BY_NAME, Subject, loaded
 from yuzu_cli.backends.base import Settings
 from yuzu_cli.backends.windowed import understand
 from yuzu_cli.bench.papers import zoo
-from yuzu_cli.kernels.runner import sized
 from yuzu_cli.model import Model, load_model
 from yuzu_cli.plan.tape import Script
 
@@ -105,7 +104,7 @@ def of_model(model: Model, name: str, batch: int, positions: int | None) -> list
     for step in tape.instructions:
         if step.kernel == "between":
             registers = [tape.registers[r] for r in (step.write, *step.reads)]
-            shapes = [sized(r.shape, batch) for r in registers]  # type: ignore[arg-type]
+            shapes = [r.sized(batch) for r in registers]
             reads = [(s, r.dtype) for s, r in zip(shapes[1:], registers[1:], strict=True)]
             made.append(Passage(f"{name} {step.node}", shapes[0], tuple(reads), step.args))  # type: ignore[arg-type]
     return made

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 
 from yuzu_cli.backends.base import Settings
-from yuzu_cli.graph.capture import TorchDispatchMode
+from yuzu_cli.graph.capture import Watching
 from yuzu_cli.graph.nested import NESTED
 from yuzu_cli.model import Model
 from yuzu_cli.operators.cost import Cost, call_macs, rates_of
@@ -57,22 +57,16 @@ class RowCost(NamedTuple):
     calls: int
 
 
-class _Meter(TorchDispatchMode):
+class _Meter(Watching):
     """Adds up the bytes of every tensor that operations make (views aside), and their work.
 
     torch's own counter loads the whole of torch's compiler at its first
     operation: a second of processor time in every run.
     """
 
-    supports_higher_order_operators = True
-
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.bytes, self.macs, self.calls = 0, 0.0, 0
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # else the first operation under it loads the compiler, to keep it out
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func.name() in NESTED:

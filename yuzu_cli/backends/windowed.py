@@ -9,29 +9,30 @@ captured is exact.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
-from torch.fx import Node
 
 from yuzu_cli.backends.base import Block, Settings
+from yuzu_cli.backends.chunks import Chunks
 from yuzu_cli.backends.passes import is_out_of_memory, one_hot, row_cost, row_seconds
 from yuzu_cli.graph.build import capture
 from yuzu_cli.graph.program import CaptureError, Program, run_program
 from yuzu_cli.kernels.fused import can_fuse
-from yuzu_cli.kernels.runner import Machine, References
+from yuzu_cli.kernels.references import References
+from yuzu_cli.kernels.runner import Machine
 from yuzu_cli.model import Model
 from yuzu_cli.operators.cost import rates_of
-from yuzu_cli.operators.reach import AnyReach, Reach
-from yuzu_cli.operators.record import WHOLE
-from yuzu_cli.operators.windows import Form, Window
+from yuzu_cli.operators.items import Form, Window
+from yuzu_cli.operators.reach import AnyReach
 from yuzu_cli.plan.analyse import Analysis, analyse
-from yuzu_cli.plan.plan import ENDINGS, Plan, make_plan
-from yuzu_cli.plan.tape import Script, storage
+from yuzu_cli.plan.memory import storage
+from yuzu_cli.plan.plan import Plan, make_plan
+from yuzu_cli.plan.tape import Script
 
 logger = logging.getLogger(__name__)
 
@@ -47,8 +48,6 @@ _TRACED = (
     "it takes a batch of {} only; use torch.jit.script, or trace it with sizes written as x.shape "
     "or -1"
 )
-PROBE = 8
-"""Positions of the tape from which the memory of others is reckoned."""
 
 
 class Windowed:
@@ -134,51 +133,31 @@ def predicted(model: Model, settings: Settings) -> float:
     return float(kept[settings])
 
 
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """Positions cut into chunks.
-
-    Attributes
-    ----------
-    order : ndarray, int64 (M,)
-        Which of the positions come one after the other.
-    spans : list of (begin, end)
-        The chunks, in that order.
-    there : Tensor, int64 (2, M)
-        On the device: the positions in that order, and the order.
-    """
-
-    order: np.ndarray
-    spans: list[tuple[int, int]]
-    there: torch.Tensor
-
-
-class WindowedRunner:
+class WindowedRunner(Chunks):
     """The windowed backend for one model and length."""
 
     def __init__(self, model: Model, settings: Settings, cut: tuple[str, ...] = ()) -> None:
-        self.model, self.settings = model, settings
+        self.model = model
         self.understood = understand(model, settings)
         self.program, self.plan = self.understood.program, self.understood.plan
         gpu = settings.device.type != "cpu"
         rough = gpu and torch.backends.cuda.matmul.allow_tf32
         fused = gpu and can_fuse(settings.device)
-        self.script = Script(self.understood.found, self.plan, gpu, rough, fused, cut)
+        # As much again may go into what kernels make on their way; references take a quarter.
+        most = settings.memory * 3 // 8
+        budget = most if gpu else min(most, CPU_CHUNK_BYTES)
+        script = Script(self.understood.found, self.plan, gpu, rough, fused, cut)
+        super().__init__(script, settings, budget)
         self.references = References(self.program, self._compute)
         self.machine = Machine(
             self.references, settings.device, model.alphabet_size, self.script.tape
         )
-        self.order = phase_keys(self.script.nodes, self.plan.ways, self.understood.reaches)
-        # As much again may go into what kernels make on their way; references take a quarter.
-        most = settings.memory * 3 // 8
-        self._budget = most if gpu else min(most, CPU_CHUNK_BYTES)
         self._input = torch.empty(0)
-        self._cut = lru_cache(256)(self._new_cut)
         self.sequences = self._at_once()
 
     def _at_once(self) -> int:
         """How many sequences are worth having at one time, by what their references take."""
-        names = [r.source[1] for r in self._read] + [self.program.input.name]
+        names = [r.origin[1] for r in self._read] + [self.program.input.name]
         specs = (self.program.specs[n] for n in names if n in self.program.specs)
         each = sum(s.numel * s.dtype.itemsize for s in specs)
         cpu = self.settings.device.type == "cpu"
@@ -195,27 +174,18 @@ class WindowedRunner:
         self._input = one_hot(codes, self.model, self.settings)
         if not self.references.expected:
             for register in self._read:
-                source, shape = register.source, register.shape
-                if source[0] == "whole":
-                    self.references.wanted.add(source[1])
+                kind, name, *_ = register.origin
+                if kind == "whole":
+                    self.references.wanted.add(name)
                 else:
-                    self.references.expected.setdefault(source[1], []).append((source, shape))
+                    self.references.expected.setdefault(name, []).append(register)
         self.references.start(len(codes))
         return self.references.values[self.program.output.name].float()
 
     @cached_property
     def _read(self) -> list[Any]:
         """The registers of reference values that a chunk reads: rows, or tensors whole."""
-        tape, found = self._probe, dict[Any, Any]()
-        steps = (*tape.prelude, *tape.instructions, *tape.tail)
-        used = {tape.output.at, *(at for step in steps for at in step.reads)}
-        for at in used:
-            source = tape.registers[at].source
-            if source is not None and source[0] == "view":
-                at, source = source[1], tape.registers[source[1]].source
-            if source is not None and source[0] in ("rows", "whole"):
-                found[source] = tape.registers[at]
-        return list(found.values())
+        return [r for _, r in self._probe.inputs() if r.origin[0] in ("rows", "whole")]
 
     def blocks(self, codes: torch.Tensor, positions: np.ndarray) -> Iterator[Block]:
         """Every mutant, a chunk of positions at a time."""
@@ -265,21 +235,6 @@ class WindowedRunner:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def _new_cut(self, positions: bytes, batch: int, budget: int) -> Cut:
-        """How int64 positions are cut into chunks; kept until the budget is another."""
-        at = np.frombuffer(positions, np.int64)
-        count = self.positions_per_chunk(batch)
-        parts = list(self._chunks(at, count))
-        if self.settings.device.type != "cpu" and len(parts) > 1:
-            middle = parts[len(parts) // 2]
-            taken = storage(self.script.tape(at[middle]), batch).size / self._budget
-            if taken > 1:  # more than the probe's tape let expect
-                parts = list(self._chunks(at, max(1, int(len(middle) / taken))))
-        order = np.concatenate(parts) if parts else np.zeros(0, np.int64)
-        ends = np.cumsum([len(part) for part in parts]).tolist()
-        there = torch.as_tensor(np.stack([at[order], order])).to(self.settings.device)
-        return Cut(order, list(zip([0, *ends], ends, strict=False)), there)
-
     def _mutants(
         self, codes: torch.Tensor, there: torch.Tensor, size: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -292,6 +247,13 @@ class WindowedRunner:
         b = torch.arange(batch, device=device) * there.shape[1]
         return other * size + letters, (b + there[1, :, None, None]) * size + other
 
+    def seconds(self) -> float:
+        """Predicted time of a mutant, where chunks are full."""
+        positions = min(self.positions_per_chunk(self.sequences), self.settings.length)
+        mutants = positions * self.sequences * (self.model.alphabet_size - 1)
+        each = rates_of(self.settings.device).instruction
+        return self.plan.seconds + each * len(self._probe.instructions) / mutants
+
     @torch.no_grad()
     def _block(self, at: np.ndarray, pairs: torch.Tensor, index: torch.Tensor) -> Block:
         loaded, result = self.machine.run(at, pairs)
@@ -303,66 +265,6 @@ class WindowedRunner:
             lambda: self.machine.tail(loaded, result, pairs).reshape(count, -1).float(),
             squares=lambda: squares(output, result, pairs, loaded.kept),
         )
-
-    # --- chunks -----------------------------------------------------------------------------------
-
-    def _chunks(self, positions: np.ndarray, count: int) -> Iterator[np.ndarray]:
-        """Indices into `positions`, neighbours together, ordered by how pools cut their windows.
-
-        So many at a time, or fewer.
-        """
-        by_place = np.argsort(positions, kind="stable")
-        begin = 0
-        while begin < len(positions):
-            part = by_place[begin : begin + count]
-            # Where windows are wider than most, as around the ends of circular padding, fewer fit.
-            widest = np.maximum.accumulate(self._width_at[positions[part]])
-            fits = np.arange(1, len(part) + 1) * widest <= count
-            part = part[: max(1, int(fits.sum()))]
-            begin += len(part)
-            keys = [k[positions[part]] for k in reversed(self.order)]
-            yield part[np.lexsort(keys)] if keys else part
-
-    def positions_per_chunk(self, batch: int) -> int:
-        """How many positions go into one chunk, from what of it lives at the worst step."""
-        return max(1, min(self._budget // max(1, self._live(batch)), 4096))
-
-    def chunk_bytes(self, batch: int) -> int:
-        """Bytes of a chunk that live at its worst step."""
-        return self.positions_per_chunk(batch) * self._live(batch)
-
-    def seconds(self) -> float:
-        """Predicted time of a mutant, where chunks are full."""
-        positions = min(self.positions_per_chunk(self.sequences), self.settings.length)
-        mutants = positions * self.sequences * (self.model.alphabet_size - 1)
-        each = rates_of(self.settings.device).instruction
-        return self.plan.seconds + each * len(self._probe.instructions) / mutants
-
-    def _live(self, batch: int) -> int:
-        """Bytes that live at the worst step of a chunk, for each of its positions."""
-        return -(-storage(self._probe, batch).peak // len(self._probe.positions))
-
-    @cached_property
-    def _probe(self) -> Any:
-        """The tape of a few positions whose windows are as wide as at nine positions of ten."""
-        width = np.quantile(self._width_at, 0.9, method="higher")
-        like = np.flatnonzero(self._width_at <= width)
-        middle = int(np.abs(like - self.settings.length // 2).argmin())
-        first = max(0, min(middle - PROBE // 2, len(like) - PROBE))
-        return self.script.tape(like[first : first + PROBE].astype(np.int64))
-
-    @cached_property
-    def _width_at(self) -> np.ndarray:
-        """Width of the windows of an edit at each position, in those of most of them, (L,)."""
-        most = np.ones(self.settings.length)
-        for node in self.script.nodes:
-            spec, reach = self.program.specs.get(node.name), self.understood.reaches[node.name]
-            if spec is None or spec.batch_axis is None or not isinstance(reach, Reach):
-                continue
-            if self.plan.ways[node.name] not in ENDINGS:
-                share = (reach.stop - reach.start).clip(1, reach.size) / reach.size
-                most = np.maximum(most, spec.numel * spec.dtype.itemsize * share)
-        return most / np.quantile(most, 0.9, method="higher")
 
 
 def squares(
@@ -385,26 +287,3 @@ def squares(
     parts, row = kept["parts"]
     table = torch.stack([per_row[a:b].sum(0) for a, b in parts])
     return table[row.expand(pairs.shape), pairs].reshape(-1)
-
-
-def phase_keys(
-    nodes: Sequence[Node], ways: dict[str, str], reaches: dict[str, AnyReach]
-) -> list[np.ndarray]:
-    """For every step with a stride, how each position's window lies on its grid.
-
-    Mutants that lie alike are handled together, so a chunk is sorted by these.
-    """
-    keys: list[np.ndarray] = []
-    for node in nodes:
-        reach = reaches[node.name]
-        source: Any = node.args[0] if node.args else None
-        if ways[node.name] == WHOLE or not isinstance(reach, Reach):
-            continue
-        before = reaches.get(source.name) if isinstance(source, Node) else None
-        if not isinstance(before, Reach) or before.size == reach.size:
-            continue
-        stride = max(1, round(before.size / reach.size))
-        key = before.start - reach.start * stride
-        if len(np.unique(key)) > 1:
-            keys.append(key)
-    return keys

@@ -25,7 +25,7 @@ from yuzu_cli.backends.passes import is_out_of_memory
 from yuzu_cli.errors import YuzuError
 from yuzu_cli.kernels.table import DOUBT
 from yuzu_cli.model import Model
-from yuzu_cli.operators.windows import Instruction
+from yuzu_cli.operators.items import Instruction
 
 logger = logging.getLogger(__name__)
 

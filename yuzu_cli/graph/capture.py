@@ -16,17 +16,17 @@ from typing import Any, NoReturn, TypeAlias
 
 import torch
 from torch.fx import Graph, GraphModule, Node
-from torch.utils._python_dispatch import TorchDispatchMode as TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from yuzu_cli.graph.batches import BATCHES, SEEN, free_batch
 from yuzu_cli.graph.fused import TAKEN_APART, strided
 from yuzu_cli.graph.nested import NESTED
 from yuzu_cli.graph.ops import OpOverload
-from yuzu_cli.graph.program import CaptureError, batch_size
+from yuzu_cli.graph.program import CaptureError
 from yuzu_cli.heap import Heap
 
-BATCHES = (2, 3)
 MOST_CALLS = 4000
 """A graph of more calls (a recurrent layer unrolled) would take long to make and gain nothing."""
 
@@ -37,13 +37,24 @@ _COMPOSITE = "CompositeImplicitAutograd"
 Apart: TypeAlias = Mapping[Any, Callable[..., Any]]
 _PURE: Apart = {**TAKEN_APART, torch.ops.aten.as_strided.default: strided}
 """What is taken apart where nothing is written in place, as into what is read by strides."""
-SEEN = "seen"
-"""Of a node's meta: its values for the two batches, without their data."""
 
 _aten = torch.ops.aten
 
 
-class _Recorder(TorchDispatchMode):
+class Watching(TorchDispatchMode):
+    """A mode that sees the calls of a model, those inside loops and branches too."""
+
+    supports_higher_order_operators = True
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # torch says nothing of its types
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # else the first operation under it loads the compiler, to keep it out
+
+
+class _Recorder(Watching):
     """Records the calls of one pass over x as a graph, while they are computed.
 
     torch's own tracer loads the whole of torch's compiler at its first call, which takes longer
@@ -53,10 +64,8 @@ class _Recorder(TorchDispatchMode):
     comparing two traces.
     """
 
-    supports_higher_order_operators = True
-
     def __init__(self, x: torch.Tensor, apart: Apart) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.apart = apart
         self.heap = Heap()  # else what is freed stays, many times what lives at any time
         self.calls = 0
@@ -65,10 +74,6 @@ class _Recorder(TorchDispatchMode):
         self.nodes = WeakTensorKeyDictionary()
         self.nodes[x] = self.graph.placeholder("x")
         self.blank = WeakTensorKeyDictionary()  # memory of `empty` -> its call
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # else the first operation under it loads the compiler, to keep it out
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -238,58 +243,6 @@ def _reason(error: Exception) -> str:
     return lines[-1][:200]
 
 
-def _merge_batches(small: Any, large: Any, batch: Node, graph: Graph, at: Node) -> Any:
-    """One argument of the two traces -> the same with batch-dependent integers as expressions."""
-    if isinstance(small, (tuple, list)):
-        if len(small) != len(large):
-            raise CaptureError("the graph differs between batch sizes")
-        merged = [_merge_batches(s, b, batch, graph, at) for s, b in zip(small, large, strict=True)]
-        return type(small)(merged)
-    if isinstance(small, Node) or small == large or not isinstance(small, int):
-        return small
-    # A multiple of the batch size, and maybe rows that the model adds; a third size is tried later.
-    factor, rest = rows_of(small, large)
-    if factor < 1 or rest < 0:
-        raise CaptureError(f"{at.name} depends on the batch size in an unforeseen way")
-    with graph.inserting_before(at):
-        size = batch if factor == 1 else graph.call_function(operator.mul, (batch, factor))
-        return graph.call_function(operator.add, (size, rest)) if rest else size
-
-
-def _free_batch(small: GraphModule, large: GraphModule) -> GraphModule:
-    """The first trace with its batch size freed by comparison with the second."""
-    graph = small.graph
-    first, second = list(graph.nodes), list(large.graph.nodes)
-    if [(n.op, str(n.target)) for n in first if n.op != "get_attr"] != [
-        (n.op, str(n.target)) for n in second if n.op != "get_attr"
-    ] or len(first) != len(second):
-        raise CaptureError("the graph differs between batch sizes")
-    with graph.inserting_after(first[0]):
-        batch = graph.call_function(batch_size, (first[0],))
-    for a, b in zip(first, second, strict=True):
-        if a.op == "get_attr":
-            x, y = attribute(small, a), attribute(large, b)
-            if x.shape != y.shape or not torch.equal(x, y):
-                raise CaptureError(f"constant {a.name} depends on the batch size")
-        elif a.op == "call_function":
-            a.args = _merge_batches(a.args, b.args, batch, graph, a)
-            a.meta[SEEN] = (a.meta[SEEN], b.meta[SEEN])
-    graph.eliminate_dead_code()
-    small.recompile()
-    return small
-
-
-def rows_of(small: int, large: int) -> tuple[int, int]:
-    """Factor and rest of a size that was seen for the two batches."""
-    factor = (large - small) // (BATCHES[1] - BATCHES[0])
-    return factor, small - factor * BATCHES[0]
-
-
-def attribute(module: GraphModule, node: Node) -> torch.Tensor:
-    value = getattr(module, str(node.target))
-    return value.detach() if isinstance(value, torch.Tensor) else value
-
-
 def trace(model: torch.nn.Module, like: torch.Tensor) -> GraphModule:
     """A model (N, A, L) -> (N, T) as a graph of ATen calls, for any N.
 
@@ -301,4 +254,4 @@ def trace(model: torch.nn.Module, like: torch.Tensor) -> GraphModule:
         The model decides from the data, or depends on the batch in an unforeseen way.
     """
     letters, length = like.shape[1:]
-    return _free_batch(*(_trace(model, probe(n, letters, length, like)) for n in BATCHES))
+    return free_batch(*(_trace(model, probe(n, letters, length, like)) for n in BATCHES))

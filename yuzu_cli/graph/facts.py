@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch.fx import GraphModule, Node
 
-from yuzu_cli.graph.capture import BATCHES, SEEN, attribute, rows_of
+from yuzu_cli.graph.batches import BATCHES, SEEN, attribute, rows_of
 from yuzu_cli.graph.program import TensorSpec, evaluate, fill
 
 

@@ -8,6 +8,7 @@ needs one entry for each. All are plain functions of tensors and can be run as t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as functional
@@ -189,15 +190,15 @@ def _recurrent(
 
 
 @_recurrent.register_fake
-def _(x, state, *_):  # type: ignore[no-untyped-def]
+def _(x: torch.Tensor, state: torch.Tensor, *_: Any) -> torch.Tensor:
     return x.new_empty((*x.shape[:2], state.shape[1]))
 
 
-def _keep(ctx, inputs, output):  # type: ignore[no-untyped-def]
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
     ctx.inputs = inputs
 
 
-def _back(ctx, grad):  # type: ignore[no-untyped-def]
+def _back(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
     """Gradients by another pass: they are wanted of the sequence and of what it begins with."""
     x, *rest = (v.detach() if isinstance(v, torch.Tensor) else v for v in ctx.inputs)
     begin = [v for v in rest[:2] if v is not None]

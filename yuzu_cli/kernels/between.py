@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from yuzu_cli.kernels.table import kernel
-from yuzu_cli.plan.programs import Program
+from yuzu_cli.plan.statements import Program
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "relu": torch.relu,

@@ -56,7 +56,8 @@ def reference_states(
     if backwards:
         states.reverse()
         cells.reverse()
-    return given, torch.stack(states), None if cell is None else torch.stack(cells)  # type: ignore[arg-type]
+    kept = [c for c in cells if c is not None]
+    return given, torch.stack(states), torch.stack(kept) if kept else None
 
 
 @kernel("states")

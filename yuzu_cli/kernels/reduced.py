@@ -7,7 +7,7 @@ import torch
 
 from yuzu_cli.kernels.plain import flat
 from yuzu_cli.kernels.table import kernel
-from yuzu_cli.operators.windows import least
+from yuzu_cli.operators.items import least
 
 Tensor = torch.Tensor
 

@@ -22,128 +22,32 @@ from typing import Any
 import numpy as np
 import torch
 
-from yuzu_cli.graph.program import Program
-from yuzu_cli.kernels import (
+from yuzu_cli.kernels import (  # noqa: F401 - a kernel is known once its file is imported
     attention,
     between,
     causal,
     gradients,
+    laid,
     plain,
     products,
     recurrent,
     reduced,
     slots,
+    spectra,
     statistics,
 )
+from yuzu_cli.kernels.references import References
 from yuzu_cli.kernels.table import KERNELS
-from yuzu_cli.operators.windows import Instruction, Register
-from yuzu_cli.plan.tape import Storage, Tape, register_bytes, storage
+from yuzu_cli.operators.items import Instruction, Register
+from yuzu_cli.plan.memory import storage
+from yuzu_cli.plan.tape import Tape
 
-PLAIN = (
-    plain, reduced, products, recurrent, attention, causal, slots, statistics, gradients, between,
-)  # fmt: skip
-"""The files whose kernels stand in the table."""
 KEPT_BYTES = {"cpu": 64 << 20}
 """Index arrays of tapes that are kept for the next batch, where memory is scarce."""
 MOST_KEPT = 2 << 30
 """The same on a GPU: tables made anew for every batch would be uploaded anew."""
 _TAPE_BYTES = 200 << 10
 """What a kept tape takes besides: its registers' views."""
-
-
-def sized(shape: tuple[int, ...], batch: int) -> tuple[int, ...]:
-    """A register's shape for so many sequences."""
-    return tuple(n if n >= 0 else -n * batch for n in shape)
-
-
-class References:
-    """Values of the sequences themselves, in the layouts that tapes read.
-
-    Parameters
-    ----------
-    program : Program
-    compute : callable
-        Set of node names -> their values for the sequences in work, {name: Tensor (B, ...)}; and
-        what is to be called with the name and value of every node on the way.
-    """
-
-    def __init__(self, program: Program, compute: Callable[..., dict[str, torch.Tensor]]) -> None:
-        self.program, self.compute = program, compute
-        self.gradient: Callable[[tuple[Any, ...]], torch.Tensor] | None = None
-        self.values: dict[str, torch.Tensor] = {}
-        self.wanted: set[str] = set()
-        self.expected: dict[str, list[tuple[tuple[Any, ...], tuple[int, ...]]]] = {}
-        """By node, the rows that are read, and their shapes: all that is kept of most nodes."""
-        self.made: dict[Any, Any] = {}
-        self._rows: dict[tuple[Any, ...], torch.Tensor] = {}
-        self._filled: set[tuple[Any, ...]] = set()
-        self._indices: dict[tuple[int, int], torch.Tensor] = {}
-        self.batch = 0
-        self.epoch = 0
-        """Changes when rows lie elsewhere: places of tapes made before are void then."""
-
-    def start(self, batch: int) -> None:
-        """Begin another batch."""
-        if batch != self.batch:
-            self._rows.clear()
-            self.epoch += 1
-        self.batch = batch
-        self._filled.clear()
-        self.made.clear()
-        self.values = self.compute(self.wanted, self._take)
-
-    def _take(self, name: str, value: Any) -> None:
-        """Lay out a value's rows while it is there."""
-        for source, shape in self.expected.get(name, ()):
-            self.rows(source, sized(shape, self.batch), value)
-            self._fill(source, value)
-
-    def whole(self, name: str) -> torch.Tensor:
-        """The model's tensor, (B, ...)."""
-        if name not in self.values:
-            self.wanted.add(name)
-            self.values |= self.compute({name})
-        return self.values[name]
-
-    def rows(
-        self, source: tuple[Any, ...], shape: tuple[int, ...], value: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        """The place of reference rows; `fill` puts them there."""
-        key = source
-        if key not in self._rows:
-            value = self.whole(source[1]) if value is None else value
-            self._rows[key] = torch.empty(shape, dtype=value.dtype, device=value.device)
-        return self._rows[key]
-
-    def fill(self, source: tuple[Any, ...]) -> None:
-        """This batch's rows, once."""
-        if source not in self._filled:
-            self._fill(source, self.whole(source[1]))
-
-    def _fill(self, source: tuple[Any, ...], value: torch.Tensor) -> None:
-        self._filled.add(source)
-        _, _, axis, flat, halo = source
-        rows = self._rows[source]
-        if flat is not None:
-            value = value.reshape(value.shape[0], *flat)
-        moved = value.movedim(axis, 0)
-        if rows.device.type != "cpu":  # one kernel rather than three
-            into = rows.view(len(rows), *moved.shape[1:])
-            torch.index_select(moved, 0, self._inward(len(rows), halo), out=into)
-            return
-        size = len(rows) - 2 * halo
-        rows[halo : halo + size].view(moved.shape).copy_(moved)
-        if halo:
-            rows[:halo] = rows[halo]
-            rows[halo + size :] = rows[halo + size - 1]
-
-    def _inward(self, count: int, halo: int) -> torch.Tensor:
-        """Rows of the tensor for those with a halo: the first and the last one repeated."""
-        if (count, halo) not in self._indices:
-            device = next(iter(self._rows.values())).device
-            index = (torch.arange(count) - halo).clamp(0, count - 2 * halo - 1)
-            self._indices[count, halo] = index.to(device)
-        return self._indices[count, halo]
 
 
 @dataclass(slots=True)
@@ -203,7 +107,7 @@ class Machine:
         self.references, self.device, self.letters, self.make = references, device, letters, make
         self._tapes: OrderedDict[bytes, Loaded] = OrderedDict()
         self._arena = torch.empty(0, dtype=torch.uint8, device=device)
-        self._pairs: dict[torch.dtype, torch.Tensor] = {}
+        self._pairs: dict[torch.dtype | None, torch.Tensor] = {}
 
     def clear(self) -> None:
         """Forget all tapes, and the memory of their registers."""
@@ -248,54 +152,43 @@ class Machine:
             self._arena = torch.empty(where.size, dtype=torch.uint8, device=self.device)
         registers: list[Any] = [None] * len(tape.registers)
         rows, inputs = [], []
-        used = {r for i in (*tape.instructions, *tape.prelude) for r in i.reads} | {tape.output.at}
-        for at, register in enumerate(tape.registers):
-            if register.source is None:
-                if at in where.offsets:
-                    registers[at] = self._place(register, where, at, batch)
-            elif at in used or self._viewed(tape, at):
-                fixed = self._fixed(register, registers, batch)
-                registers[at] = fixed
-                if register.source[0] == "rows":
-                    rows.append(register.source)
-                elif fixed is None:
-                    inputs.append((at, register.source))
+        for at, begin in where.offsets.items():
+            register = tape.registers[at]
+            assert register.dtype is not None
+            piece = self._arena[begin : begin + register.bytes_for(batch)]
+            registers[at] = piece.view(register.dtype).view(register.sized(batch))
+        for at, register in tape.inputs():
+            registers[at] = self._fixed(register, registers)
+            if register.origin[0] == "rows":
+                rows.append(register.origin)
+            elif registers[at] is None:
+                inputs.append((at, register.origin))
         bound = Placed(registers, rows, inputs, frees(tape), self.references.epoch)
         loaded.bound[batch] = bound
         return bound
 
-    @staticmethod
-    def _viewed(tape: Tape, at: int) -> bool:
-        return any(r.source and r.source[0] == "view" and r.source[1] == at for r in tape.registers)
-
-    def _place(self, register: Register, where: Storage, at: int, batch: int) -> torch.Tensor:
-        assert register.shape is not None
-        assert register.dtype is not None
-        count, begin = register_bytes(register, batch), where.offsets[at]
-        piece = self._arena[begin : begin + count].view(register.dtype)
-        return piece.view(sized(register.shape, batch))
-
-    def _fixed(self, register: Register, registers: list[Any], batch: int) -> Any:
+    def _fixed(self, register: Register, registers: list[Any]) -> torch.Tensor | None:
         """An input that stays where it is; None for one that every batch brings."""
-        kind, *rest = register.source  # type: ignore[misc]
+        kind, *rest = register.origin
         if kind == "rows":
-            return self.references.rows(register.source, sized(register.shape, batch))  # type: ignore[arg-type]
+            return self.references.rows(register)
         if kind == "view":
             source, first, step, width, count = rest
-            rows = registers[source]
+            rows: torch.Tensor = registers[source]
             b, c = rows.shape[1:]
             shape, row = (width, count, 1, b, c), b * c
             begin = rows.storage_offset() + first * row
             return rows.as_strided(shape, (row, step * row, row, c, 1), begin)
         if kind == "letters":
-            return self.letter_pairs(register.dtype)  # type: ignore[arg-type]
+            return self.letter_pairs(register.dtype)
         if kind == "constant":
-            return rest[-1].value
+            held: torch.Tensor = rest[-1].value
+            return held
         if kind == "value of":
             return self.references.program.constants[rest[0]]
         return None
 
-    def letter_pairs(self, dtype: torch.dtype) -> torch.Tensor:
+    def letter_pairs(self, dtype: torch.dtype | None) -> torch.Tensor:
         """Deltas of the one-hot input for every pair of letters: (1, 1, A*A, 1, A)."""
         if dtype not in self._pairs:
             eye = torch.eye(self.letters, device=self.device, dtype=dtype)
@@ -356,8 +249,7 @@ class Machine:
         return loaded, result
 
     def _fresh(self, register: Register, batch: int) -> torch.Tensor:
-        assert register.shape is not None
-        return torch.empty(sized(register.shape, batch), dtype=register.dtype, device=self.device)
+        return torch.empty(register.sized(batch), dtype=register.dtype, device=self.device)
 
     def _given(
         self, source: tuple[Any, ...], loaded: Loaded, registers: list[Any], pairs: torch.Tensor
@@ -382,9 +274,7 @@ class Machine:
 
 
 def _key(tape: Tape, step: Instruction) -> Any:
-    source = tape.registers[step.write].source
-    assert source is not None
-    return source[1]
+    return tape.registers[step.write].origin[1]
 
 
 def frees(tape: Tape) -> list[list[int]]:

@@ -113,9 +113,8 @@ def _input(node: ast.expr) -> bool:
     """`L['x']`, `L['x'][0]`: an input, or a part of one."""
     if not isinstance(node, ast.Subscript):
         return False
-    key = node.slice
-    named = isinstance(key, ast.Constant) and isinstance(key.value, str)
-    if not _is_number(key) and not (named and _WORD.fullmatch(key.value)):  # type: ignore[attr-defined]
+    key = node.slice.value if isinstance(node.slice, ast.Constant) else None
+    if not _is_number(node.slice) and not (isinstance(key, str) and _WORD.fullmatch(key)):
         return False
     return (isinstance(node.value, ast.Name) and node.value.id == "L") or _input(node.value)
 
@@ -130,4 +129,5 @@ def _small(node: ast.expr) -> bool:
         node = node.args[0] if node.func.id == "Integer" else node
     if isinstance(node, ast.UnaryOp):
         node = node.operand
-    return isinstance(node, ast.Constant) and _is_number(node) and node.value <= _LARGEST_POWER  # type: ignore[operator]
+    value = node.value if isinstance(node, ast.Constant) else None
+    return type(value) is int and value <= _LARGEST_POWER

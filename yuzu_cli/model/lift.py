@@ -46,6 +46,10 @@ class _Merged(torch.autograd.Function):
         return tuple(made), tuple(after)
 
 
+_merged: Callable[..., Any] = _Merged.apply
+"""torch says nothing of its types."""
+
+
 def _recurrent(target: Any, x: Any, begin: Any, *rest: Any) -> Any:
     first, listed = 0 if rest[-1] else 1, isinstance(begin, list | tuple)
     states = list(begin) if listed else [begin]
@@ -54,7 +58,7 @@ def _recurrent(target: Any, x: Any, begin: Any, *rest: Any) -> Any:
         return target(x, list(states) if listed else states[0], *rest)
 
     axes = [first, *[1] * len(states)]
-    return _Merged.apply(call, axes, axes, x, *states)  # type: ignore[no-untyped-call]
+    return _merged(call, axes, axes, x, *states)
 
 
 def _rows_first(count: int, target: Any, *given: Any, **named: Any) -> Any:
@@ -64,7 +68,7 @@ def _rows_first(count: int, target: Any, *given: Any, **named: Any) -> Any:
     def call(*tensors: Any) -> Any:
         return target(*tensors, *rest, **named)
 
-    return _Merged.apply(call, [0] * count, [0], *tensors)  # type: ignore[no-untyped-call]
+    return _merged(call, [0] * count, [0], *tensors)
 
 
 _MERGED: dict[Any, tuple[Callable[..., Any], tuple[int, ...]]] = {

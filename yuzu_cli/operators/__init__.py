@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.fx import Node
 
-from yuzu_cli.operators import (
+from yuzu_cli.operators import (  # noqa: F401 - a family is known once it is imported
     across,
     arithmetic,
     attention,
@@ -23,31 +23,12 @@ from yuzu_cli.operators import (
     reductions,
     shifts,
     statistics,
+    weighing,
 )
 from yuzu_cli.operators.reach import EVERYWHERE, AnyReach
 from yuzu_cli.operators.record import OPERATORS, Call, Operator, Unfamiliar
 
-__all__ = ["FAMILIES", "OPERATORS", "named", "operator_of", "reach_of"]
-
-FAMILIES = (
-    across,
-    arithmetic,
-    attention,
-    causal,
-    convolution,
-    dense,
-    functions,
-    joins,
-    listed,
-    moves,
-    pointwise,
-    pooling,
-    products,
-    recurrent,
-    reductions,
-    shifts,
-    statistics,
-)
+__all__ = ["OPERATORS", "named", "operator_of", "reach_of"]
 
 
 def operator_of(call: Call) -> Operator:

@@ -9,6 +9,7 @@ import torch
 
 from yuzu_cli.graph import ops
 from yuzu_cli.operators.cost import Cost
+from yuzu_cli.operators.items import Form, Item, Window
 from yuzu_cli.operators.pointwise import POINTWISE, Bound, Held, SamePositions, here, windows
 from yuzu_cli.operators.reach import EVERYWHERE, AnyReach, Reach
 from yuzu_cli.operators.record import (
@@ -19,7 +20,7 @@ from yuzu_cli.operators.record import (
     axes_of,
     operator,
 )
-from yuzu_cli.operators.windows import Form, Item, Sketch, Window
+from yuzu_cli.operators.windows import Sketch
 
 _aten = torch.ops.aten
 

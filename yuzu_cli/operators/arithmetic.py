@@ -12,6 +12,7 @@ from torch.fx import Node
 from yuzu_cli.graph import ops
 from yuzu_cli.operators.cost import Cost
 from yuzu_cli.operators.frames import overlap, runs
+from yuzu_cli.operators.items import Form, Item, Window
 from yuzu_cli.operators.pointwise import Bound, Pointwise, constant_rows, here, windows
 from yuzu_cli.operators.reach import UNTOUCHED, AnyReach
 from yuzu_cli.operators.record import (
@@ -23,7 +24,7 @@ from yuzu_cli.operators.record import (
     Unfamiliar,
     operator,
 )
-from yuzu_cli.operators.windows import Form, Item, Sketch, Window
+from yuzu_cli.operators.windows import Sketch
 
 _aten = torch.ops.aten
 

@@ -13,6 +13,7 @@ from yuzu_cli.graph import ops
 from yuzu_cli.operators.across import Across
 from yuzu_cli.operators.cost import Cost
 from yuzu_cli.operators.frames import Frame
+from yuzu_cli.operators.items import Form, Item, Window
 from yuzu_cli.operators.pointwise import here, windows
 from yuzu_cli.operators.reach import AnyReach, Reach
 from yuzu_cli.operators.record import (
@@ -26,7 +27,7 @@ from yuzu_cli.operators.record import (
     mean_width,
     operator,
 )
-from yuzu_cli.operators.windows import Form, Item, Sketch, Window
+from yuzu_cli.operators.windows import Sketch
 
 RUNNING = "sum of the deltas so far"
 LONG = "convolution along all that follows"

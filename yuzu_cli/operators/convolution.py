@@ -14,6 +14,7 @@ from torch.fx import Node
 from yuzu_cli.operators import fourier
 from yuzu_cli.operators.cost import Cost
 from yuzu_cli.operators.frames import Frame
+from yuzu_cli.operators.items import Form, Item, Window
 from yuzu_cli.operators.pointwise import here, windows
 from yuzu_cli.operators.reach import AnyReach
 from yuzu_cli.operators.record import (
@@ -25,7 +26,7 @@ from yuzu_cli.operators.record import (
     operator,
 )
 from yuzu_cli.operators.sliding import Slider, Sliding, entries
-from yuzu_cli.operators.windows import Form, Item, Sketch, Window
+from yuzu_cli.operators.windows import Sketch
 
 _aten = torch.ops.aten
 

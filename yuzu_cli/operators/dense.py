@@ -11,6 +11,7 @@ import numpy as np
 from yuzu_cli.graph import ops
 from yuzu_cli.operators.cost import Cost
 from yuzu_cli.operators.frames import Frame, overlap, runs
+from yuzu_cli.operators.items import Item, Whole, Window
 from yuzu_cli.operators.pointwise import SamePositions, here, windows
 from yuzu_cli.operators.reach import EVERYWHERE, AnyReach, Reach
 from yuzu_cli.operators.record import (
@@ -23,7 +24,7 @@ from yuzu_cli.operators.record import (
     mean_width,
     operator,
 )
-from yuzu_cli.operators.windows import Item, Sketch, Whole, Window
+from yuzu_cli.operators.windows import Sketch
 
 MATRIX = "matrix per position"
 DENSE = "dense on the slice that changed"

@@ -12,6 +12,7 @@ from torch.fx import Node
 
 from yuzu_cli.operators.cost import Cost
 from yuzu_cli.operators.frames import Frame, overlap, runs
+from yuzu_cli.operators.items import Form, Item, Window
 from yuzu_cli.operators.moves import MOVE, Move
 from yuzu_cli.operators.pointwise import here, windows
 from yuzu_cli.operators.reach import EVERYWHERE, AnyReach, Reach, join
@@ -24,7 +25,7 @@ from yuzu_cli.operators.record import (
     axes_of,
     operator,
 )
-from yuzu_cli.operators.windows import Form, Item, Sketch, Window
+from yuzu_cli.operators.windows import Sketch
 
 _aten = torch.ops.aten
 

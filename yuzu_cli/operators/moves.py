@@ -11,6 +11,7 @@ from torch.fx import Node
 
 from yuzu_cli.operators.cost import Cost
 from yuzu_cli.operators.frames import Frame
+from yuzu_cli.operators.items import Item, Window
 from yuzu_cli.operators.pointwise import here, windows
 from yuzu_cli.operators.reach import EVERYWHERE, AnyReach
 from yuzu_cli.operators.record import (
@@ -22,7 +23,7 @@ from yuzu_cli.operators.record import (
     axes_of,
     operator,
 )
-from yuzu_cli.operators.windows import Item, Sketch, Window
+from yuzu_cli.operators.windows import Sketch
 
 _aten = torch.ops.aten
 

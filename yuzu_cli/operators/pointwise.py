@@ -11,6 +11,7 @@ from torch.fx import Node
 from yuzu_cli.graph.ops import OpOverload
 from yuzu_cli.operators.cost import Cost
 from yuzu_cli.operators.frames import Frame
+from yuzu_cli.operators.items import Form, Item, Window
 from yuzu_cli.operators.reach import EVERYWHERE, UNTOUCHED, AnyReach, Reach, join
 from yuzu_cli.operators.record import (
     WHOLE,
@@ -20,7 +21,7 @@ from yuzu_cli.operators.record import (
     Step,
     Unfamiliar,
 )
-from yuzu_cli.operators.windows import Form, Item, Sketch, Window
+from yuzu_cli.operators.windows import Sketch
 
 POINTWISE = "position by position"
 

@@ -12,6 +12,7 @@ from torch.fx import Node
 from yuzu_cli.graph import ops
 from yuzu_cli.operators.across import Across
 from yuzu_cli.operators.cost import Cost
+from yuzu_cli.operators.items import Form, Item, Window, least
 from yuzu_cli.operators.pointwise import here, windows
 from yuzu_cli.operators.reach import EVERYWHERE, AnyReach, Reach, join
 from yuzu_cli.operators.record import (
@@ -22,7 +23,7 @@ from yuzu_cli.operators.record import (
     operator,
 )
 from yuzu_cli.operators.sliding import Slider, Sliding, entries
-from yuzu_cli.operators.windows import Form, Item, Sketch, Window, least
+from yuzu_cli.operators.windows import Sketch
 
 MAX_POOL = "max pool"
 

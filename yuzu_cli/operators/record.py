@@ -24,7 +24,8 @@ from yuzu_cli.operators.cost import Cost, call_macs
 from yuzu_cli.operators.reach import EVERYWHERE, UNTOUCHED, AnyReach, Reach
 
 if TYPE_CHECKING:
-    from yuzu_cli.operators.windows import Item, Sketch
+    from yuzu_cli.operators.items import Item
+    from yuzu_cli.operators.windows import Sketch
 
 Interval: TypeAlias = tuple[int, int]
 Step: TypeAlias = "Callable[[Sketch, Mapping[str, Item]], Item]"

@@ -16,6 +16,7 @@ from yuzu_cli.graph import ops
 from yuzu_cli.operators.causal import onwards
 from yuzu_cli.operators.cost import Cost
 from yuzu_cli.operators.frames import Frame
+from yuzu_cli.operators.items import Form, Item, Window
 from yuzu_cli.operators.pointwise import here, windows
 from yuzu_cli.operators.reach import UNTOUCHED, AnyReach
 from yuzu_cli.operators.record import (
@@ -28,7 +29,7 @@ from yuzu_cli.operators.record import (
     mean_width,
     operator,
 )
-from yuzu_cli.operators.windows import Form, Item, Sketch, Window
+from yuzu_cli.operators.windows import Sketch
 
 RECURRENT = "states from the reference's at the first change"
 

@@ -16,10 +16,11 @@ import torch
 
 from yuzu_cli.operators.across import Across
 from yuzu_cli.operators.cost import Cost
+from yuzu_cli.operators.items import Form, Item, Whole, Window, least
 from yuzu_cli.operators.pointwise import windows
 from yuzu_cli.operators.reach import AnyReach, Reach
 from yuzu_cli.operators.record import JUMP, NONE, STEEP, WHOLE, Step, axes_of, mean_width, operator
-from yuzu_cli.operators.windows import Form, Item, Sketch, Whole, Window, least
+from yuzu_cli.operators.windows import Sketch
 
 _aten = torch.ops.aten
 

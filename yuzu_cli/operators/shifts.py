@@ -12,6 +12,7 @@ import torch
 from torch.fx import Node
 
 from yuzu_cli.operators.frames import Frame
+from yuzu_cli.operators.items import Form, Item, Window
 from yuzu_cli.operators.listed import LISTED, listed
 from yuzu_cli.operators.moves import MOVE, Move
 from yuzu_cli.operators.pointwise import here, windows
@@ -24,7 +25,7 @@ from yuzu_cli.operators.record import (
     operator,
 )
 from yuzu_cli.operators.tables import Table
-from yuzu_cli.operators.windows import Form, Item, Sketch, Window
+from yuzu_cli.operators.windows import Sketch
 
 _aten = torch.ops.aten
 

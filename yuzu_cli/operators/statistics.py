@@ -15,11 +15,12 @@ import torch
 
 from yuzu_cli.graph import ops
 from yuzu_cli.operators.cost import Cost
+from yuzu_cli.operators.items import Form, Item, Whole, Window
 from yuzu_cli.operators.pointwise import windows
 from yuzu_cli.operators.reach import Reach
 from yuzu_cli.operators.record import JUMP, NONE, STEEP, WHOLE, Step, operator
 from yuzu_cli.operators.reductions import Reduction
-from yuzu_cli.operators.windows import Form, Item, Sketch, Whole, Window
+from yuzu_cli.operators.windows import Sketch
 
 _aten = torch.ops.aten
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from yuzu_cli.operators.windows import Instruction, Register, Shape
+from yuzu_cli.operators.items import Instruction, Register, Shape
 from yuzu_cli.plan.programs import NAMES, Points
 
 MOST_TAPS = 16
@@ -158,8 +158,8 @@ def _pointwise_fits(step: Instruction, registers: list[Register]) -> bool:
     if any(s is not None and s[0] != "constant" for s in sources):
         return False
     moving = [i for i, s in enumerate(sources) if s is None]
-    between = registers[step.write].shape[1:4]  # type: ignore[index]
-    if any(registers[step.reads[i]].shape[1:4] != between for i in moving):  # type: ignore[index]
+    between = registers[step.write].extent[1:4]
+    if any(registers[step.reads[i]].extent[1:4] != between for i in moving):
         return False
     return tails is None or all(tuple(tails[i]) == tuple(step.args["rest"]) for i in moving)
 

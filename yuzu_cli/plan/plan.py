@@ -14,7 +14,7 @@ import torch
 from torch.fx import Node
 
 from yuzu_cli.graph.program import Program
-from yuzu_cli.operators.attention import ATTENTION, EXCHANGED, ONWARDS
+from yuzu_cli.operators.attention import EXCHANGED, ONWARDS
 from yuzu_cli.operators.causal import LONG, RUNNING
 from yuzu_cli.operators.convolution import CONVOLUTION, VALUES
 from yuzu_cli.operators.cost import Cost, Rates, rates_of
@@ -26,6 +26,7 @@ from yuzu_cli.operators.record import CONSTANT, WHOLE, Unfamiliar, mean_width
 from yuzu_cli.operators.recurrent import RECURRENT
 from yuzu_cli.operators.reductions import EXTREME, RUNNING_TOTAL, TOTAL
 from yuzu_cli.operators.statistics import SPREAD
+from yuzu_cli.operators.weighing import ATTENTION
 from yuzu_cli.plan.analyse import Analysis, analyse
 
 ENDINGS = {

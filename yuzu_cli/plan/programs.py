@@ -6,21 +6,17 @@ program means, statement by statement, is defined in `yuzu_cli.kernels.between`.
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
 
+from yuzu_cli.operators.items import Instruction, Register
 from yuzu_cli.operators.reach import Ints
-from yuzu_cli.operators.windows import Instruction, Register
+from yuzu_cli.plan.statements import TABLES, Said
 
 _aten = torch.ops.aten
 
-Statement: TypeAlias = tuple[str, tuple[int, ...], tuple[Any, ...]]
-Program: TypeAlias = tuple[Statement, ...]
-
-TABLES = {"rows": 1, "reference": 1, "letters": 2, "taps": 1, "where": 0}
-"""Which of a statement's numbers is a table."""
 NAMES: dict[Any, str] = {
     _aten.relu.default: "relu",
     _aten.gelu.default: "gelu",
@@ -39,7 +35,7 @@ NAMES: dict[Any, str] = {
 }
 
 
-class Points:
+class Points(Said):
     """A program while it is made: statements for rows of registers, worked out backwards.
 
     Rows are numbered ``row * P + position`` of their window.
@@ -49,18 +45,14 @@ class Points:
         self, registers: list[Register], writer: dict[int, Instruction], own: set[int],
         positions: int,
     ) -> None:  # fmt: skip
+        super().__init__()
         self.registers, self.writer, self.own, self.p = registers, writer, own, positions
-        self.statements: list[Statement] = []
-        self.tables: list[Ints] = []
-        self.constants: list[torch.Tensor] = []
-        self.reads: list[int] = []
-        self._numbers: dict[Any, int] = {}
 
     def program(self, root: Instruction) -> Instruction:
         """The instruction that does all of it."""
         count = self._rows(root)
         self.value(root.write, np.arange(count))
-        statements, tables = self._used()
+        statements, tables = self.used()
         stacked = np.stack(tables) if tables else np.zeros((0, count), np.int32)
         args: dict[str, Any] = {
             "program": statements,
@@ -73,8 +65,7 @@ class Points:
     def _met(self, numbers: tuple[Any, ...], tables: list[Ints]) -> int:
         """How many rows the taps of a convolution meet, for all rows of the result."""
         read, table, which, stride, shift, gap = numbers
-        held = self.registers[self.reads[read]].shape
-        assert held is not None
+        held = self.registers[self.reads[read]].extent
         rows, times = np.unique(np.where(tables[table] < 0, -1, tables[table] // self.p),
                                 return_counts=True)  # fmt: skip
         at = rows * stride - shift + np.arange(len(self.constants[which]))[:, None] * gap
@@ -82,48 +73,7 @@ class Points:
 
     def _rows(self, step: Instruction) -> int:
         """Rows of what an instruction writes, times P."""
-        shape = self.registers[step.write].shape
-        assert shape is not None
-        return shape[0] * self.p
-
-    def _used(self) -> tuple[tuple[Statement, ...], list[Ints]]:
-        """The statements that the last one needs, and their tables, numbered anew."""
-        wanted = {len(self.statements) - 1}
-        for i in reversed(range(len(self.statements))):
-            if i in wanted:
-                wanted.update(self.statements[i][1])
-        new: dict[int, int] = {}
-        tables: dict[int, int] = {}
-        found: list[Statement] = []
-        for i in sorted(wanted):
-            name, operands, numbers = self.statements[i]
-            if name in TABLES:
-                j = TABLES[name]
-                own = tables.setdefault(numbers[j], len(tables))
-                numbers = (*numbers[:j], own, *numbers[j + 1 :])
-            new[i] = len(found)
-            found.append((name, tuple(new[o] for o in operands), numbers))
-        return tuple(found), [self.tables[t] for t in tables]
-
-    def say(self, name: str, *operands: int, numbers: tuple[Any, ...] = ()) -> int:
-        """A statement, once."""
-        return self._once(self.statements, (name, operands, numbers), (name, operands, numbers))
-
-    def table(self, index: Ints) -> int:
-        rows = index.astype(np.int32)
-        return self._once(self.tables, ("table", rows.tobytes()), rows)
-
-    def read(self, at: int) -> int:
-        return self._once(self.reads, ("read", at), at)
-
-    def constant(self, value: torch.Tensor, key: Any) -> int:
-        return self._once(self.constants, ("constant", *key), value)
-
-    def _once(self, held: list[Any], key: Any, value: Any) -> int:
-        if key not in self._numbers:
-            self._numbers[key] = len(held)
-            held.append(value)
-        return self._numbers[key]
+        return self.registers[step.write].extent[0] * self.p
 
     # --- values -----------------------------------------------------------------------------------
 
@@ -158,9 +108,8 @@ class Points:
 
     def _narrow(self, at: int, index: Ints) -> Ints:
         """Rows of a register that may hold one position for all."""
-        shape = self.registers[at].shape
-        assert shape is not None
-        return index // self.p if shape[1] == 1 and self.p > 1 else index
+        alike = self.registers[at].extent[1] == 1 and self.p > 1
+        return index // self.p if alike else index
 
     def absent(self, x: int, gone: np.ndarray, fill: float) -> int:
         """The value, but for some rows that are a number."""
@@ -260,9 +209,7 @@ class Points:
         """Times a factor, and plus a term where there is one."""
         x = self.value(step.reads[0], index)
         for name, at in zip(("multiply", "add"), step.reads[1:], strict=False):
-            source = self.registers[at].source
-            assert source is not None
-            x = self.say(name, x, self._channels(step, source[-1].value))
+            x = self.say(name, x, self._channels(step, self.registers[at].origin[-1].value))
         return x
 
     _multiply = _affine = _by_channel

@@ -7,7 +7,6 @@ in memory, and `storage` says what of it lives at the same time. Nothing is comp
 
 from __future__ import annotations
 
-import math
 import operator
 from dataclasses import dataclass
 from typing import Any
@@ -19,19 +18,11 @@ from yuzu_cli.graph import ops
 from yuzu_cli.graph.ops import OpOverload
 from yuzu_cli.graph.program import batch_size
 from yuzu_cli.operators.frames import Frame
+from yuzu_cli.operators.items import Form, Instruction, Item, Other, Register, Whole, Window
 from yuzu_cli.operators.pointwise import Bound
 from yuzu_cli.operators.reach import Ints
 from yuzu_cli.operators.record import CONSTANT, WHOLE, Step
-from yuzu_cli.operators.windows import (
-    Form,
-    Instruction,
-    Item,
-    Other,
-    Register,
-    Sketch,
-    Whole,
-    Window,
-)
+from yuzu_cli.operators.windows import Sketch
 from yuzu_cli.plan.analyse import Analysis
 from yuzu_cli.plan.cuts import before
 from yuzu_cli.plan.fuse import fuse
@@ -62,6 +53,14 @@ class Tape:
     output: Item
     tail: tuple[Instruction, ...]
     last: dict[int, int]
+
+    def inputs(self) -> list[tuple[int, Register]]:
+        """What is read and filled before a run, by number; views after what they are of."""
+        steps = (*self.prelude, *self.instructions, *self.tail)
+        used = {self.output.at, *(at for step in steps for at in step.reads)}
+        sources = {at: r.source for at, r in enumerate(self.registers) if r.source is not None}
+        used |= {s[1] for at, s in sources.items() if at in used and s[0] == "view"}
+        return [(at, self.registers[at]) for at in sources if at in used]
 
 
 class Script:
@@ -269,103 +268,3 @@ class WithoutBias:
         if "bias" in kwargs:
             kwargs = {**kwargs, "bias": None}
         return self.function.target(*args, **kwargs)
-
-
-# --- memory -------------------------------------------------------------------------------------
-
-
-def size_of(shape: tuple[int, ...], batch: int) -> int:
-    """Elements of a register for so many sequences."""
-    return math.prod(n if n >= 0 else -n * batch for n in shape)
-
-
-@dataclass(frozen=True, slots=True)
-class Storage:
-    """Where registers lie: byte offsets of an arena, shared by those that never live together.
-
-    Attributes
-    ----------
-    offsets : dict of register -> int
-    size : int
-        Bytes of the arena.
-    peak : int
-        Bytes that live at the worst step, what kernels make anew included.
-    """
-
-    offsets: dict[int, int]
-    size: int
-    peak: int
-
-
-_ALIGN = 64
-
-
-def storage(tape: Tape, batch: int) -> Storage:
-    """Places for everything the tape's kernels write, for so many sequences.
-
-    What the tape gives stays out of it: it is still wanted when the next chunk runs.
-    """
-    free: list[tuple[int, int]] = []  # (offset, bytes), by offset
-    offsets: dict[int, int] = {}
-    live: dict[int, int] = {}
-    fresh: dict[int, int] = {}
-    top = peak = 0
-    for i, step in enumerate(tape.instructions):
-        register, write = tape.registers[step.write], step.write
-        if register.shape is None or write == tape.output.at:
-            fresh[write] = (
-                register.bytes * batch
-                if register.shape is None
-                else register_bytes(register, batch)
-            )
-        else:
-            count = -(-register_bytes(register, batch) // _ALIGN) * _ALIGN
-            over = step.over
-            if over in live and tape.last[over] == i and live[over] == count:
-                offsets[write], live[write] = offsets[over], live.pop(over)
-            else:
-                offsets[write], top = _take(free, count, top)
-                live[write] = count
-        peak = max(peak, top - sum(n for _, n in free) + sum(fresh.values()))
-        for read in {*step.reads, write}:
-            if tape.last.get(read, i) == i:
-                fresh.pop(read, None)
-                if read in live:
-                    _give(free, offsets[read], live.pop(read))
-    return Storage(offsets, top, peak)
-
-
-def register_bytes(register: Register, batch: int) -> int:
-    """Bytes of a register that has a shape."""
-    assert register.shape is not None
-    item = register.dtype.itemsize if register.dtype is not None else 1
-    return size_of(register.shape, batch) * item
-
-
-def _take(free: list[tuple[int, int]], count: int, top: int) -> tuple[int, int]:
-    """The smallest free piece that holds so many bytes, or a new one at the end."""
-    fits = [(n, place) for place, n in free if n >= count]
-    if fits:
-        n, place = min(fits)
-        free.remove((place, n))
-        if n > count:
-            free.append((place + count, n - count))
-            free.sort()
-        return place, top
-    if free and sum(free[-1]) == top:  # the last piece grows
-        place, n = free.pop()
-        return place, place + count
-    return top, top + count
-
-
-def _give(free: list[tuple[int, int]], place: int, count: int) -> None:
-    """A piece back, joined with its neighbours."""
-    free.append((place, count))
-    free.sort()
-    joined: list[tuple[int, int]] = []
-    for at, n in free:
-        if joined and sum(joined[-1]) == at:
-            joined[-1] = (joined[-1][0], joined[-1][1] + n)
-        else:
-            joined.append((at, n))
-    free[:] = joined

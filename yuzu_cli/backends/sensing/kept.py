@@ -18,8 +18,9 @@ import torch
 
 import yuzu_cli
 from yuzu_cli.backends.base import Settings
-from yuzu_cli.backends.sensing.codes import PUBLISHED, Code, Slots
+from yuzu_cli.backends.sensing.codes import PUBLISHED, Code
 from yuzu_cli.backends.sensing.design import Design, Progress, Try, make_design
+from yuzu_cli.backends.sensing.slots import Slots
 from yuzu_cli.backends.windowed import Understood, understand
 from yuzu_cli.errors import InputError, ModelError
 from yuzu_cli.model import Model

@@ -21,8 +21,9 @@ from yuzu_cli.backends.windowed import WindowedRunner
 from yuzu_cli.model import Model
 from yuzu_cli.operators.convolution import Convolver
 from yuzu_cli.operators.frames import Frame
+from yuzu_cli.operators.items import BATCH, Form, Item, Shape, Window
 from yuzu_cli.operators.reach import Ints, Reach
-from yuzu_cli.operators.windows import BATCH, Form, Item, Shape, Sketch, Window
+from yuzu_cli.operators.windows import Sketch
 
 SLACK = 1.2
 """Probes are taken where they cost at most so many times the multiply-adds of the windows.

@@ -17,6 +17,7 @@ from torch.fx import Node
 
 from yuzu_cli.graph import ops
 from yuzu_cli.graph.rewrites.axes import order_of
+from yuzu_cli.graph.rewrites.means_of_norms import group_norm, layer_norm
 from yuzu_cli.graph.rewrites.rewriter import DUMMIES, VIEWS, Rewriter
 
 _aten = torch.ops.aten
@@ -135,9 +136,9 @@ class Means:
         if target is _aten.convolution.default:
             return self.convolution(node, source, over)
         if target is ops.layer_norm:
-            return self.layer_norm(node, source, over, shape)
+            return layer_norm(self, node, source, over, shape)
         if target is operator.getitem and source.target is _aten.native_group_norm.default:
-            return self.group_norm(source, over, shape)
+            return group_norm(self, source, over, shape)
         return None
 
     # --- what is the same along the axes ----------------------------------------------------------
@@ -259,67 +260,3 @@ class Means:
         """A map over channels at each place: done once, of the mean, if nothing else reads it."""
         self.found = self.found or len(node.users) == 1
         return self.put(node.target, self(source, over), *node.args[1:])
-
-    # --- norms ------------------------------------------------------------------------------------
-
-    def normed(
-        self, mean: Node, blocks: Node, axes: list[int], eps: Any, scale: Node | None = None
-    ) -> Node:
-        """A mean of values less their own mean, over their deviation along some axes."""
-        centre = self.put(_aten.mean.dim, blocks, axes, True)
-        centre = centre if scale is None else self.put(_aten.mul.Tensor, centre, scale)
-        less = self.put(_aten.sub.Tensor, mean, centre)
-        self.found = True
-        return self.put(_aten.div.Tensor, less, self.put(ops.deviation, blocks, axes, float(eps)))
-
-    def group_norm(self, norm: Node, over: Over, shape: tuple[int, ...]) -> Node | None:
-        x, weight, bias, _, channels, _, groups, eps = norm.args
-        learned = [self.r.constant(n) for n in (weight, bias) if n is not None]
-        if not isinstance(x, Node) or 1 in over or any(n is None for n in learned):
-            return None
-        sizes = [1 if axis in over else n for axis, n in enumerate(shape)][2:]
-        made, every = self(x, over), list(range(1, len(shape)))
-        if groups in (1, channels):
-            made = self.normed(made, x, every if groups == 1 else every[1:], eps)
-        else:
-            assert isinstance(channels, int)
-            assert isinstance(groups, int)
-            rows, split = self.r.batch(), (groups, channels // groups)
-            blocks = self.put(_aten.reshape.default, x, [rows, *split, *shape[2:]])
-            made = self.put(_aten.reshape.default, made, [rows, *split, *sizes])
-            made = self.normed(made, blocks, [a + 1 for a in every[1:]] + [2], eps)
-            made = self.put(_aten.reshape.default, made, [rows, channels, *sizes])
-        if not learned:
-            return made
-        like = self.r.like.new_ones(channels)
-        scale = weight if weight is not None else self.r.add_constant(like, self.before)
-        shift = bias if bias is not None else self.r.add_constant(0 * like, self.before)
-        return self.put(ops.affine, made, scale, shift)
-
-    def layer_norm(self, node: Node, x: Node, over: Over, shape: tuple[int, ...]) -> Node | None:
-        """Over axes among those that are normalised; elsewhere it is no sum."""
-        _, sizes, weight, bias, eps = node.args
-        assert isinstance(sizes, (list, tuple))
-        axes = list(range(len(shape) - len(sizes), len(shape)))
-        if not set(over) <= set(axes):
-            return None
-        scale, shift = (self.of_constant(n, over, axes) for n in (weight, bias))
-        if (scale is None) != (weight is None) or (shift is None) != (bias is None):
-            return None
-        if weight is None:
-            made = self.normed(self(x, over), x, axes, eps)
-        else:
-            made = self.plain(self.put(_aten.mul.Tensor, x, weight), over, shape)
-            made = self.normed(made, x, axes, eps, scale)
-        return made if shift is None else self.put(_aten.add.Tensor, made, shift)
-
-    def of_constant(self, node: Any, over: Over, axes: list[int]) -> Node | None:
-        """The mean of a norm's weight or bias, which has the normalised axes only."""
-        value = self.r.constant(node)
-        if value is None:
-            return None
-        for axis, part in over.items():
-            index = torch.tensor(list(part), device=value.device)
-            value = value.index_select(axes.index(axis), index)
-        mean = value.mean([axes.index(axis) for axis in over], keepdim=True)
-        return self.r.add_constant(mean, self.before)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.fx import GraphModule, Node
 
-from yuzu_cli.graph.capture import SEEN
+from yuzu_cli.graph.batches import SEEN
 from yuzu_cli.graph.facts import constants_of, specs_of
 from yuzu_cli.graph.program import TensorSpec, batch_size
 

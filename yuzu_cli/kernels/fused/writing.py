@@ -23,7 +23,7 @@ import triton.language as tl
 from torch import Tensor
 
 from yuzu_cli.kernels.fused.functions import apply, larger, smaller
-from yuzu_cli.plan.programs import TABLES, Program, Statement
+from yuzu_cli.plan.statements import TABLES, Program, Statement
 
 WARPS = 8
 """Of a program with products; with half as many, these spill registers on an A100."""
