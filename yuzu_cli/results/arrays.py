@@ -17,10 +17,7 @@ import numpy as np
 from yuzu_cli.alphabet import UNKNOWN, Alphabet
 from yuzu_cli.errors import UsageError
 from yuzu_cli.results.derived import ACROSS, STATISTICS, derive, source_of
-from yuzu_cli.results.plot import drawing_needed
-from yuzu_cli.results.plot.figure import draw
 from yuzu_cli.results.plot.region import view
-from yuzu_cli.results.plot.style import png
 from yuzu_cli.results.reader import Row
 from yuzu_cli.results.streaming import Regions, Source
 from yuzu_cli.selection import choose, some
@@ -28,7 +25,8 @@ from yuzu_cli.selection import choose, some
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
-    from matplotlib.figure import Figure
+
+    from yuzu_cli.results.plot.style import Picture
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -147,7 +145,7 @@ class Attributions:
 
     def plot(
         self, sequence: int | str = 0, target: Any = None, stretch: str | None = None
-    ) -> Figure:
+    ) -> Picture:
         """Logo and heat map of one sequence, as `yuzu plot` draws them.
 
         Parameters
@@ -164,12 +162,11 @@ class Attributions:
         UsageError
             There is no such sequence, target or stretch, or matplotlib is not installed.
         """
-        drawing_needed()
+        from yuzu_cli.results.plot.figure import draw
+
         index = choose([sequence], self.names, "sequence", "sequence")[0]
         chosen = None if target is None else choose(target, self.targets, "target")
-        figure = draw(view(_InMemory(self), index, chosen, stretch))
-        figure._repr_png_ = lambda: png(figure, 110)  # type: ignore[attr-defined]  # for notebooks
-        return figure
+        return draw(view(_InMemory(self), index, chosen, stretch))
 
     def _repr_html_(self) -> str:
         start, end = self.mutated

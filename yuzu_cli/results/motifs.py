@@ -15,6 +15,7 @@ import numpy as np
 
 from yuzu_cli.errors import InputError
 from yuzu_cli.results.hdf5 import damage, open_hdf5
+from yuzu_cli.results.reader import Row
 from yuzu_cli.results.streaming import Source
 
 _ORDER = "ACGT"
@@ -63,11 +64,12 @@ class Motifs:
                 for row, start, end in zip(rows, starts + shift, ends + shift, strict=True):
                     self._sites[int(row)].append((int(start), int(end), name))
 
-    def of(self, row: int) -> list[tuple[int, int, str]]:
-        """Sites of one row: first and one past the last window position, and the pattern."""
-        return sorted(self._sites.get(row, []))
+    def of(self, row: Row) -> list[tuple[int, int, str]]:
+        """Sites of one row: first and one past the last base, 0-based, and the pattern."""
+        sites = self._sites.get(row.index, [])
+        return sorted((*row.on_genome(start, stop), name) for start, stop, name in sites)
 
-    def names(self, row: int) -> str:
+    def names(self, row: Row) -> str:
         """The patterns with sites in one row, each once."""
         return ", ".join(dict.fromkeys(name for _, _, name in self.of(row)))
 

@@ -55,6 +55,12 @@ class Row:
     codes: np.ndarray
     reference: np.ndarray
 
+    def on_genome(self, start: int, stop: int) -> tuple[int, int]:
+        """A stretch of the window as one of the forward strand; both 0-based, half-open."""
+        if self.strand == "-":
+            return self.end - stop, self.end - start
+        return self.start + start, self.start + stop
+
 
 class Result:
     """A finished output, open for reading; made by `open_result`, closed by `close` or ``with``.

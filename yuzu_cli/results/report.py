@@ -9,26 +9,23 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
-from functools import cache
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from yuzu_cli.files import replacing
 from yuzu_cli.results.estimate import agreement, sentence
 from yuzu_cli.results.motifs import Motifs
-from yuzu_cli.results.plot import drawing_needed
 from yuzu_cli.results.plot.charts import places_figure, sizes_figure
 from yuzu_cli.results.plot.figure import draw
-from yuzu_cli.results.plot.region import View, head, label, view, window
-from yuzu_cli.results.plot.style import png
+from yuzu_cli.results.plot.region import head, label, view, window
+from yuzu_cli.results.plot.style import Picture
 from yuzu_cli.results.reader import Row
+from yuzu_cli.results.schema import STATUS
 from yuzu_cli.results.streaming import Source
 from yuzu_cli.results.summary import Strongest, Summary, summarise
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 MOST_TARGETS = 8
 MOST_REGIONS = 100
@@ -55,17 +52,17 @@ def report(
     UsageError
         When what pictures need is not installed.
     """
-    drawing_needed()
     out = Path(out)
     with Source(result) as source:
         found = Motifs(Path(motifs), source) if motifs else None
         summary = summarise(source, max(top, MOST_REGIONS))
+        panels = _Panels(source, summary, top, found)
         text = _rendered(
             title=Path(result).name,
-            **_run(source, summary),
+            **_run(source),
             **_effects(source, summary),
             motifs=found,
-            panels=_Panels(source, summary, top, found).all() if summary.count.sum() else [],
+            panels=[panels.panel(t) for t in summary.order[:MOST_TARGETS]],
         )
     with replacing([out], force) as (path,):
         path.write_text(text, encoding="utf-8")
@@ -90,7 +87,7 @@ def _rendered(**facts: Any) -> str:
     return page.render(style=style, script=script, digest=digest, **facts)
 
 
-def _run(source: Source, summary: Summary) -> dict[str, Any]:
+def _run(source: Source) -> dict[str, Any]:
     """What was run on what, and how far it is from naive."""
     start, end, attributes = source.mutate_start, source.mutate_end, source.attributes
     mutants = source.n_regions * (end - start) * (len(source.alphabet) - 1)
@@ -101,7 +98,7 @@ def _run(source: Source, summary: Summary) -> dict[str, Any]:
             f"{_plural(source.n_regions, 'window')} of {source.length:,}: {mutants:,} mutants, "
             f"{_plural(len(source.targets), 'target')}."
         ),
-        "facts": _facts(source, summary),
+        "facts": _facts(source),
         "code": ("command", "model sha256", "input sha256"),
         "attributes": attributes,
         "compared": not math.isnan(attributes["verify_max_abs_error"]),
@@ -109,7 +106,7 @@ def _run(source: Source, summary: Summary) -> dict[str, Any]:
     }
 
 
-def _facts(source: Source, summary: Summary) -> list[tuple[str, str]]:
+def _facts(source: Source) -> list[tuple[str, str]]:
     attrs, config = source.attributes, source.config
     records = attrs["record_stop"] - attrs["record_start"]
     inputs = config.get("input") or {}
@@ -124,7 +121,7 @@ def _facts(source: Source, summary: Summary) -> list[tuple[str, str]]:
         ("versions", f"yuzu {attrs['yuzu_version']}, torch {attrs['torch_version']}"),
         ("scores saved", ", ".join(source.saved)),
         ("input records", f"{records:,}, {records - source.n_regions:,} dropped"),
-        *((f"windows {name}", f"{count:,}") for name, count in summary.status.items() if count),
+        *((f"windows {STATUS[mark]}", f"{n:,}") for mark, n in source.status_counts().items() if n),
         ("model sha256", attrs["model_sha256"]),
         ("input sha256", attrs["input_sha256"]),
     ]
@@ -137,7 +134,7 @@ def _facts(source: Source, summary: Summary) -> list[tuple[str, str]]:
 def _effects(source: Source, summary: Summary) -> dict[str, Any]:
     """A row of figures for each target, the strongest first; none where nothing was counted."""
     rows: list[tuple[str, str, list[float]]] = []
-    for rank, t in enumerate(summary.order if summary.count.sum() else []):
+    for rank, t in enumerate(summary.order):
         figures = [summary.reference_mean[t], summary.reference_sd[t]] if summary.signed else []
         figures += [summary.lowest[t], summary.highest[t]]
         figures += [summary.quantile(t, 0.5), summary.quantile(t, 0.99)]
@@ -147,75 +144,58 @@ def _effects(source: Source, summary: Summary) -> dict[str, Any]:
     return {"effects": rows, "what": what, "unit": source.unit, "signed": summary.signed}
 
 
+@dataclass(frozen=True, slots=True)
 class _Panels:
     """The parts about single targets: charts, strongest regions and their pictures."""
 
-    def __init__(self, source: Source, summary: Summary, top: int, motifs: Motifs | None) -> None:
-        self._source, self._summary, self._top, self._motifs = source, summary, top, motifs
-        self._row = cache(source.row)
+    source: Source
+    summary: Summary
+    top: int
+    motifs: Motifs | None
 
-    def all(self) -> list[dict[str, Any]]:
-        """Of the strongest targets."""
-        return [self._panel(t) for t in self._summary.order[:MOST_TARGETS]]
-
-    def _panel(self, t: int) -> dict[str, Any]:
+    def panel(self, t: int) -> dict[str, Any]:
         return {
             "id": f"target-{t}",
-            "name": label(self._summary.targets[t]),
-            "sizes": _png(sizes_figure(self._summary, t, self._source.unit)),
-            "places": _png(places_figure(self._summary, t, self._source.mutate_start)),
+            "name": label(self.summary.targets[t]),
+            "sizes": _png(sizes_figure(self.summary, t, self.source.unit)),
+            "places": _png(places_figure(self.summary, t, self.source.mutate_start)),
             "regions": [
-                self._region(found, rank) for rank, found in enumerate(self._summary.top[t], 1)
+                self._region(found, rank) for rank, found in enumerate(self.summary.top[t], 1)
             ],
         }
 
     def _region(self, found: Strongest, rank: int) -> dict[str, Any]:
-        row, motifs = self._row(found.row), self._motifs
-        facts: dict[str, Any] = {
+        row, place, picture = self.source.row(found.row), "", ""
+        if rank <= self.top:
+            targets = [found.target] if self.summary.signed else None
+            seen = view(self.source, found.row, targets, width=_ZOOM)
+            hits = self.motifs.of(row) if self.motifs else []
+            place, picture = seen.place, _png(draw(seen, inches=_INCHES, hits=hits))
+        return {
             "id": f"target-{found.target}-region-{rank}",
             "name": head(row),
-            "change": _change(self._source, row, found),
+            "change": _change(self.source, row, found),
             "effect": found.effect,
             "window": window(row),
-            "motifs": motifs.names(row.index) if motifs else "",
-            "picture": "",
+            "motifs": self.motifs.names(row) if self.motifs else "",
+            "place": place,
+            "picture": picture,
         }
-        if rank <= self._top:
-            facts |= self._picture(found)
-        return facts
-
-    def _picture(self, found: Strongest) -> dict[str, str]:
-        targets = [found.target] if self._summary.signed else None
-        seen = view(self._source, found.row, targets, width=_ZOOM)
-        hits = _hits(self._source, seen, self._motifs) if self._motifs else []
-        return {"place": seen.place, "picture": _png(draw(seen, inches=_INCHES, hits=hits))}
-
-
-def _hits(source: Source, seen: View, motifs: Motifs) -> list[tuple[int, int, str]]:
-    """Sites of motifs as indices into the mutated range of the picture, along the + strand."""
-    sites = []
-    for first, last, name in motifs.of(seen.row.index):
-        if seen.row.strand == "-":
-            first, last = source.length - last, source.length - first
-        shift = seen.row.start - seen.first
-        sites.append((first + shift, last + shift, name))
-    return sites
 
 
 def _change(source: Source, row: Row, found: Strongest) -> str:
     """`A>G at 7,123,456` on the forward strand, or the position alone."""
     position = source.mutate_start + found.position
-    minus = row.strand == "-"
-    where = f"at {row.end - position if minus else row.start + position + 1:,}"
+    where = f"at {row.on_genome(position, position + 1)[1]:,}"
     if found.letter < 0:
         return where
     codes = np.array([row.codes[position], found.letter])
-    letters = source.text(source.complement[codes] if minus else codes)
+    letters = source.text(source.complement[codes] if row.strand == "-" else codes)
     return f"{letters[0]}>{letters[1]} {where}"
 
 
-def _png(figure: Figure) -> str:
-    return base64.b64encode(png(figure, _DPI)).decode("ascii")
+def _png(picture: Picture) -> str:
+    return base64.b64encode(picture.png(_DPI)).decode("ascii")
 
 
 def _plural(count: int, noun: str) -> str:

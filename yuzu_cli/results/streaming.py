@@ -101,9 +101,12 @@ class Source(Result):
         return chosen
 
     @property
-    def across(self) -> str:
-        """The score over all targets that was saved, for results that hold nothing else."""
-        return next((name for name in ACROSS if name in self.saved), None) or self.need("l2")
+    def kind(self) -> str:
+        """What effects of substitutions are told by: delta, or else contribution, l2 or jsd."""
+        if source_of("delta", self.saved):
+            return "delta"
+        rest = ("contribution", *ACROSS)
+        return next((name for name in rest if name in self.saved), None) or self.need("delta")
 
     def need(self, statistic: str) -> str:
         """Name of the saved score that `statistic` is made from.
@@ -147,6 +150,14 @@ class Source(Result):
             values = _take(self, f"scores/{have}", rows, targets)
         codes = self.sequences(rows)[:, self.mutate_start : self.mutate_end]
         return derive(statistic, have, values, codes, self.reference(rows, targets))
+
+    def effects(self, rows: slice, targets: Sequence[int]) -> np.ndarray:
+        """What each substitution does, by `kind`, float32 (B, T, A, M).
+
+        A is 1 for contributions, T for scores over all targets.
+        """
+        values = self.values(self.kind, rows, targets)
+        return values if values.ndim == 4 else np.expand_dims(values, 1 + (self.kind not in ACROSS))
 
     def batches(self, n_targets: int = 1) -> Iterator[slice]:
         """Slices over all rows, each small enough that its scores take some 32 MiB."""

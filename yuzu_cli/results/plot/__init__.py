@@ -6,23 +6,22 @@ Chooses regions and writes files; `figure` draws, from the numbers of `region`.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from importlib.util import find_spec
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from yuzu_cli.errors import UsageError
 from yuzu_cli.files import replacing
-from yuzu_cli.results.derived import ACROSS
-from yuzu_cli.results.plot.figure import draw
-from yuzu_cli.results.plot.region import View, head, view
-from yuzu_cli.results.plot.square import Square, draw_square, square
-from yuzu_cli.results.plot.style import STYLE
+from yuzu_cli.results.plot.region import head, view
 from yuzu_cli.results.reader import Row
 from yuzu_cli.results.streaming import Source
 from yuzu_cli.selection import place
+
+if TYPE_CHECKING:
+    from yuzu_cli.results.plot.style import Picture
 
 FORMATS = ("png", "pdf", "svg")
 LEAST = 40
@@ -54,26 +53,29 @@ def plot(
     OutputError
         When the result cannot be read, has no such region, or the picture cannot be written.
     """
-    drawing_needed()
+    from yuzu_cli.results.plot.figure import draw
+    from yuzu_cli.results.plot.square import draw_square, square
+
     out = Path(out)
     with Source(result) as source:
-        rows = [source.find(text) for text in regions] or strongest(source, top)
+        found = [source.find(text) for text in regions] or strongest(source, top)
         chosen = source.choose(targets) if targets else None
-        asked = regions or [""] * len(rows)
-        views: list[Any] = [
-            square(source, row, chosen)
-            if as_map
-            else view(source, row, chosen, stretch or _place(source.row(row), text))
-            for row, text in zip(rows, asked, strict=True)
-        ]
+        rows = [source.row(index) for index in found]
+        drawings: list[Callable[[], Picture]] = []
+        for row, text in zip(rows, regions or [""] * len(rows), strict=True):
+            if as_map:
+                drawings.append(partial(draw_square, square(source, row.index, chosen)))
+            else:
+                seen = view(source, row.index, chosen, stretch or _place(row, text))
+                drawings.append(partial(draw, seen, same_scale=same_scale))
     if out.suffix == "" or out.is_dir():
-        paths = [out / f"{_file_name(seen)}.png" for seen in views]
-        pages = [[seen] for seen in views]
+        paths = [out / f"{_file_name(row)}.png" for row in rows]
+        pages = [[drawing] for drawing in drawings]
     else:
-        paths, pages = [_one_file(out, len(views))], [views]
+        paths, pages = [_one_file(out, len(rows))], [drawings]
     with replacing(paths, force) as temporary:
         for path, final, page in zip(temporary, paths, pages, strict=True):
-            _save(page, path, final.suffix.lower()[1:], same_scale)
+            _save(page, path, final.suffix.lower()[1:])
     return paths
 
 
@@ -97,19 +99,6 @@ def _place(row: Row, text: str) -> str | None:
     return f"{chrom}:{max(1, start + 1 - more)}-{end + more}"
 
 
-def drawing_needed() -> None:
-    """Check that what pictures need is there, before hours of reading.
-
-    Raises
-    ------
-    UsageError
-        When matplotlib is not installed.
-    """
-    if find_spec("matplotlib") is None:
-        hint = "pip install 'yuzu-cli[plots]'"
-        raise UsageError("", "pictures need matplotlib, which is not installed here", hint)
-
-
 def strongest(source: Source, count: int) -> list[int]:
     """Rows with the largest effect of any single substitution, the strongest first.
 
@@ -120,34 +109,26 @@ def strongest(source: Source, count: int) -> list[int]:
     """
     if not source.n_regions:
         raise UsageError(str(source.path), "holds no regions", "")
-    strength = np.zeros(source.n_regions)
-    every = list(range(len(source.targets)))
-    name = next((s for s in ("contribution", *ACROSS, "delta") if s in source.saved), "delta")
+    strength, every = np.zeros(source.n_regions), range(len(source.targets))
     for part in source.batches(len(every)):
-        values = np.nan_to_num(np.abs(source.values(name, part, every)))
-        strength[part] = values.reshape(len(values), -1).max(axis=1)
+        effects = np.abs(source.effects(part, every))
+        strength[part] = np.nan_to_num(effects).max(axis=(1, 2, 3))
     return np.argsort(-strength, kind="stable")[:count].tolist()
 
 
-def _save(views: Sequence[View | Square], path: Path, kind: str, same_scale: bool) -> None:
-    import matplotlib as mpl
+def _save(drawings: Sequence[Callable[[], Picture]], path: Path, kind: str) -> None:
+    from matplotlib.backends.backend_pdf import PdfPages
 
-    def drawn(seen: View | Square) -> Any:
-        return draw_square(seen) if isinstance(seen, Square) else draw(seen, same_scale=same_scale)
-
-    plain: dict[str, Any] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(kind, {})
-    with mpl.rc_context(STYLE):
-        if kind != "pdf":
-            drawn(views[0]).savefig(path, format=kind, dpi=_DPI, metadata=plain or None)
-            return
-        from matplotlib.backends.backend_pdf import PdfPages
-
-        with PdfPages(path, metadata=plain) as pages:
-            for seen in views:
-                pages.savefig(drawn(seen))
+    if kind == "pdf":
+        with PdfPages(path, metadata={"CreationDate": None}) as pages:
+            for drawing in drawings:
+                pages.savefig(drawing())
+        return
+    undated: dict[str, Any] | None = {"Date": None} if kind == "svg" else None
+    drawings[0]().savefig(path, format=kind, dpi=_DPI, metadata=undated)
 
 
-def _file_name(seen: View | Square) -> str:
+def _file_name(row: Row) -> str:
     """`row-name`, fit for any file system."""
-    name = re.sub(r"[^\w.+-]+", "_", head(seen.row)).strip("._")
-    return f"{seen.row.index:05d}-{name}"[:120]
+    name = re.sub(r"[^\w.+-]+", "_", head(row)).strip("._")
+    return f"{row.index:05d}-{name}"[:120]

@@ -6,6 +6,10 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.collections import PathCollection
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextPath
+from matplotlib.transforms import Affine2D
 
 from yuzu_cli.results.plot.style import GREY
 
@@ -20,6 +24,7 @@ _ACIDS = dict.fromkeys("STNQ", _GREEN) | dict.fromkeys("KRH", _BLUE) | dict.from
 
 
 def _colors(letters: str) -> dict[str, str]:
+    """By letter, for an alphabet."""
     return _BASES if set(letters) <= set(_BASES) else _ACIDS
 
 
@@ -30,35 +35,30 @@ def color_names(letters: str) -> str:
     return ", ".join(f"{letter} {names[color[letter]]}" for letter in letters if letter in color)
 
 
-def draw_bars(ax: Axes, heights: np.ndarray, letters: str) -> None:
-    """One bar a position, from heights (W, A)."""
-    color = _colors(letters)
-    for code, letter in enumerate(letters):
-        at = np.flatnonzero(heights[:, code])
-        ax.bar(at, heights[at, code], 1.0, color=color.get(letter, GREY), lw=0)
+def draw_logo(
+    ax: Axes, first: int, heights: np.ndarray, text: str, letters: str, *, bars: bool
+) -> None:
+    """One letter a position from `first` on, or one bar, as high as its value, from 0 either way.
 
-
-def draw_letters(ax: Axes, heights: np.ndarray, letters: str) -> None:
-    """One letter a position, as high as its value, upright on either side of zero."""
-    from matplotlib.collections import PathCollection
-    from matplotlib.transforms import Affine2D
-
-    paths, colors = [], []
-    for at, code in zip(*np.nonzero(heights), strict=True):
-        height = float(heights[at, code])
-        place = Affine2D().scale(0.94, abs(height)).translate(at - 0.47, min(height, 0.0))
-        paths.append(place.transform_path(_glyph(letters[code])))
-        colors.append(_colors(letters).get(letters[code], GREY))
+    `heights` are float32 (W,), `text` the letters there, `letters` those of the alphabet.
+    """
+    colors = [_colors(letters).get(letter, GREY) for letter in text]
+    if bars:
+        ax.bar(first + np.arange(len(text)), heights, 1.0, color=colors, lw=0)
+        return
+    paths = [
+        Affine2D()
+        .scale(0.94, abs(height))
+        .translate(at - 0.47, min(height, 0.0))
+        .transform_path(_glyph(letter))
+        for at, (letter, height) in enumerate(zip(text, heights.tolist(), strict=True), first)
+    ]
     ax.add_collection(PathCollection(paths, facecolors=colors, linewidths=0), autolim=False)
 
 
 @cache
 def _glyph(letter: str) -> Path:
     """A letter that fills the unit square, but for those that are narrow."""
-    from matplotlib.font_manager import FontProperties
-    from matplotlib.textpath import TextPath
-    from matplotlib.transforms import Affine2D
-
     font = FontProperties(family="DejaVu Sans", weight="bold")
     path = TextPath((0, 0), letter, size=1, prop=font)
     box = path.get_extents()

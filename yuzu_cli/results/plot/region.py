@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from yuzu_cli.alphabet import UNKNOWN, Alphabet
+from yuzu_cli.alphabet import Alphabet
 from yuzu_cli.errors import UsageError
-from yuzu_cli.results.derived import source_of
+from yuzu_cli.results.derived import ACROSS
 from yuzu_cli.results.reader import Row
 from yuzu_cli.results.streaming import Source
 from yuzu_cli.selection import place
@@ -65,8 +65,8 @@ class View:
     first: int
     start: int
     stop: int
-    unit: str = "output"
-    signed: bool = True
+    unit: str
+    signed: bool
 
     def base(self, index: int) -> int:
         """Base of the genome under an index into M, 1-based."""
@@ -112,42 +112,37 @@ def view(
     UsageError
         When the stretch is not one, or holds no mutated position.
     """
-    row, rows = source.row(index), slice(index, index + 1)
-    every = list(range(len(source.targets)))
-    across = source_of("contribution", source.saved) is None
-    effect: np.ndarray | None
-    names: tuple[str, ...]
-    if across:
-        name = source.across
-        effect = source.forward(source.values(name, rows, every), rows, letters=1)
-        contribution = effect.sum(axis=1) / (effect.shape[1] - 1)
-        names, reference = (name,), None
+    row, rows, kind = source.row(index), slice(index, index + 1), source.kind
+    chosen = list(targets or range(len(source.targets)))
+    effects = source.effects(rows, chosen)
+    if kind in ACROSS:
+        contribution = effects.sum(axis=2) / (effects.shape[2] - 1)
     else:
-        contribution = source.forward(source.values("contribution", rows, targets or every), rows)
-        contribution = contribution[0]
-        chosen = list(targets) if targets else _strongest(contribution, every)
-        contribution = contribution if targets else contribution[chosen]
-        effect = None
-        if source_of("delta", source.saved) is not None:
-            effect = source.forward(source.values("delta", rows, chosen), rows, letters=2)[0]
-        names = tuple(source.targets[i] for i in chosen)
-        reference = row.reference[chosen]
-    first, codes = source.covered(rows)[0][0], row.codes[source.mutate_start : source.mutate_end]
+        contribution = -effects.mean(axis=2) if kind == "delta" else effects[:, :, 0]
+    contribution = source.forward(contribution, rows)[0]
+    effect = None if kind == "contribution" else source.forward(effects, rows, letters=2)[0]
+    if kind not in ACROSS and targets is None:
+        shown = _strongest(contribution)
+        chosen, contribution = [chosen[t] for t in shown], contribution[shown]
+        effect = None if effect is None else effect[shown]
+    first, _ = row.on_genome(source.mutate_start, source.mutate_end)
+    codes = row.codes[source.mutate_start : source.mutate_end]
     if row.strand == "-":
         codes = source.complement[codes[::-1]]
     if stretch is None:
         start, stop = busiest(contribution, width, _peak(contribution, effect))
     else:
-        start, stop = _stretch(stretch, row, source, int(first))
+        start, stop = _stretch(stretch, row, source, first)
+    across = kind in ACROSS
     return View(
         row=row,
         letters=source.alphabet,
-        targets=names,
-        reference=reference,
+        targets=(kind,) if across else tuple(source.targets[i] for i in chosen),
+        reference=None if across else row.reference[chosen],
         contribution=contribution,
         effect=effect,
         codes=codes,
-        first=int(first),
+        first=first,
         start=start,
         stop=stop,
         unit=source.unit,
@@ -175,20 +170,8 @@ def label(target: str) -> str:
     return f"output {target}" if re.fullmatch(r"\d+\[[\d, ]+\]", target) else target
 
 
-def logo_heights(seen: View, target: int) -> np.ndarray:
-    """Heights of all letters at the positions to look at, float32 (W, A): one letter each."""
-    inside = slice(seen.start, seen.stop)
-    codes, heights = seen.codes[inside], np.nan_to_num(seen.contribution[target, inside])
-    table = np.zeros((len(codes), len(seen.letters)), np.float32)
-    known = np.flatnonzero(codes != UNKNOWN)
-    table[known, codes[known]] = heights[known]
-    return table
-
-
-def _strongest(contribution: np.ndarray, every: list[int]) -> list[int]:
-    if len(every) <= MOST_TARGETS:
-        return every
-    strength = np.nanmax(np.abs(np.nan_to_num(contribution)), axis=1)
+def _strongest(contribution: np.ndarray) -> list[int]:
+    strength = np.abs(np.nan_to_num(contribution)).max(axis=1)
     return sorted(np.argsort(-strength, kind="stable")[:MOST_TARGETS].tolist())
 
 
@@ -205,9 +188,7 @@ def _stretch(text: str, row: Row, source: Source, origin: int) -> tuple[int, int
         return 0, width
     in_window, on_genome = re.fullmatch(r"(\d+):(\d+)", text), place(text)
     if in_window:
-        a, b = int(in_window[1]), int(in_window[2])
-        minus = row.strand == "-"
-        start, stop = (row.end - b, row.end - a) if minus else (row.start + a, row.start + b)
+        start, stop = row.on_genome(int(in_window[1]), int(in_window[2]))
     elif on_genome and on_genome[0] == row.chrom:
         _, start, stop = on_genome
     else:

@@ -8,18 +8,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from yuzu_cli.errors import UsageError
 from yuzu_cli.results.plot.region import head
-from yuzu_cli.results.plot.style import plain
+from yuzu_cli.results.plot.style import Picture, bases, heat_map, plain, styled
 from yuzu_cli.results.reader import Row
 from yuzu_cli.results.streaming import Source
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 MOST_TRACKS = 4
 
@@ -58,7 +55,7 @@ def square(source: Source, index: int, targets: Sequence[int] | None = None) -> 
     for target in chosen:
         found = re.fullmatch(r"(.*?)(\d+)(\]?)", source.targets[target])
         if found:
-            name = (found[1].rstrip(",[") + found[3] * ("," in found[1])) or "profile"
+            name = (found[1].rstrip(", [") + found[3] * ("," in found[1])) or "profile"
             groups.setdefault(name, []).append((int(found[2]), target))
     tracks = [(name, sorted(places)) for name, places in groups.items() if len(places) > 1]
     if not tracks:
@@ -70,37 +67,26 @@ def square(source: Source, index: int, targets: Sequence[int] | None = None) -> 
         one = source.values("contribution", rows, [target for _, target in places])
         table = source.forward(one, rows)[0]
         values.append((name, table[::-1] if row.strand == "-" else table))
-    return Square(row, int(source.covered(rows)[0][0]), values, source.unit)
+    first, _ = row.on_genome(source.mutate_start, source.mutate_end)
+    return Square(row, first, values, source.unit)
 
 
-def draw_square(seen: Square) -> Figure:
+@styled
+def draw_square(seen: Square) -> Picture:
     """The figure: a map for each track, one under the other, all on one scale."""
-    from matplotlib.figure import Figure
-
     count = len(seen.tracks)
-    figure = Figure(figsize=(6.5, 0.7 + 3.4 * count), layout="constrained")
-    largest = max(float(np.nanmax(np.abs(np.nan_to_num(v)))) for _, v in seen.tracks) or 1.0
-    for axes, (name, values) in zip(
-        np.atleast_1d(figure.subplots(count, 1, sharex=True)), seen.tracks, strict=True
+    figure = Picture(7.2, 0.7 + 3.4 * count)
+    largest = max(float(np.abs(np.nan_to_num(values)).max()) for _, values in seen.tracks) or 1.0
+    words = f"contribution to the {seen.unit}, blue lowers"
+    for ax, (name, values) in zip(
+        figure.subplots(count, 1, squeeze=False)[:, 0], seen.tracks, strict=True
     ):
-        outputs, width = values.shape
-        limits: Any = (seen.first + 0.5, seen.first + width + 0.5, -0.5, outputs - 0.5)
-        image = axes.imshow(
-            np.ma.masked_invalid(values),
-            aspect="auto",
-            cmap="RdBu_r",
-            interpolation="nearest",
-            origin="lower",
-            extent=limits,
-            vmin=-largest,
-            vmax=largest,
-        )
-        axes.set_ylabel(plain(f"position in the output {name}, from 0"))
-        axes.set_facecolor("#dddddd")
-        axes.ticklabel_format(axis="x", style="plain", useOffset=False)
-        bar = figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02)
-        bar.set_label(f"contribution to the {seen.unit}, blue lowers")
-    axes.set_xlabel(plain(f"position in {seen.row.chrom}, counted from 1"))
+        heat_map(ax, values, seen.first + 1, largest, words)
+        bases(ax, seen.first + 1, seen.first + values.shape[1], 5.5)
+        ax.invert_yaxis()
+        ax.yaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.set_ylabel(plain(f"position in the output {name}, from 0"))
+    ax.set_xlabel(plain(f"position in {seen.row.chrom}, counted from 1"))
     title = f"{head(seen.row)}: what each letter does to each position of the output"
     figure.suptitle(plain(title), fontsize=9)
     return figure
