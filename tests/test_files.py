@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
-from yuzu_cli.files import cache_folder, size_text
+from yuzu_cli.errors import OutputError
+from yuzu_cli.files import cache_folder, disk_errors, replacing, size_text
 
 SIZES = {
     0: "0 bytes",
@@ -37,3 +40,19 @@ def test_the_cache_is_where_the_system_wants_it(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError))
     with pytest.raises(OSError):
         cache_folder().mkdir(parents=True)
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
+def test_space_is_asked_for_only_where_it_is_missing(code: int) -> None:
+    with pytest.raises(OutputError) as caught, disk_errors("x"):
+        raise OSError(code, os.strerror(code))
+    assert ("free some space" in str(caught.value)) == (code == errno.ENOSPC)
+
+
+def test_a_device_is_never_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with (
+        pytest.raises(OutputError, match="pipe: is not a regular file"),
+        replacing([tmp_path / "pipe"], force=True),
+    ):
+        raise AssertionError

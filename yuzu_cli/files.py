@@ -51,15 +51,14 @@ def token() -> str:
 
 
 @contextmanager
-def disk_errors(path: Path | str, hint: str = "") -> Iterator[None]:
-    """Turn an OSError into an `OutputError` about `path`."""
+def disk_errors(path: Path | str, last: str = " to continue") -> Iterator[None]:
+    """Turn an OSError into an `OutputError` about `path`; `last` ends the advice on a full disk."""
     try:
         yield
     except OSError as error:
-        what = _FULL.get(error.errno or 0) or error.strerror or str(error)
-        if not hint and error.errno in _FULL:
-            hint = "free some space, then run the same command to continue"
-        raise OutputError(os.fspath(path), what, hint) from error
+        full = _FULL.get(error.errno or 0)
+        hint = f"free some space, then run the same command{last}" if full else ""
+        raise OutputError(os.fspath(path), full or error.strerror or str(error), hint) from error
 
 
 def write_all(fd: int, data: bytes | bytearray | memoryview, at: int = 0) -> int:
@@ -136,13 +135,14 @@ def replacing(paths: Sequence[Path], force: bool = False) -> Iterator[list[Path]
         When a path exists and `force` is off, or nothing can be written there.
     """
     for path in paths:
-        if path.is_dir():
-            raise OutputError(str(path), "is a folder", "name a file")
+        if path.exists() and not path.is_file():  # /dev/null would be gone for all programs
+            what = "is a folder" if path.is_dir() else "is not a regular file"
+            raise OutputError(str(path), what, "name a file")
         if path.exists() and not force:
             raise OutputError(str(path), "exists already", "--force replaces it")
     temporary = [path.with_name(f".{path.name}.{token()}.tmp") for path in paths]
     try:
-        with disk_errors(paths[-1], "free some space, then run the same command"):
+        with disk_errors(paths[-1], ""):
             for path in paths:
                 path.parent.mkdir(parents=True, exist_ok=True)
             yield temporary

@@ -197,7 +197,9 @@ def test_dropped_records_leave_no_row(tmp_path: Path) -> None:
     fasta(tmp_path, texts)
     path = script(seeded(conv), tmp_path / "m.pt")
     keys = {"input__unknown": "drop", "compute__batch_size": 1}
-    assert done(engine.run(config(tmp_path, [path], **keys))).regions == 6
+    summary = done(engine.run(config(tmp_path, [path], **keys)))
+    assert summary.regions == 6
+    assert "1 of 7 records were dropped" in summary.describe()
     with h5py.File(tmp_path / "out.h5") as file:
         assert list(file["regions/input_index"]) == [0, 1, 3, 4, 5, 6]
 
@@ -226,7 +228,7 @@ def test_regions_without_a_number_are_named(
     fasta(tmp_path, [*sequences(1), "A" * L])
     path = script(Fragile(), tmp_path / "m.pt")
     done(engine.run(config(tmp_path, [path], compute__backend="naive")))
-    assert "r1:0-24 (record 1): the model's output is NaN" in caplog.text
+    assert "r1:1-24 (record 1): the model's output is NaN" in caplog.text
     assert "r0" not in caplog.text
 
 

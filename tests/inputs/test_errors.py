@@ -82,7 +82,7 @@ BED_CASES = {
     "unknown-letter": (
         "chr1\t40\t60\n2\t12\t14\n",
         {"unknown": "error"},
-        ":2: the letter at 2:8 is unknown to the model; set input.unknown",
+        ":2: the letter at 2:9 is unknown to the model; set input.unknown",
     ),
     "no-summit-column": (GOOD, {"center": "summit"}, ":1: no summit: 3 columns, and a narrowPeak"),
     "bed12-summit": (
@@ -175,12 +175,12 @@ FASTA_CASES = {
     "unknown-letter": (
         ">a\nACGT\n>b\nACNT\n",
         {"unknown": "error"},
-        ":3: the letter at b:2 is unknown to the model",
+        ":3: the letter at b:3 is unknown to the model",
     ),
     "unknown-letter-cropped": (
         ">b\nNACGTNA\n",
         {"unknown": "error", "length": 5, "wrong_length": "crop"},
-        ":1: the letter at b:5 is unknown to the model",
+        ":1: the letter at b:6 is unknown to the model",
     ),
 }
 

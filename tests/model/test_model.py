@@ -437,6 +437,17 @@ class Whole(nn.Module):
         return self.last(nn.functional.max_pool1d(self.conv(x), 2).flatten(1))
 
 
+class Quarters(nn.Module):
+    """A model that was made for 100 letters, and takes 100 to 103."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.Linear(100, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(nn.functional.max_pool1d(x, 4).flatten(1))
+
+
 class Blocks(nn.Module):
     """A model that takes multiples of 16 only."""
 
@@ -451,6 +462,7 @@ LENGTHS: dict[str, tuple[Callable[[], nn.Module], Callable[..., Path], str]] = {
     "channels last": (lambda: Whole(50, True), script, r"lengths such as 50 and 51 \(layout NLC\)"),
     "usual": (Blocks, script, r"it takes lengths such as 16, 32 and \d+ \(layout NCL\)"),
     "long": (lambda: Whole(300), script, r"it takes length 300 "),
+    "usual first": (Quarters, script, r"it takes lengths such as 100, 101 and 102 "),
 }
 
 

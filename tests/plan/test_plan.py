@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -21,9 +22,11 @@ from yuzu_cli.operators.dense import ACROSS
 from yuzu_cli.operators.record import CONSTANT, WHOLE
 from yuzu_cli.operators.reductions import EXTREME, TOTAL
 from yuzu_cli.operators.weighing import ATTENTION
+from yuzu_cli.operators.windows import Whole
 from yuzu_cli.plan.analyse import analyse
 from yuzu_cli.plan.describe import advice, describe, short
 from yuzu_cli.plan.plan import make_plan
+from yuzu_cli.plan.tape import Script
 
 
 def program_of(module: nn.Module, length: int) -> Program:
@@ -219,6 +222,16 @@ def test_what_has_no_window_is_whole_and_so_is_all_that_reads_it():
     plan = make_plan(program_of(Mixed(), 20))
     kept = [s.way for s in plan.steps if s.way != CONSTANT]
     assert set(kept) == {WHOLE}
+
+
+def test_an_output_that_no_letter_reaches_is_still_there():
+    class Constant(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.ones(x.shape[0], 2)
+
+    found = analyse(program_of(Constant(), 20))
+    tape = Script(found, make_plan(found.program)).tape(np.arange(20))
+    assert isinstance(tape.output, Whole)
 
 
 @pytest.mark.parametrize(

@@ -265,6 +265,15 @@ def test_a_page_about_nothing(tmp_path: Path) -> None:
     assert not [tag for tag, _ in page.tags if tag == "img"]
 
 
+def test_a_page_that_is_there_is_told_before_anything_is_drawn(
+    mixed: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("yuzu_cli.results.report.summarise")
+    (tmp_path / "r.html").write_text("mine")
+    with pytest.raises(OutputError, match="exists already"):
+        report(mixed.path, tmp_path / "r.html")
+
+
 def test_no_verification_is_said(mixed: Made, tmp_path: Path) -> None:
     with h5py.File(mixed.path, "a") as file:
         file.attrs["verify_max_abs_error"] = file.attrs["verify_max_rel_error"] = np.nan

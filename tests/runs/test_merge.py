@@ -339,6 +339,7 @@ def test_an_output_is_replaced_only_by_force_and_a_shard_never(tmp_path: Path) -
     out = write_file(tmp_path / "out.h5", make_info(save=("l2",)))
     with pytest.raises(OutputError, match="exists; use --force"):
         merge(shards, out)
+    assert not (tmp_path / "out.h5.part").exists()
     merge(shards, out, force=True)
     expect_rows(out, make_info())
     with pytest.raises(OutputError, match="is an input of this run"):

@@ -259,7 +259,7 @@ def _warn_of_nan(windows: Sequence[Window], outputs: Any) -> None:
         region = windows[int(number)].region
         logger.warning(
             "%s:%d-%d (record %d): the model's output is NaN or infinite, and so are its scores",
-            *(region.chrom, region.start, region.end, region.input_index),
+            *(region.chrom, region.start + 1, region.end, region.input_index),
         )
 
 

@@ -77,6 +77,8 @@ class RunSummary:
         )
         if self.records_before:
             text += f"\n{self.records_before} of {self.records} records were done before"
+        if dropped := self.complete and self.records - self.records_before - self.regions:
+            text += f"\n{dropped} of {self.records} records were dropped"
         if self.verified:
             text += f"\nchecked {self.verified} mutants against naive: {self.errors}"
         if self.mended:

@@ -130,11 +130,11 @@ class Genome:
         handle = self._handle = self._handle or self._open()
         if chrom not in self._checked:
             self._check_record(handle, chrom)
-        with explained(self.path, f"{chrom}:{start}-{end} cannot be read"):
+        with explained(self.path, f"{chrom}:{start + 1}-{end} cannot be read"):
             letters = handle.fetch(chrom, start + 1, end) if end > start else ""
         if len(letters) != end - start or ">" in letters:
             found = "a header line" if ">" in letters else f"{len(letters)} letters"
-            what = f"{chrom}:{start}-{end} has {found} in it"
+            what = f"{chrom}:{start + 1}-{end} has {found} in it"
             raise InputError(self.path, what, self._again())
         return letters
 

@@ -104,7 +104,7 @@ class WindowStream(ABC):
             if unknown.size and self._unknown == "drop":
                 return None
             if unknown.size and self._unknown == "error":
-                at = int(unknown[0]) + first - flank + origin
+                at = int(unknown[0]) + first - flank + origin + 1
                 what = f"the letter at {region.chrom}:{at} is unknown to the model"
                 raise InputError(where, what, "set input.unknown to zero, uniform or drop")
         if region.strand == "-":

@@ -124,7 +124,7 @@ def _no_call(
     probe: Probe, failures: dict[str, str], takes: Callable[[str, int], bool]
 ) -> ModelError:
     # The layout that got past the first layer has the message that matters.
-    shallow = ("channels", "Expected 2D", "Expected 3D", "Expected 4D", "Guard failed")
+    shallow = ("channels", "Expected ", "Guard failed")
     names = sorted(failures, key=lambda n: any(word in failures[n] for word in shallow))
     what = f"cannot take sequences of {probe.size} letters and length {probe.length}"
     likely = {n: failures[n] for n in names if "channels" not in failures[n]}

@@ -52,7 +52,7 @@ def lengths_that_work(
     usual = [n for n in near if n <= _FURTHEST * length]
     tries = 0
     for place, (layout, text) in enumerate(failures.items()):
-        said = list(_said(length, text))
+        said = sorted(_said(length, text), key=lambda n: n not in _USUAL)  # 100 before 101 to 103
         found: list[int] = []
         for number, candidate in enumerate(dict.fromkeys([*said, *usual])):
             if candidate < _SHORTEST or candidate == length:

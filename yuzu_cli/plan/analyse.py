@@ -61,7 +61,7 @@ class Analysis:
 
     def way(self, node: Node) -> str:
         """How windows of a node's value can be had; `WHOLE` when they cannot."""
-        if self.reaches[node.name] is UNTOUCHED:
+        if self.reaches[node.name] is UNTOUCHED and node is not self.program.output:
             return CONSTANT
         if node.name not in self.program.specs:  # a number, or several tensors
             return WHOLE

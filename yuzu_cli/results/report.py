@@ -53,7 +53,7 @@ def report(
         When what pictures need is not installed.
     """
     out = Path(out)
-    with Source(result) as source:
+    with replacing([out], force) as (path,), Source(result) as source:
         found = Motifs(Path(motifs), source) if motifs else None
         summary = summarise(source, max(top, MOST_REGIONS))
         panels = _Panels(source, summary, top, found)
@@ -64,7 +64,6 @@ def report(
             motifs=found,
             panels=[panels.panel(t) for t in summary.order[:MOST_TARGETS]],
         )
-    with replacing([out], force) as (path,):
         path.write_text(text, encoding="utf-8")
     return out
 

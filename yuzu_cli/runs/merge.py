@@ -89,8 +89,8 @@ def merge(
             raise OutputError(os.fspath(part.path), what, "let that one finish")
 
     try:
-        _take_up(part, manifest)
         check_target(target, force, shards)
+        _take_up(part, manifest)
         part.tidy()
         part.force = force
         every = [Sealed(s.path, s.info.record_start, s.info.record_stop) for s in ordered]
