@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from yuzu_cli.alphabet import UNKNOWN, Alphabet
+from yuzu_cli.alphabet import Alphabet
 from yuzu_cli.errors import UsageError
-from yuzu_cli.results.derived import ACROSS, STATISTICS, derive, source_of
+from yuzu_cli.results.derived import ACROSS, STATISTICS, derive, mutations, source_of
 from yuzu_cli.results.plot.region import view
 from yuzu_cli.results.reader import Row
 from yuzu_cli.results.streaming import Regions, Source
@@ -129,9 +129,7 @@ class Attributions:
             hint = "found['contribution'] is an array (N, T, M)"
             raise UsageError("score", "contribution has no mutations", hint)
         values = values[:, None] if score in ACROSS else values
-        letters = np.arange(len(self.letters))
-        there = self._inside[:, :, None]
-        row, place, letter = np.nonzero((there != letters) & (there != UNKNOWN))
+        row, place, letter = mutations(self._inside, len(self.letters))
         columns: dict[str, Any] = {
             "name": np.array(self.names, object)[row],
             "position": place + self.mutated[0],

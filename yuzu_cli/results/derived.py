@@ -10,6 +10,8 @@ from collections.abc import Callable, Collection
 
 import numpy as np
 
+from yuzu_cli.alphabet import UNKNOWN
+
 STATISTICS = ("delta", "centered", "contribution", "prediction", "l2", "jsd")
 ACROSS = ("l2", "jsd")
 """One number of a mutant over all targets, without a T axis."""
@@ -57,8 +59,17 @@ def derive(
 
 def at_letter(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
     """Values at the letter that is there, (B, T, M) from (B, T, A, M); letter 0 where unknown."""
-    index = np.where(codes == 255, 0, codes).astype(np.intp)
+    index = np.where(codes == UNKNOWN, 0, codes).astype(np.intp)
     return np.take_along_axis(values, index[:, None, None, :], axis=2)[:, :, 0]
+
+
+def mutations(codes: np.ndarray, letters: int) -> tuple[np.ndarray, ...]:
+    """Every change of a known letter into another: indices along the axes of `codes`, the letter.
+
+    `codes` are uint8 (..., M), in an alphabet of `letters`.
+    """
+    there = codes[..., None]
+    return np.nonzero((there != UNKNOWN) & (there != np.arange(letters)))
 
 
 def _jsd(delta: np.ndarray, reference: np.ndarray) -> np.ndarray:

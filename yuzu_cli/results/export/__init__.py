@@ -89,6 +89,7 @@ def export(
         When the result cannot be read or lacks what the format needs, when something is there
         already, or cannot be written.
     """
+    from yuzu_cli.results.export.files import check_space
     from yuzu_cli.results.streaming import Source
 
     if to not in FORMATS:
@@ -97,5 +98,7 @@ def export(
         raise UsageError("--output", "is the result itself", "name another file")
     write = getattr(import_module(f"{__name__}.{FORMATS[to]}"), to)
     with Source(result) as source:
+        # Every format takes a byte for each mutated position, and most take more.
+        check_space(Path(out), source.n_regions * source.sizes["M"])
         done: Exported = write(source, Path(out), options or ExportOptions())
         return done

@@ -6,19 +6,18 @@ the mutated range, and at unknown letters, are zero.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from yuzu_cli.errors import UsageError
 from yuzu_cli.files import replacing
 from yuzu_cli.inputs.stream import HAS_UNKNOWN, PADDED
 from yuzu_cli.results.export import Exported, ExportOptions
-from yuzu_cli.results.export.files import NpzStream, check_space, new_hdf5
+from yuzu_cli.results.export.files import write_hdf5, write_npz
 from yuzu_cli.results.streaming import Source
 
 _HALF_MAX = float(np.finfo(np.float16).max)
@@ -26,26 +25,17 @@ _HALF_MAX = float(np.finfo(np.float16).max)
 
 def modisco(source: Source, out: Path, options: ExportOptions) -> Exported:
     """A folder with `ohe.npz` and `attr.npz` (N, 4, L) for `modisco motifs`, and `rows.tsv`."""
-    keep, target = _kept(source, options), source.choose(options.targets, one=True)
-    shape = (int(keep.sum()), 4, source.length)
-    check_space(out, int(np.prod(shape)))
+    target, kept = source.choose(options.targets, one=True), _Windows(source, options)
     names = [out / "ohe.npz", out / "attr.npz", out / "rows.tsv"]
     with replacing(names, options.force) as (ohe, attr, rows):
-        with (
-            NpzStream(ohe) as ohe_file,
-            NpzStream(attr) as attr_file,
-            ohe_file.array("arr_0", shape, np.dtype(np.int8)) as add_sequences,
-            attr_file.array("arr_0", shape, np.dtype(np.float32)) as add_scores,
-        ):
-            for _, one_hot, scores in _windows(source, keep, target):
-                add_sequences(one_hot)
-                add_scores(scores[:, 0])
-        _write_rows(source, keep, rows)
-    notes = _notes(source, keep)
+        write_npz(ohe, kept.rows, {"arr_0": map(kept.one_hot, kept.batches(target))})
+        scores = (kept.scores(part, target)[:, 0] for part in kept.batches(target))
+        write_npz(attr, kept.rows, {"arr_0": scores})
+        _write_rows(source, kept.keep, rows)
     covered = source.mutate_end - source.mutate_start
     if covered < 400:
-        notes.append(f"modisco looks at 400 bp unless told otherwise: use `-w {covered}`")
-    return Exported(tuple(names), shape[0], tuple(notes))
+        kept.notes.append(f"modisco looks at 400 bp unless told otherwise: use `-w {covered}`")
+    return Exported(tuple(names), kept.rows, tuple(kept.notes))
 
 
 def chrombpnet(source: Source, out: Path, options: ExportOptions) -> Exported:
@@ -54,28 +44,25 @@ def chrombpnet(source: Source, out: Path, options: ExportOptions) -> Exported:
     Rows run along the forward strand, for that is how chrombpnet's tools place them: row i covers
     start + summit - L/2 to start + summit + L/2 of line i.
     """
-    asked, target = _kept(source, options), source.choose(options.targets, one=True)
-    padded = asked & (source.regions.status & PADDED > 0)
-    keep, length = asked & ~padded, source.length - source.length % 2
-    shape = (int(keep.sum()), 4, length)
-    check_space(out, int(np.prod(shape)))
-    bed, half = out.with_suffix(".bed"), _Half()
+    target, kept = source.choose(options.targets, one=True), _Windows(source, options, forward=True)
+    padded = kept.keep & (source.regions.status & PADDED > 0)
+    kept.keep &= ~padded
+    length, half, bed = source.length - source.length % 2, _Half(), out.with_suffix(".bed")
+
+    def arrays(part: slice) -> dict[str, np.ndarray]:
+        one_hot = kept.one_hot(part)[..., :length]
+        scores = half(kept.scores(part, target)[:, 0, :, :length])
+        return {"raw/seq": one_hot, "shap/seq": scores, "projected_shap/seq": scores * one_hot}
+
     with replacing([bed, out], options.force) as (bed_path, h5_path):
-        with new_hdf5(h5_path) as (file, check):
-            raw = _dataset(file, "raw/seq", shape, np.int8)
-            shap = _dataset(file, "shap/seq", shape, np.float16)
-            projected = _dataset(file, "projected_shap/seq", shape, np.float16)
-            for rows, one_hot, scores in _windows(source, keep, target, forward=True):
-                one_hot, scores = one_hot[..., :length], half(scores[:, 0, :, :length])
-                raw[rows], shap[rows], projected[rows] = one_hot, scores, scores * one_hot
-                check()
-        _write_peaks(source, keep, bed_path)
-    notes = _notes(source, asked) + half.notes()
+        write_hdf5(h5_path, kept.rows, map(arrays, kept.batches(target)))
+        _write_peaks(source, kept.keep, bed_path)
+    notes = kept.notes + half.notes()
     if padded.any():
         notes.append(f"{padded.sum()} rows reach past a chromosome's end and are left out")
     if length != source.length:
         notes.append("windows have an odd length: the last base of each is left out")
-    return Exported((out, bed), shape[0], tuple(notes))
+    return Exported((out, bed), kept.rows, tuple(notes))
 
 
 def basenji(source: Source, out: Path, options: ExportOptions) -> Exported:
@@ -88,38 +75,36 @@ def basenji(source: Source, out: Path, options: ExportOptions) -> Exported:
     if statistic not in ("centered", "delta", "prediction"):
         what = f"basenji cannot hold {statistic}: its files have a value for each target"
         raise UsageError("--score", what, "centered or delta")
-    keep = _kept(source, options, statistic, drop=True)
-    targets = source.choose(options.targets)
+    kept = _Windows(source, options, statistic, drop=True)
+    targets, half, where = source.choose(options.targets), _Half(), source.regions
     path = out if out.suffix in (".h5", ".hdf5") else out / "scores.h5"
-    n, length, half = int(keep.sum()), source.length, _Half()
-    check_space(path, n * length * (4 + len(targets)))
-    with (
-        replacing([path], options.force) as (temporary,),
-        new_hdf5(temporary) as (file, check),
-    ):
+
+    def arrays(part: slice) -> dict[str, np.ndarray]:
+        there = kept.one_hot(part).astype(bool)
+        # Scripts index scores by the one-hot: a column without a true would shift the rest.
+        there[:, 0] |= ~there.any(axis=1)
+        scores = half(kept.scores(part, targets)).transpose(0, 3, 2, 1)
         name = "sum" if statistic == "centered" else statistic
-        seqs = _dataset(file, "seqs", (n, length, 4), np.bool_)
-        values = _dataset(file, name, (n, length, 4, len(targets)), np.float16)
-        for rows, one_hot, scores in _windows(source, keep, targets, statistic):
-            there = one_hot.astype(bool)
-            # Scripts index scores by the one-hot: a column without a true would shift the rest.
-            there[:, 0] |= ~there.any(axis=1)
-            seqs[rows] = there.transpose(0, 2, 1)
-            values[rows] = half(scores).transpose(0, 3, 2, 1)
-            check()
-        where = source.regions
-        file["chr"] = where.chrom[keep].astype("S")
-        file["start"], file["end"] = where.start[keep], where.end[keep]
-        file["strand"] = np.where(where.minus[keep], b"-", b"+")
-        file["input_index"] = where.input_index[keep]
-        file["target_ids"] = np.array([source.targets[i].encode() for i in targets])
-    return Exported((path,), n, tuple(_notes(source, keep) + half.notes()))
+        return {"seqs": there.transpose(0, 2, 1), name: scores}
+
+    columns = {
+        "chr": where.chrom[kept.keep].astype("S"),
+        "start": where.start[kept.keep],
+        "end": where.end[kept.keep],
+        "strand": np.where(where.minus[kept.keep], b"-", b"+"),
+        "input_index": where.input_index[kept.keep],
+        "target_ids": np.array([source.targets[i].encode() for i in targets]),
+    }
+    with replacing([path], options.force) as (temporary,):
+        write_hdf5(temporary, kept.rows, map(arrays, kept.batches(targets)), columns)
+    return Exported((path,), kept.rows, tuple(kept.notes + half.notes()))
 
 
-def _kept(
-    source: Source, options: ExportOptions, statistic: str = "centered", *, drop: bool = False
-) -> np.ndarray:
-    """Which rows are written, bool (N,), by what is asked for those with unknown letters.
+class _Windows:
+    """Whole windows of the rows that are written, letters in the order ACGT.
+
+    Rows with unknown letters are left out where that is asked for, or with `drop` unless they are
+    asked for. With `forward` those of the minus strand are turned round.
 
     Raises
     ------
@@ -128,44 +113,58 @@ def _kept(
     OutputError
         When the score can be made from none that was saved.
     """
-    if sorted(source.alphabet.replace("U", "T")) != list("ACGT"):
-        what = f"alphabet {source.alphabet} is not that of DNA or RNA"
-        raise UsageError(str(source.path), what, "--to npz and --to tsv take any alphabet")
-    source.need(statistic)
-    if options.unknown == "keep" or (options.unknown == "auto" and not drop):
-        return np.ones(source.n_regions, bool)
-    return source.regions.status & HAS_UNKNOWN == 0
 
+    def __init__(
+        self,
+        source: Source,
+        options: ExportOptions,
+        statistic: str = "centered",
+        *,
+        forward: bool = False,
+        drop: bool = False,
+    ) -> None:
+        letters = source.alphabet.replace("U", "T")
+        if sorted(letters) != list("ACGT"):
+            what = f"alphabet {source.alphabet} is not that of DNA or RNA"
+            raise UsageError(str(source.path), what, "--to npz and --to tsv take any alphabet")
+        source.need(statistic)
+        self._source, self._statistic, self._forward = source, statistic, forward
+        self._order = [letters.index(letter) for letter in "ACGT"]
+        self.keep, self.notes = np.ones(source.n_regions, bool), []
+        if options.unknown == "drop" or (options.unknown == "auto" and drop):
+            self.keep = source.regions.status & HAS_UNKNOWN == 0
+        if not self.keep.all():
+            self.notes.append(f"{(~self.keep).sum()} rows with unknown letters are left out")
+        if (source.mutate_start, source.mutate_end) != (0, source.length):
+            covered = f"{source.mutate_start}:{source.mutate_end} of {source.length} positions"
+            self.notes.append(f"scores cover {covered}; outside they are written as 0")
 
-def _windows(
-    source: Source,
-    keep: np.ndarray,
-    targets: Sequence[int],
-    statistic: str = "centered",
-    *,
-    forward: bool = False,
-) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
-    """Whole windows of the rows to keep, batch by batch, letters in the order ACGT.
+    @property
+    def rows(self) -> int:
+        """How many are written."""
+        return int(self.keep.sum())
 
-    With `forward` those of the minus strand are turned round.
+    def batches(self, targets: Sequence[int]) -> Iterable[slice]:
+        """Slices over all rows, at least one."""
+        return [*self._source.batches(len(targets))] or [slice(0, 0)]
 
-    Yields
-    ------
-    (slice, ndarray, int8, (B, 4, L), ndarray, float32, (B, T, 4, L))
-        Which of the rows they are, sequences, and scores; zero where a letter is unknown.
-    """
-    order, done = [source.alphabet.replace("U", "T").index(letter) for letter in "ACGT"], 0
-    for part in source.batches(len(targets)):
-        codes = source.sequences(part)[:, None, :]
-        one_hot = (codes == np.arange(4, dtype=np.uint8)[:, None]).astype(np.int8)
-        values = source.values(statistic, part, targets)
+    def one_hot(self, part: slice) -> np.ndarray:
+        """Of those of a batch that are written, int8 (B, 4, L); zero where a letter is unknown."""
+        codes = self._source.sequences(part)[:, None, :]
+        return self._laid(codes == np.arange(4, dtype=np.uint8)[:, None], part, 1).astype(np.int8)
+
+    def scores(self, part: slice, targets: Sequence[int]) -> np.ndarray:
+        """Likewise, float32 (B, T, 4, L); zero where nothing was mutated, too."""
+        source = self._source
+        values = source.values(self._statistic, part, targets)
         scores = np.zeros((*values.shape[:3], source.length), np.float32)
         scores[..., source.mutate_start : source.mutate_end] = np.nan_to_num(values, nan=0.0)
-        if forward:
-            one_hot, scores = source.forward(one_hot, part, 1), source.forward(scores, part, 2)
-        one_hot, scores = one_hot[keep[part]][:, order], scores[keep[part]][:, :, order]
-        yield slice(done, done + len(one_hot)), one_hot, scores
-        done += len(one_hot)
+        return self._laid(scores, part, 2)
+
+    def _laid(self, values: np.ndarray, part: slice, letters: int) -> np.ndarray:
+        if self._forward:
+            values = self._source.forward(values, part, letters)
+        return np.take(values[self.keep[part]], self._order, letters)
 
 
 class _Half:
@@ -184,28 +183,6 @@ class _Half:
         if 0 < self._largest < 1e-3:
             return [f"the largest score is {self._largest:.2g}: in float16 small ones are coarse"]
         return []
-
-
-def _dataset(file: h5py.File, name: str, shape: tuple[int, ...], dtype: type) -> h5py.Dataset:
-    """A gzip dataset in chunks of some rows, about 1 MiB."""
-    if not shape[0]:
-        return file.create_dataset(name, shape, dtype)
-    row = int(np.prod(shape[1:])) * np.dtype(dtype).itemsize
-    rows = max(1, min(shape[0], (1 << 20) // max(1, row)))
-    chunks = (rows, *shape[1:])
-    return file.create_dataset(name, shape, dtype, chunks=chunks, compression="gzip", shuffle=True)
-
-
-def _notes(source: Source, keep: np.ndarray) -> list[str]:
-    notes = []
-    if not keep.all():
-        notes.append(f"{(~keep).sum()} rows with unknown letters are left out")
-    if (source.mutate_start, source.mutate_end) != (0, source.length):
-        notes.append(
-            f"scores cover {source.mutate_start}:{source.mutate_end} of {source.length} positions; "
-            "outside they are written as 0"
-        )
-    return notes
 
 
 def _write_rows(source: Source, keep: np.ndarray, path: Path) -> None:

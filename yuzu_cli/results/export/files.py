@@ -11,8 +11,8 @@ import io
 import os
 import shutil
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -82,15 +82,35 @@ class Sink(io.FileIO):
         return self._end
 
 
-@contextmanager
-def new_hdf5(path: Path) -> Iterator[tuple[h5py.File, Callable[[], None]]]:
-    """An HDF5 file to write, and a function that raises what went wrong on the disk so far.
+def write_hdf5(
+    path: Path,
+    rows: int,
+    pieces: Iterable[Mapping[str, np.ndarray]],
+    columns: Mapping[str, np.ndarray] | None = None,
+) -> None:
+    """An HDF5 file of datasets in pieces of some rows, which make up `rows`, and of whole columns.
 
-    HDF5 itself never meets the disk's failures; so the function is to be called after every batch.
+    Gzip, in chunks of some rows, about 1 MiB. HDF5 itself never meets the disk's failures: they are
+    looked for after every piece.
     """
     with Sink(path) as sink:
         with h5py.File(sink, "w") as file:
-            yield file, sink.check
+            done, size = 0, 0
+            for piece in pieces:
+                for name, values in piece.items():
+                    if name not in file:
+                        rest = values.shape[1:]
+                        row = int(np.prod(rest)) * values.itemsize
+                        chunk = (max(1, min(rows, (1 << 20) // max(1, row))), *rest)
+                        packed = {"chunks": chunk, "compression": "gzip", "shuffle": True}
+                        shape = (rows, *rest)
+                        file.create_dataset(name, shape, values.dtype, **packed if rows else {})
+                    size = len(values)
+                    file[name][done : done + size] = values
+                done += size
+                sink.check()
+            for name, column in (columns or {}).items():
+                file[name] = column
         sink.check()
         os.fsync(sink.fileno())
 
@@ -116,57 +136,31 @@ def check_space(path: Path, least: int) -> None:
 
 
 @contextmanager
-def open_text(path: Path, packed: bool) -> Iterator[TextIO]:
-    """A text file to write, gzip when `packed`; UTF-8, and without the time in the gzip header."""
-    if not packed:
-        with path.open("w", encoding="utf-8") as file:
-            yield file
-        return
-    with (
-        path.open("wb") as raw,
-        gzip.GzipFile("", "wb", compresslevel=4, fileobj=raw, mtime=0) as stream,
-        io.TextIOWrapper(stream, encoding="utf-8") as file,
-    ):
-        yield file
+def open_text(path: Path, name: Path) -> Iterator[TextIO]:
+    """A text file to write, UTF-8; gzip where `name`, which it will have, ends in .gz."""
+    with path.open("wb") as raw, ExitStack() as stack:
+        stream: Any = raw
+        if name.suffix == ".gz":  # without the time in its header
+            packed = gzip.GzipFile("", "wb", compresslevel=4, fileobj=raw, mtime=0)
+            stream = stack.enter_context(packed)
+        yield stack.enter_context(io.TextIOWrapper(stream, encoding="utf-8"))
 
 
-class NpzStream(zipfile.ZipFile):
-    """An .npz written array by array and piece by piece, so that no array is ever whole in memory.
+def write_npz(path: Path, rows: int, arrays: Mapping[str, Iterable[np.ndarray]]) -> None:
+    """An .npz of whole arrays, and of such in pieces of some rows, which make up `rows`.
 
-    Members are deflated lightly: one-hot sequences shrink to a tenth, scores little.
+    Of the latter only a piece is in memory. Members are deflated lightly: one-hot sequences shrink
+    to a tenth, scores little.
     """
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1)
-
-    @contextmanager
-    def array(
-        self, key: str, shape: tuple[int, ...], dtype: np.dtype
-    ) -> Iterator[Callable[[np.ndarray], None]]:
-        """What takes the next rows of one array, until all that `shape` announces are there."""
-        rows = 0
-        with self.open(f"{key}.npy", "w", force_zip64=True) as member:
-            header = {"descr": npy.dtype_to_descr(np.dtype(dtype)), "shape": shape}
-            npy.write_array_header_1_0(member, header | {"fortran_order": False})
-
-            def add(piece: np.ndarray) -> None:
-                nonlocal rows
-                rows += len(piece)
-                member.write(np.ascontiguousarray(piece, dtype=dtype).tobytes())
-
-            yield add
-        if rows != shape[0]:
-            raise AssertionError(f"{key}: {rows} rows written where {shape[0]} were announced")
-
-    def add(
-        self, key: str, shape: tuple[int, ...], dtype: np.dtype, pieces: Iterable[np.ndarray]
-    ) -> None:
-        """Write one array; `pieces` joined along axis 0 make up `shape`."""
-        with self.array(key, shape, dtype) as add:
-            for piece in pieces:
-                add(piece)
-
-    def add_whole(self, key: str, array: np.ndarray) -> None:
-        """Write one array that is small enough to be in memory."""
-        with self.open(f"{key}.npy", "w", force_zip64=True) as member:
-            npy.write_array(member, array, allow_pickle=False)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file:
+        for key, pieces in arrays.items():
+            with file.open(f"{key}.npy", "w", force_zip64=True) as member:
+                if isinstance(pieces, np.ndarray):
+                    npy.write_array(member, pieces, allow_pickle=False)
+                    continue
+                for number, piece in enumerate(pieces):
+                    if not number:
+                        header = npy.header_data_from_array_1_0(piece[:0])
+                        header |= {"fortran_order": False, "shape": (rows, *piece.shape[1:])}
+                        npy.write_array_header_1_0(member, header)
+                    member.write(np.ascontiguousarray(piece).tobytes())

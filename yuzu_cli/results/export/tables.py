@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TextIO
 
 import numpy as np
 
-from yuzu_cli.alphabet import UNKNOWN
 from yuzu_cli.errors import UsageError
 from yuzu_cli.files import replacing
-from yuzu_cli.results.derived import ACROSS
+from yuzu_cli.results.derived import ACROSS, mutations
 from yuzu_cli.results.export import Exported, ExportOptions
-from yuzu_cli.results.export.files import NpzStream, check_space, open_text
+from yuzu_cli.results.export.files import open_text, write_npz
 from yuzu_cli.results.schema import REGIONS
 from yuzu_cli.results.streaming import Source
 
@@ -33,10 +33,7 @@ def tsv(source: Source, out: Path, options: ExportOptions) -> Exported:
     source.need(statistic)
     targets = source.choose(options.targets)
     names = [statistic] if statistic in ACROSS else [_field(source.targets[i]) for i in targets]
-    mutations = (len(source.alphabet) - 1) * source.sizes["M"] * source.n_regions
-    packed = out.suffix == ".gz"
-    check_space(out, mutations * (1 if packed else 4 * len(names) + 12))
-    with replacing([out], options.force) as (path,), open_text(path, packed) as file:
+    with replacing([out], options.force) as (path,), open_text(path, out) as file:
         head = ("chrom", "position_0based", "ref", "alt", "name", "strand", *names)
         file.write("\t".join(head) + "\n")
         for part in source.batches(len(targets)):
@@ -55,17 +52,15 @@ def _write_mutations(
     if statistic in ACROSS:
         scores = scores[:, None]
     codes = source.sequences(part)[:, source.mutate_start : source.mutate_end]
+    scores = source.forward(scores, part, letters=2)
     minus = source.regions.minus[part]
     if minus.any():
-        scores = source.forward(scores, part, letters=2)
         codes = np.where(minus[:, None], source.complement[codes[:, ::-1]], codes)
     first, _ = source.covered(part)
     letters, where = np.array(list(source.alphabet)), source.regions
     line = "%s\t%d\t%s\t%s\t%s\t%s" + "\t%.7g" * scores.shape[1] + "\n"
     for row, at in enumerate(range(part.start, part.stop)):
-        known = codes[row][:, None] != UNKNOWN
-        others = codes[row][:, None] != np.arange(len(letters))
-        position, letter = np.nonzero(known & others)
+        position, letter = mutations(codes[row], len(letters))
         fields = zip(
             (first[row] + position).tolist(),
             letters[codes[row][position]].tolist(),
@@ -81,23 +76,27 @@ def _write_mutations(
 
 def npz(source: Source, out: Path, options: ExportOptions) -> Exported:
     """Every dataset of the result under its own name; `attributes` holds the attributes as JSON."""
-    targets = source.choose(options.targets)
-    where = source.regions
-    check_space(out, source.n_regions * source.length)
-    every = [slice(rows.start, rows.stop) for rows in source.batches(len(targets))]
-    with replacing([out], options.force) as (path,), NpzStream(path) as file:
-        file.add_whole("attributes", np.array(json.dumps(source.attributes)))
-        file.add_whole("targets", np.array([source.targets[i] for i in targets], dtype="U"))
-        for name in REGIONS:
-            column = getattr(where, name)
-            file.add_whole(f"regions/{name}", column.astype("U") if column.dtype == "O" else column)
-        shape = (source.n_regions, source.length)
-        file.add("sequences", shape, np.dtype(np.uint8), (source.sequences(s) for s in every))
-        reference = (source.reference(s, targets) for s in every)
-        file.add("reference", (source.n_regions, len(targets)), np.dtype(np.float32), reference)
-        for name in source.saved:
-            saved = source.file[f"scores/{name}"]
-            rest = saved.shape[1:] if name in ACROSS else (len(targets), *saved.shape[2:])
-            pieces = (source.values(name, s, targets) for s in every)
-            file.add(f"scores/{name}", (source.n_regions, *rest), saved.dtype, pieces)
-    return Exported((out,), source.n_regions)
+    targets, rows = source.choose(options.targets), source.n_regions
+    arrays: dict[str, Iterable[np.ndarray]] = {
+        "attributes": np.array(json.dumps(source.attributes)),
+        "targets": np.array([source.targets[i] for i in targets], dtype="U"),
+    }
+    for name in REGIONS:
+        column = getattr(source.regions, name)
+        arrays[f"regions/{name}"] = column.astype("U") if column.dtype == "O" else column
+    every = [*source.batches(len(targets))] or [slice(0, 0)]
+    arrays["sequences"] = map(source.sequences, every)
+    arrays["reference"] = (source.reference(part, targets) for part in every)
+    for name in source.saved:
+        arrays[f"scores/{name}"] = _saved(source, name, every, targets)
+    with replacing([out], options.force) as (path,):
+        write_npz(path, rows, arrays)
+    return Exported((out,), rows)
+
+
+def _saved(
+    source: Source, name: str, parts: list[slice], targets: list[int]
+) -> Iterator[np.ndarray]:
+    """One score, in the type it was saved in."""
+    dtype = source.file[f"scores/{name}"].dtype
+    return (source.values(name, part, targets).astype(dtype) for part in parts)

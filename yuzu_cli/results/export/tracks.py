@@ -82,7 +82,7 @@ def _reserve(path: Path, size: int) -> None:
 def bedgraph(source: Source, out: Path, options: ExportOptions) -> Exported:
     """One line per base with a value, sorted by name and start; gzip when the name ends in .gz."""
     sizes = chromosome_sizes(source, options)
-    with replacing([out], options.force) as (path,), open_text(path, out.suffix == ".gz") as file:
+    with replacing([out], options.force) as (path,), open_text(path, out) as file:
         for chrom, start, values in runs(source, out, options, sizes):
             lines = zip(range(start, start + len(values)), values.tolist(), strict=True)
             file.write("".join(f"{chrom}\t{p}\t{p + 1}\t{value:.7g}\n" for p, value in lines))
@@ -114,7 +114,6 @@ def runs(
     source.need("contribution")
     _check_records(source)
     width = source.mutate_end - source.mutate_start
-    check_space(out, 4 * source.n_regions * width)
     first, _ = source.covered(slice(0, source.n_regions))
     chrom = source.regions.chrom
     middle = source.regions.start + source.regions.end
