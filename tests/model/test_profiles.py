@@ -16,7 +16,7 @@ from tests.support.results import random_sequences
 from yuzu_cli import engine, open_result
 from yuzu_cli.config import load_config
 from yuzu_cli.model import load_model
-from yuzu_cli.results.plot.square import square
+from yuzu_cli.results.plot.square import tracks
 from yuzu_cli.results.streaming import Source
 
 L = 48
@@ -170,10 +170,10 @@ def test_a_picture_of_input_by_output_position(
     assert code == 0, err
     assert (tmp_path / "map.png").stat().st_size > 5000
     with Source(out) as source:
-        seen = square(source, 1)
+        seen = tracks(source, source.row(1))
         expected = source.values("contribution", slice(1, 2), range(36, 72))[0]
-    assert [name for name, _ in seen.tracks] == ["profile[0]", "profile[1]"]
-    np.testing.assert_array_equal(seen.tracks[1][1], expected)
+    assert [name for name, _ in seen] == ["profile[0]", "profile[1]"]
+    np.testing.assert_array_equal(seen[1][1], expected)
     # A letter reaches no further than the model looks: the corners are empty.
     assert np.all(np.abs(expected[0, -8:]) < 1e-6)
     assert np.abs(expected).max() > 1e-3

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from yuzu_cli.results.derived import ACROSS, derive
 from yuzu_cli.results.plot import plot, strongest
 from yuzu_cli.results.plot.figure import draw
 from yuzu_cli.results.plot.logo import _BASES
-from yuzu_cli.results.plot.region import ZOOM, busiest, label, view
+from yuzu_cli.results.plot.region import ZOOM, label, view
 from yuzu_cli.results.streaming import Source
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed")
@@ -149,15 +149,6 @@ def test_without_options_the_motif_of_the_strongest_region_is_in_the_middle(tmp_
     assert strip.get_yticklabels()[0].get_text() == "0"
     inside = np.abs(np.nan_to_num(made.delta[row])).max(axis=(0, 1)).argmax()
     assert seen.start <= inside < seen.stop
-
-
-def test_busiest_counts_every_target_alike() -> None:
-    contribution = np.zeros((2, 400), np.float32)
-    contribution[0, 10] = 1e-6
-    contribution[1, 200:210] = -5
-    start, stop = busiest(contribution, 100)
-    assert start <= 200
-    assert stop >= 210
 
 
 def test_the_strongest_substitution_is_always_in_sight(tmp_path: Path) -> None:
@@ -355,9 +346,9 @@ def test_a_place_within_a_window_is_what_is_drawn(
                        targets=("t",))  # fmt: skip
     seen: list[Any] = []
 
-    def save(drawings: list[Callable[[], Any]], path: Path, _: str) -> None:
+    def save(pictures: Iterator[Any], path: Path, _: str) -> None:
         path.touch()
-        seen.extend(drawing() for drawing in drawings)
+        seen.extend(pictures)
 
     monkeypatch.setattr("yuzu_cli.results.plot._save", save)
     plot(made.path, tmp_path / "x.png", regions=[region])

@@ -40,8 +40,8 @@ from yuzu_cli.cli._options import output_option, verbosity_options
     "--range",
     "stretch",
     metavar="RANGE",
-    help="START:END in the window (0-based), chrom:first-last (1-based), or all. Default: where "
-    "most happens.",
+    help="START:END in the window (0-based), chrom:first-last (1-based), or all. Default: "
+    "100 about the strongest substitution.",
 )
 @click.option("--same-scale", is_flag=True, help="One scale for all targets of a region.")
 @click.option(

@@ -153,7 +153,8 @@ class Attributions:
         target : int, str or several, optional
             Numbers, names or patterns; the strongest when none is given.
         stretch : str, optional
-            ``"100:200"`` (0-based, half-open) or ``"all"``; where most happens when none is given.
+            ``"100:200"`` (0-based, half-open) or ``"all"``; about the strongest substitution when
+            none is given.
 
         Raises
         ------

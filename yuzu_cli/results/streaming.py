@@ -131,7 +131,7 @@ class Source(Result):
 
     def reference(self, rows: slice, targets: Sequence[int]) -> np.ndarray:
         """Outputs for the sequences themselves, float32 (B, T)."""
-        return self.read("reference", rows)[:, list(targets)]
+        return self.read("reference", rows, targets)
 
     def values(self, statistic: str, rows: slice, targets: Sequence[int]) -> np.ndarray:
         """One statistic, saved or derived, float32, in each row's own strand.
@@ -144,10 +144,7 @@ class Source(Result):
         have = self.need(statistic)
         if statistic in ACROSS or have in ACROSS:
             targets = range(len(self.targets))
-        if have in ACROSS:
-            values = self.read(f"scores/{have}", rows)
-        else:
-            values = _take(self, f"scores/{have}", rows, targets)
+        values = self.read(f"scores/{have}", rows, targets)
         codes = self.sequences(rows)[:, self.mutate_start : self.mutate_end]
         return derive(statistic, have, values, codes, self.reference(rows, targets))
 
@@ -188,16 +185,3 @@ class Source(Result):
         values = values.copy()
         values[minus] = turned
         return values
-
-
-def _take(result: Result, path: str, rows: slice, targets: Sequence[int]) -> np.ndarray:
-    """Some targets of some rows, in the order asked for.
-
-    A slice where it can be, for h5py reads slices far faster than lists, and lists only sorted.
-    """
-    order = sorted(targets)
-    span = slice(order[0], order[-1] + 1)
-    values = result.read(path, rows, span if span.stop - span.start == len(order) else order)
-    if order == list(targets):
-        return values
-    return values[:, [order.index(target) for target in targets]]

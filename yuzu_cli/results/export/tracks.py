@@ -11,15 +11,16 @@ import errno
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 
-from yuzu_cli.errors import OutputError, UsageError
+from yuzu_cli.errors import InputError, OutputError, UsageError
 from yuzu_cli.files import replacing
+from yuzu_cli.inputs.genome import Genome
 from yuzu_cli.results.export import Exported, ExportOptions
 from yuzu_cli.results.export.files import check_space, open_text
-from yuzu_cli.results.export.sizes import chromosome_sizes
 from yuzu_cli.results.export.sweep import sweep
 from yuzu_cli.results.streaming import Source
 
@@ -142,3 +143,58 @@ def _clip(start: int, values: np.ndarray, limit: int | None) -> tuple[int, np.nd
     skip = max(0, -start)
     stop = len(values) if limit is None else max(0, limit - start)
     return start + skip, values[skip:stop]
+
+
+def chromosome_sizes(source: Source, options: ExportOptions) -> dict[str, int] | None:
+    """Length of each chromosome by name; None when nobody said.
+
+    From `--chrom-sizes`, `--genome`, the genome named in the run's own config if it is still there,
+    or for FASTA input the records themselves.
+
+    Raises
+    ------
+    InputError
+        When the file cannot be read as sizes, or lacks a chromosome of the result.
+    """
+    inputs = source.config.get("input") or {}
+    named = Path(inputs.get("genome") or "")
+    genome = options.genome or (named if named.is_file() else None)
+    if options.chrom_sizes is not None:
+        sizes = _read_sizes(options.chrom_sizes)
+    elif genome is not None:
+        sizes = _genome_sizes(genome, source)
+    elif inputs.get("fasta"):
+        sizes = {str(name): source.length for name in source.regions.chrom}
+    else:
+        return None
+    if missing := sorted(set(source.regions.chrom) - set(sizes)):
+        what = f"chromosome {missing[0]} of the result is not among the {len(sizes)} of the genome"
+        raise InputError(str(source.path), what, "is this the genome of the run?")
+    return sizes
+
+
+def _read_sizes(path: Path) -> dict[str, int]:
+    """Of a table of names and sizes, as the index of a FASTA is one, too."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise InputError(str(path), error.strerror or str(error)) from error
+    sizes = {}
+    for number, line in enumerate(lines, start=1):
+        name, _, rest = line.partition("\t")
+        size = rest.partition("\t")[0].strip()
+        if size.isdecimal():
+            sizes[name] = int(size)
+        elif line.strip():
+            raise InputError(f"{path}:{number}", "not a name and a size with a tab between")
+    return sizes
+
+
+def _genome_sizes(path: Path, source: Source) -> dict[str, int]:
+    """By the genome's index, which is compared with the genome where the result has regions."""
+    if path.suffix == ".fai" or not path.exists():
+        return _read_sizes(path if path.suffix == ".fai" else path.with_name(f"{path.name}.fai"))
+    with closing(Genome(str(path))) as genome:
+        for chrom in sorted(set(source.regions.chrom) & set(genome.sizes)):
+            genome.fetch(chrom, 0, min(1, genome.sizes[chrom]))
+        return dict(genome.sizes)

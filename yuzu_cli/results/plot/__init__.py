@@ -6,8 +6,7 @@ Chooses regions and writes files; `figure` draws, from the numbers of `region`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,28 +53,31 @@ def plot(
         When the result cannot be read, has no such region, or the picture cannot be written.
     """
     from yuzu_cli.results.plot.figure import draw
-    from yuzu_cli.results.plot.square import draw_square, square
+    from yuzu_cli.results.plot.square import draw_square
 
     out = Path(out)
     with Source(result) as source:
-        found = [source.find(text) for text in regions] or strongest(source, top)
+        rows = [source.row(source.find(text)) for text in regions]
+        rows = rows or [source.row(index) for index in strongest(source, top)]
         chosen = source.choose(targets) if targets else None
-        rows = [source.row(index) for index in found]
-        drawings: list[Callable[[], Picture]] = []
-        for row, text in zip(rows, regions or [""] * len(rows), strict=True):
+
+        def picture(row: Row, text: str) -> Picture:
             if as_map:
-                drawings.append(partial(draw_square, square(source, row.index, chosen)))
-            else:
-                seen = view(source, row.index, chosen, stretch or _place(row, text))
-                drawings.append(partial(draw, seen, same_scale=same_scale))
-    if out.suffix == "" or out.is_dir():
-        paths = [out / f"{_file_name(row)}.png" for row in rows]
-        pages = [[drawing] for drawing in drawings]
-    else:
-        paths, pages = [_one_file(out, len(rows))], [drawings]
-    with replacing(paths, force) as temporary:
-        for path, final, page in zip(temporary, paths, pages, strict=True):
-            _save(page, path, final.suffix.lower()[1:])
+                return draw_square(source, row, chosen)
+            seen = view(source, row.index, chosen, stretch or _place(row, text))
+            return draw(seen, same_scale=same_scale)
+
+        asked = list(zip(rows, regions or [""] * len(rows), strict=True))
+        if out.suffix == "" or out.is_dir():
+            paths, pages = (
+                [out / f"{_file_name(row)}.png" for row in rows],
+                [[one] for one in asked],
+            )
+        else:
+            paths, pages = [_one_file(out, len(rows))], [asked]
+        with replacing(paths, force) as temporary:
+            for path, final, page in zip(temporary, paths, pages, strict=True):
+                _save((picture(*one) for one in page), path, final.suffix.lower()[1:])
     return paths
 
 
@@ -116,16 +118,16 @@ def strongest(source: Source, count: int) -> list[int]:
     return np.argsort(-strength, kind="stable")[:count].tolist()
 
 
-def _save(drawings: Sequence[Callable[[], Picture]], path: Path, kind: str) -> None:
-    from matplotlib.backends.backend_pdf import PdfPages
-
+def _save(pictures: Iterator[Picture], path: Path, kind: str) -> None:
     if kind == "pdf":
+        from matplotlib.backends.backend_pdf import PdfPages
+
         with PdfPages(path, metadata={"CreationDate": None}) as pages:
-            for drawing in drawings:
-                pages.savefig(drawing())
-        return
-    undated: dict[str, Any] | None = {"Date": None} if kind == "svg" else None
-    drawings[0]().savefig(path, format=kind, dpi=_DPI, metadata=undated)
+            for picture in pictures:
+                pages.savefig(picture)
+    for picture in pictures:
+        undated: dict[str, Any] | None = {"Date": None} if kind == "svg" else None
+        picture.savefig(path, format=kind, dpi=_DPI, metadata=undated)
 
 
 def _file_name(row: Row) -> str:

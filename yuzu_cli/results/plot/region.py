@@ -104,8 +104,8 @@ def view(
         None takes the strongest in this region, `MOST_TARGETS` at most, in their own order.
     stretch : str or None
         `START:END` in the window (0-based, half-open, along its own strand), `chrom:first-last` on
-        the genome (1-based), or `all`; None looks where most happens, `width` positions about the
-        strongest substitution.
+        the genome (1-based), or `all`; None means `width` positions about the strongest
+        substitution.
 
     Raises
     ------
@@ -130,7 +130,9 @@ def view(
     if row.strand == "-":
         codes = source.complement[codes[::-1]]
     if stretch is None:
-        start, stop = busiest(contribution, width, _peak(contribution, effect))
+        sizes = np.nan_to_num(np.abs(contribution if effect is None else effect))
+        peak = int(np.unravel_index(int(sizes.argmax()), sizes.shape)[-1])
+        start, stop = _about(peak, width, sizes.shape[-1])
     else:
         start, stop = _stretch(stretch, row, source, first)
     across = kind in ACROSS
@@ -175,10 +177,12 @@ def _strongest(contribution: np.ndarray) -> list[int]:
     return sorted(np.argsort(-strength, kind="stable")[:MOST_TARGETS].tolist())
 
 
-def _peak(contribution: np.ndarray, effect: np.ndarray | None) -> int:
-    """Where the largest effect of one substitution is, as an index into M."""
-    sizes = np.nan_to_num(np.abs(contribution if effect is None else effect))
-    return int(np.unravel_index(int(sizes.argmax()), sizes.shape)[-1])
+def _about(peak: int, width: int, length: int) -> tuple[int, int]:
+    """A stretch of `width` with a position in its middle, or all where little would be left out."""
+    if length <= width + width // 2:
+        return 0, length
+    start = min(max(peak - width // 2, 0), length - width)
+    return start, start + width
 
 
 def _stretch(text: str, row: Row, source: Source, origin: int) -> tuple[int, int]:
@@ -200,27 +204,3 @@ def _stretch(text: str, row: Row, source: Source, origin: int) -> tuple[int, int
         hint = f"{mutated}, {source.mutate_start}:{source.mutate_end} of the window, was mutated"
         raise UsageError("--range", f"{text} holds no mutated position", hint)
     return start, stop
-
-
-def busiest(contribution: np.ndarray, width: int, about: int | None = None) -> tuple[int, int]:
-    """The stretch of `width` positions with most contribution, float32 (T, M), either way.
-
-    Each target counts alike, whatever its scale. The stretch holds `about`, where that is given.
-    """
-    length = contribution.shape[-1]
-    if length <= width + width // 2:
-        return 0, length
-    size = np.abs(np.nan_to_num(contribution.astype(np.float64)))
-    size = (size / np.maximum(size.max(axis=1, keepdims=True), 1e-30)).sum(axis=0)
-    # Squared, so that one motif outweighs a wide stretch of noise.
-    total = np.concatenate([[0.0], np.cumsum(np.square(size))])
-    sums = total[width:] - total[:-width]
-    low, high = 0, length - width
-    if about is not None:
-        low, high = max(low, about - width + 1), min(high, about)
-    start = low + int(np.argmax(sums[low : high + 1]))
-    # What stands out may lie at an edge of the best stretch: bring it to the middle.
-    weight = np.square(size[start : start + width])
-    middle = float((weight * np.arange(width)).sum() / max(weight.sum(), 1e-30))
-    start = int(np.clip(round(start + middle - width / 2), low, high))
-    return start, start + width
