@@ -19,10 +19,10 @@ from yuzu_cli.operators.attention import ONWARDS
 from yuzu_cli.operators.convolution import CONVOLUTION
 from yuzu_cli.operators.cost import CPU_RATES
 from yuzu_cli.operators.dense import ACROSS
+from yuzu_cli.operators.items import Whole
 from yuzu_cli.operators.record import CONSTANT, WHOLE
 from yuzu_cli.operators.reductions import EXTREME, TOTAL
 from yuzu_cli.operators.weighing import ATTENTION
-from yuzu_cli.operators.windows import Whole
 from yuzu_cli.plan.analyse import analyse
 from yuzu_cli.plan.describe import advice, describe, short
 from yuzu_cli.plan.plan import make_plan
