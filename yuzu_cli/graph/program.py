@@ -8,6 +8,7 @@ knows nothing of mutations: what an edit reaches is `yuzu_cli.operators`, how th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -41,10 +42,12 @@ class TensorSpec:
     @property
     def numel(self) -> int:
         """Elements per sequence."""
-        total = 1
-        for size in self.shape:
-            total *= size
-        return total
+        return math.prod(self.shape)
+
+    @property
+    def by_sequence(self) -> bool:
+        """Whether the first axis is that of the sequences, and of nothing else."""
+        return self.batch_axis == 0 and self.shape[0] == 1
 
 
 @dataclass(frozen=True, slots=True)

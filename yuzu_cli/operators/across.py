@@ -14,7 +14,6 @@ from yuzu_cli.operators.pointwise import POINTWISE, Bound, Held, SamePositions, 
 from yuzu_cli.operators.reach import EVERYWHERE, AnyReach, Reach
 from yuzu_cli.operators.record import (
     NONE,
-    WHOLE,
     Step,
     Unfamiliar,
     axes_of,
@@ -26,25 +25,31 @@ _aten = torch.ops.aten
 
 
 class Across(SamePositions):
-    """The node's own call at each position, on the other axes of its values."""
+    """The node's own call at each position, on the other axes of its values.
+
+    Attributes
+    ----------
+    axes : list of int
+        Those that it reads along.
+    keepdim : bool
+        Whether these are still there.
+    """
+
+    axes: list[int]
+    keepdim: bool = True
 
     def reach(self) -> AnyReach:
-        return self.along(self.call.only_source())
+        return self.reduced(self.call.only_source())
 
-    def along(self, reach: Reach) -> AnyReach:
-        return reach
-
-    def reduced(self, axes: list[int], keepdim: bool, reach: Reach) -> AnyReach:
+    def reduced(self, reach: Reach) -> AnyReach:
         """Over other axes than the position's."""
-        if reach.axis in axes or 0 in axes:
+        if reach.axis in self.axes or 0 in self.axes:
             return EVERYWHERE
-        return reach.moved(axis=reach.axis - (0 if keepdim else sum(a < reach.axis for a in axes)))
+        gone = 0 if self.keepdim else sum(a < reach.axis for a in self.axes)
+        return reach.moved(axis=reach.axis - gone)
 
     def way(self) -> str:
-        try:
-            self.constants()
-        except Unfamiliar:
-            return WHOLE
+        self.constants()
         return POINTWISE
 
     def cost(self, letters: bool) -> Cost:
@@ -91,9 +96,6 @@ class Softmax(Across):
     def decode(self, dim: int = -1, **_: Any) -> None:
         self.axes = axes_of(dim, len(self.call.shape))
 
-    def along(self, reach: Reach) -> AnyReach:
-        return self.reduced(self.axes, True, reach)
-
 
 @operator(ops.layer_norm)
 class LayerNorm(Across):
@@ -105,9 +107,6 @@ class LayerNorm(Across):
         ndim = len(self.call.shape)
         self.axes = list(range(ndim - len(shape), ndim))
 
-    def along(self, reach: Reach) -> AnyReach:
-        return self.reduced(self.axes, True, reach)
-
 
 @operator(_aten.glu.default)
 class Gated(Across):
@@ -117,9 +116,6 @@ class Gated(Across):
 
     def decode(self, dim: int = -1, **_: Any) -> None:
         self.axes = axes_of(dim, len(self.call.shape))
-
-    def along(self, reach: Reach) -> AnyReach:
-        return self.reduced(self.axes, True, reach)
 
 
 @operator(_aten.argmax.default)
@@ -131,9 +127,6 @@ class Largest(Across):
             raise Unfamiliar
         self.axes = axes_of(dim, len(self.call.shape_of(self.call.source)))
         self.keepdim = bool(keepdim)
-
-    def along(self, reach: Reach) -> AnyReach:
-        return self.reduced(self.axes, self.keepdim, reach)
 
 
 @operator(_aten.embedding.default)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import reduce
 from typing import Any
 
 import torch
@@ -18,7 +19,6 @@ from yuzu_cli.operators.reach import UNTOUCHED, AnyReach
 from yuzu_cli.operators.record import (
     NONE,
     STEEP,
-    WHOLE,
     Call,
     Step,
     Unfamiliar,
@@ -41,10 +41,7 @@ class Affine(Pointwise):
     def way(self) -> str:
         if self.exact or not self.is_linear():
             return super().way()
-        try:
-            self.constants()
-        except Unfamiliar:
-            return WHOLE
+        self.constants()
         return LINEAR_MAP
 
     def is_linear(self) -> bool:
@@ -94,6 +91,7 @@ def sum_of(call: Call, sketch: Sketch, wins: list[Window], factors: list[float])
     wins = [sketch.expand(w) for w in wins]
     frame = sketch.common(wins, own)
     shape = (frame.width, *sketch.shape, call.spec.numel // own.size)
+    dtype = reduce(torch.promote_types, [sketch.dtype(w.at) for w in wins])
     # A term that already has the result's shape is where the others are added.
     same = [i for i, w in enumerate(wins) if w.rest == rest]
     order = sorted(range(len(wins)), key=lambda i: (i not in same, not wins[i].frame.same(frame)))
@@ -102,7 +100,7 @@ def sum_of(call: Call, sketch: Sketch, wins: list[Window], factors: list[float])
         at = sketch.reframe(scaled(sketch, first, factors[order[0]]), frame).at
         order = order[1:]
     else:
-        at = sketch.emit("zeros", (), shape, call.spec.dtype)
+        at = sketch.emit("zeros", (), shape, dtype)
     for i in order:
         win = wins[i]
         moves = [
@@ -110,7 +108,7 @@ def sum_of(call: Call, sketch: Sketch, wins: list[Window], factors: list[float])
             for run, offset in runs(win.frame.start - frame.start)
         ]
         at = sketch.emit(
-            "accumulate", (at, win.at), shape, call.spec.dtype, over=at, moves=moves,
+            "accumulate", (at, win.at), shape, dtype, over=at, moves=moves,
             factor=factors[i], rest=rest, tail=win.rest,
         )  # fmt: skip
     return here(call, sketch, frame, at, Form.DELTA)
@@ -164,14 +162,9 @@ class Product(Affine):
 
     def way(self) -> str:
         way = super().way()
-        if way != LINEAR_MAP:
-            return way
-        try:
-            for node in self.constants():
-                self.aligned(node)
-        except Unfamiliar:
-            return WHOLE
-        return LINEAR_MAP
+        for node in self.constants() if way == LINEAR_MAP else ():
+            self.aligned(node)
+        return way
 
     def lower_linear(self) -> Step:
         call, node = self.call, self.call.touched[0]

@@ -19,6 +19,7 @@ from yuzu_cli.operators.reach import AnyReach, Reach
 from yuzu_cli.operators.record import (
     NONE,
     WHOLE,
+    Call,
     Interval,
     Operator,
     Step,
@@ -43,12 +44,20 @@ def onwards(reach: Reach, backwards: bool = False) -> Reach:
     return reach.moved(start, np.where(reach.empty, start, reach.size))
 
 
-def together(sketch: Sketch, win: Window) -> Window:
-    """Deltas in one frame for all positions, which holds all their windows."""
-    win = sketch.expand(sketch.delta(win))
-    first, last = int(win.frame.start.min()), int(win.frame.start.max()) + win.frame.width
-    frame = Frame(np.full_like(win.frame.start, first), last - first, win.frame.size)
-    return sketch.reframe(win, frame)
+def following(call: Call, kernel: str, **args: Any) -> Step:
+    """A kernel on deltas in one frame that holds all windows, for all that follows them."""
+
+    def step(sketch: Sketch, items: Mapping[str, Item]) -> Window:
+        win = sketch.expand(sketch.delta(windows(items, [call.source])[0]))
+        first, last = int(win.frame.start.min()), int(win.frame.start.max()) + win.frame.width
+        every = Frame(np.full_like(win.frame.start, first), last - first, win.frame.size)
+        win, frame = sketch.reframe(win, every), sketch.frame(call.reach)
+        assert frame.common
+        shape, skip = (frame.width, *sketch.rows_of(win)[1:]), int(frame.start[0]) - first
+        at = sketch.emit(kernel, (win.at,), shape, call.spec.dtype, skip=skip, **args)
+        return here(call, sketch, frame, at, Form.DELTA)
+
+    return step
 
 
 def by_spectra(rows: float, made: float) -> float:
@@ -77,14 +86,12 @@ class RunningSum(Across):
         self.axes = axes_of(dim, len(self.call.shape))
         self.linear = dtype is None
 
-    def along(self, reach: Reach) -> AnyReach:
-        if self.axes == [reach.axis]:
-            return onwards(reach)
-        return self.reduced(self.axes, True, reach)
+    def reach(self) -> AnyReach:
+        return onwards(self.call.only_source()) if self.of_positions else super().reach()
 
     @property
     def of_positions(self) -> bool:
-        return self.axes == [self.call.window_of(self.call.source).axis]
+        return self.axes == [self.call.only_source().axis]
 
     def way(self) -> str:
         if not self.of_positions:
@@ -101,19 +108,7 @@ class RunningSum(Across):
     def lower(self) -> Step:
         if not self.of_positions:
             return super().lower()
-        call = self.call
-
-        def step(sketch: Sketch, items: Mapping[str, Item]) -> Window:
-            win = together(sketch, windows(items, [call.source])[0])
-            frame = sketch.frame(call.reach)
-            assert frame.common
-            at = sketch.emit(
-                "deltas so far", (win.at,), (frame.width, *sketch.rows_of(win)[1:]),
-                call.spec.dtype, skip=int(frame.start[0] - win.frame.start[0]),
-            )  # fmt: skip
-            return here(call, sketch, frame, at, Form.DELTA)
-
-        return step
+        return following(self.call, "deltas so far")
 
 
 @operator(ops.long_convolution)
@@ -150,16 +145,4 @@ class LongConvolution(Operator):
         return Cost(count, 3 * call.shape[1] * (width + rows) * self.item)
 
     def lower(self) -> Step:
-        call, taps = self.call, self.call.constant(self.taps)
-
-        def step(sketch: Sketch, items: Mapping[str, Item]) -> Window:
-            win = together(sketch, windows(items, [call.source])[0])
-            frame = sketch.frame(call.reach)
-            assert frame.common
-            at = sketch.emit(
-                "long taps", (win.at,), (frame.width, *sketch.rows_of(win)[1:]), call.spec.dtype,
-                taps=taps, skip=int(frame.start[0] - win.frame.start[0]),
-            )  # fmt: skip
-            return here(call, sketch, frame, at, Form.DELTA)
-
-        return step
+        return following(self.call, "long taps", taps=self.call.constant(self.taps))

@@ -21,7 +21,6 @@ from yuzu_cli.operators.record import (
     WHOLE,
     Interval,
     Step,
-    Unfamiliar,
     mean_width,
     operator,
 )
@@ -84,10 +83,7 @@ class Convolution(Slider):
 
     def way(self) -> str:
         call = self.call
-        try:
-            call.constant(self.weight)
-        except Unfamiliar:
-            return WHOLE
+        call.constant(self.weight)
         shape = call.shape_of(call.source)
         found = WHOLE if self.exact and self.transposed else VALUES if self.exact else CONVOLUTION
         if len(shape) == 3:

@@ -20,7 +20,6 @@ from yuzu_cli.operators.record import (
     WHOLE,
     Operator,
     Step,
-    Unfamiliar,
     mean_width,
     operator,
 )
@@ -53,10 +52,7 @@ class Linear(SamePositions):
 
     def way(self) -> str:
         call = self.call
-        try:
-            call.constant(self.weight)
-        except Unfamiliar:
-            return WHOLE
+        call.constant(self.weight)
         if isinstance(call.reach_of(call.node), Reach):
             return MATRIX
         source = call.reach_of(call.source)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch.fx import Node
 
+from yuzu_cli.operators.arithmetic import sum_of
 from yuzu_cli.operators.cost import Cost
-from yuzu_cli.operators.frames import Frame, overlap, runs
+from yuzu_cli.operators.frames import Frame
 from yuzu_cli.operators.items import Form, Item, Window
 from yuzu_cli.operators.moves import MOVE, Move
 from yuzu_cli.operators.pointwise import here, windows
@@ -113,27 +115,13 @@ class Join(Operator):
         offsets = np.cumsum([0, *(call.shape_of(n)[own.axis] for n in self.parts)]).tolist()
 
         def step(sketch: Sketch, items: Mapping[str, Item]) -> Window:
-            touched = call.touched
-            given = windows(items, touched)
-            wins = {
-                n.name: sketch.expand(sketch.delta(w)) for n, w in zip(touched, given, strict=True)
-            }
-            frame = sketch.frame(own)
-            first = next(iter(wins.values()))
-            dtype, shape = sketch.dtype(first.at), (frame.width, *sketch.rows_of(first)[1:])
-            at = sketch.emit("zeros", (), shape, dtype)
+            wins = []
             for part, offset in zip(self.parts, offsets, strict=False):
-                if part.name in wins:
-                    win = wins[part.name]
-                    moves = [
-                        (*overlap(o, win.frame.width, frame.width), run)
-                        for run, o in runs(win.frame.start + offset - frame.start)
-                    ]
-                    at = sketch.emit(
-                        "accumulate", (at, win.at), shape, dtype, over=at, moves=moves, factor=1.0,
-                        rest=win.rest, tail=win.rest,
-                    )  # fmt: skip
-            return here(call, sketch, frame, at, Form.DELTA)
+                if part in call.touched:
+                    win = sketch.expand(sketch.delta(windows(items, [part])[0]))
+                    frame = Frame(win.frame.start + offset, win.frame.width, own.size)
+                    wins.append(replace(win, frame=frame))
+            return sum_of(call, sketch, wins, [1.0] * len(wins))
 
         return step
 
@@ -148,7 +136,7 @@ class Reshape(Move):
         call = self.call
         reach = call.only_source(flat=True)
         before, after = call.spec_of(call.source), call.spec
-        if before.batch_axis != 0 or before.shape[0] != 1 or after.shape[0] != 1:
+        if not before.by_sequence or after.shape[0] != 1:
             return EVERYWHERE
         found = keep_axis(self.before(reach), after.shape, reach.axis)
         if found is not None:

@@ -14,7 +14,6 @@ from yuzu_cli.operators.frames import Frame
 from yuzu_cli.operators.items import Form, Item, Window
 from yuzu_cli.operators.reach import EVERYWHERE, UNTOUCHED, AnyReach, Reach, join
 from yuzu_cli.operators.record import (
-    WHOLE,
     Call,
     Interval,
     Operator,
@@ -79,11 +78,8 @@ class Pointwise(SamePositions):
     """A function of single elements: rows of values go through the call as they are."""
 
     def way(self) -> str:
-        try:
-            for node in self.constants():
-                self.aligned(node)
-        except Unfamiliar:
-            return WHOLE
+        for node in self.constants():
+            self.aligned(node)
         return POINTWISE
 
     def cost(self, letters: bool) -> Cost:

@@ -213,7 +213,7 @@ class Operator:
         return EVERYWHERE
 
     def way(self) -> str:
-        """How the value is had from windows; `WHOLE` where it is not."""
+        """How the value is had from windows; where it is not, `WHOLE` or `Unfamiliar`."""
         return WHOLE
 
     def reads_windows(self) -> list[Node]:

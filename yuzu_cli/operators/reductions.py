@@ -17,8 +17,8 @@ import torch
 from yuzu_cli.operators.across import Across
 from yuzu_cli.operators.cost import Cost
 from yuzu_cli.operators.items import Form, Item, Whole, Window, least
-from yuzu_cli.operators.pointwise import windows
-from yuzu_cli.operators.reach import AnyReach, Reach
+from yuzu_cli.operators.pointwise import POINTWISE, windows
+from yuzu_cli.operators.reach import Reach
 from yuzu_cli.operators.record import JUMP, NONE, STEEP, WHOLE, Step, axes_of, mean_width, operator
 from yuzu_cli.operators.windows import Sketch
 
@@ -40,9 +40,6 @@ class Reduction(Across):
         self.axes = axes_of(dim, len(self.call.shape_of(self.call.source)))
         self.keepdim, self.converts = bool(keepdim), dtype is not None
 
-    def along(self, reach: Reach) -> AnyReach:
-        return self.reduced(self.axes, self.keepdim, reach)
-
     def way(self) -> str:
         if isinstance(self.call.reach_of(self.call.node), Reach):
             return super().way()
@@ -58,15 +55,28 @@ class Reduction(Across):
     def ending(self, source: Reach) -> str:
         return WHOLE
 
+    def cost(self, letters: bool) -> Cost:
+        if self.way() == POINTWISE:
+            return super().cost(letters)
+        before = self.call.window_of(self.call.source)
+        numel = math.prod(self.call.shape_of(self.call.source))
+        return Cost(0, self.sweeps() * numel / before.size * mean_width(before) * self.item)
+
+    def sweeps(self) -> float:
+        """How often the window is read or written, where it ends."""
+        raise NotImplementedError
+
+    def lower(self) -> Step:
+        return super().lower() if self.way() == POINTWISE else self.ended()
+
+    def ended(self) -> Step:
+        """The whole tensor from the window that ends."""
+        raise NotImplementedError
+
     def positions_only(self, source: Reach) -> bool:
         """Whether no other axis that is longer than one is reduced too."""
         shape = self.call.shape_of(self.call.source)
         return source.flat is None and all(a == source.axis or shape[a] == 1 for a in self.axes)
-
-    def ending_cost(self, passes: float) -> Cost:
-        before = self.call.window_of(self.call.source)
-        numel = math.prod(self.call.shape_of(self.call.source))
-        return Cost(0, passes * numel / before.size * mean_width(before) * self.item)
 
     def other_axes(self) -> dict[str, Any]:
         """The other axes that are summed too, among those that the channels hold."""
@@ -93,22 +103,16 @@ class Total(Reduction):
         floating = self.call.spec.dtype.is_floating_point
         return RUNNING_TOTAL if self.exact and floating else TOTAL
 
-    def cost(self, letters: bool) -> Cost:
-        way = self.way()
-        if way in (TOTAL, RUNNING_TOTAL):
-            return self.ending_cost(1 if way == TOTAL else 4)
-        return super().cost(letters)
+    def sweeps(self) -> float:
+        return 1 if self.way() == TOTAL else 4
 
     def divisor(self) -> float:
         shape = self.call.shape_of(self.call.source)
         mean = self.call.node.target is _aten.mean.dim
         return float(math.prod(shape[a] for a in self.axes)) if mean else 1.0
 
-    def lower(self) -> Step:
-        way = self.way()
-        if way == TOTAL:
-            return self.of_deltas()
-        return self.of_values() if way == RUNNING_TOTAL else super().lower()
+    def ended(self) -> Step:
+        return self.of_deltas() if self.way() == TOTAL else self.of_values()
 
     def of_deltas(self) -> Step:
         call = self.call
@@ -153,36 +157,48 @@ def edges(win: Window) -> dict[str, Any]:
     }
 
 
-@operator(_aten.amax.default)
-class Maximum(Reduction):
-    """The largest of the window's values and the reference's running maxima on its sides."""
+class Extreme(Reduction):
+    """What is had from the window's values and the reference's running results on its sides."""
+
+    beside, whole = "", ""
+    """The kernels of these, and of all."""
 
     def ending(self, source: Reach) -> str:
         return EXTREME if self.positions_only(source) else WHOLE
 
-    def cost(self, letters: bool) -> Cost:
-        return self.ending_cost(4) if self.way() == EXTREME else super().cost(letters)
+    def sweeps(self) -> float:
+        return 4
 
-    def lower(self) -> Step:
-        if self.way() != EXTREME:
-            return super().lower()
+    def inside(self, sketch: Sketch, win: Window) -> int:
+        """The window's values, those outside the tensor counting for nothing."""
+        raise NotImplementedError
+
+    def ended(self, **args: Any) -> Step:
         call = self.call
 
         def step(sketch: Sketch, items: Mapping[str, Item]) -> Whole:
-            win = windows(items, [call.source])[0]
+            win = sketch.expand(windows(items, [call.source])[0])
             rows, halo = sketch.rows(win.name, win.axis)
             sides = sketch.once(
-                (call.name, "maxima"), "running maxima", (rows,), None, halo=halo,
-                size=win.frame.size,
-            )  # fmt: skip
-            win = sketch.masked(sketch.value(win), least(sketch.value_dtype(win.name)))
+                (call.name, "sides"), self.beside, (rows,), None, halo=halo, size=win.frame.size
+            )
             at = sketch.emit(
-                "running maximum", (win.at, sides), (*sketch.mutants, *call.shape[1:]),
-                call.spec.dtype, **edges(win),
+                self.whole, (self.inside(sketch, win), sides),
+                (*sketch.mutants, *call.shape[1:]), call.spec.dtype, **args, **edges(win),
             )  # fmt: skip
-            return Whole(call.name, at, False)
+            return Whole(call.name, at, args.get("relative", False))
 
         return step
+
+
+@operator(_aten.amax.default)
+class Maximum(Extreme):
+    """The largest of the window's values and the reference's running maxima on its sides."""
+
+    beside, whole = "running maxima", "running maximum"
+
+    def inside(self, sketch: Sketch, win: Window) -> int:
+        return sketch.masked(sketch.value(win), least(sketch.value_dtype(win.name))).at
 
 
 @operator(_aten.amin.default)
@@ -191,41 +207,24 @@ class Minimum(Reduction):
 
 
 @operator(_aten.logsumexp.default)
-class LogSumExp(Reduction):
+class LogSumExp(Extreme):
     """Log-sum-exp over positions, less the reference's own.
 
     Sums of exponentials are kept in double precision: their effects are differences of numbers near
     each other, and running sums in single precision would lose what one pass over the row keeps.
     """
 
+    beside, whole = "running log-sums", "running log-sum"
     through = False
 
     def ending(self, source: Reach) -> str:
-        return EXTREME if self.positions_only(source) and self.exact != JUMP else WHOLE
+        return WHOLE if self.exact == JUMP else super().ending(source)
 
-    def cost(self, letters: bool) -> Cost:
-        return self.ending_cost(4) if self.way() == EXTREME else super().cost(letters)
+    def inside(self, sketch: Sketch, win: Window) -> int:
+        return precise(sketch, win, float("-inf"))
 
-    def lower(self) -> Step:
-        if self.way() != EXTREME:
-            return super().lower()
-        call = self.call
-
-        def step(sketch: Sketch, items: Mapping[str, Item]) -> Whole:
-            win = sketch.expand(windows(items, [call.source])[0])
-            rows, halo = sketch.rows(win.name, win.axis)
-            sides = sketch.once(
-                (call.name, "sums"), "running log-sums", (rows,), None, halo=halo,
-                size=win.frame.size,
-            )  # fmt: skip
-            inner = precise(sketch, win, float("-inf"))
-            at = sketch.emit(
-                "running log-sum", (inner, sides), (*sketch.mutants, *call.shape[1:]),
-                call.spec.dtype, relative=not self.exact, **edges(win),
-            )  # fmt: skip
-            return Whole(call.name, at, not self.exact)
-
-        return step
+    def ended(self, **args: Any) -> Step:
+        return super().ended(relative=not self.exact)
 
 
 def precise(sketch: Sketch, win: Window, fill: float) -> int:

@@ -14,7 +14,6 @@ from typing import Any
 import torch
 
 from yuzu_cli.graph import ops
-from yuzu_cli.operators.cost import Cost
 from yuzu_cli.operators.items import Form, Item, Whole, Window
 from yuzu_cli.operators.pointwise import windows
 from yuzu_cli.operators.reach import Reach
@@ -40,8 +39,8 @@ class Spread(Reduction):
             return WHOLE
         return SPREAD
 
-    def cost(self, letters: bool) -> Cost:
-        return self.ending_cost(8) if self.way() == SPREAD else super().cost(letters)
+    def sweeps(self) -> float:
+        return 8
 
     @property
     def count(self) -> int:
@@ -55,9 +54,7 @@ class Spread(Reduction):
     def eps(self) -> float:
         return 0.0
 
-    def lower(self) -> Step:
-        if self.way() != SPREAD:
-            return super().lower()
+    def ended(self) -> Step:
         call = self.call
         what: dict[str, Any] = {
             "count": self.count if self.centred else 0, "divisor": self.divisor(),

@@ -42,6 +42,7 @@ class SoftmaxSum(Across):
         **_: Any,
     ) -> None:
         self.logits, self.values, self.axis, self.keepdim = logits, values, axis, keepdim
+        self.axes = [axis]
         self.shift: Node | None = shift
 
     def reach(self) -> AnyReach:
@@ -52,7 +53,7 @@ class SoftmaxSum(Across):
         hull = join(intervals)
         if not isinstance(hull, Reach):
             return EVERYWHERE
-        return self.reduced([self.axis], self.keepdim, hull)
+        return self.reduced(hull)
 
     def way(self) -> str:
         if isinstance(self.call.reach_of(self.call.node), Reach):

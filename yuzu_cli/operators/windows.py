@@ -113,16 +113,21 @@ class Sketch(Draft):
 
         Zero where the window has no row.
         """
+        at, empty = self.gathered(win, absolute)
+        if not len(empty):
+            return at
+        shape = self.registers[at].extent
+        return self.emit("mask", (at,), shape, self.dtype(at), over=at, index=empty, fill=0.0)
+
+    def gathered(self, win: Window, absolute: Ints) -> tuple[int, Ints]:
+        """Rows of a window at any positions, and which of them it has not: these hold any row."""
         w, p = self.rows_of(win)[:2]
         offset = absolute - win.frame.start[None, :]
         inside = (offset >= 0) & (offset < w)
         index = np.where(inside, offset, 0) * p + np.arange(p)[None, :]
         shape = (len(absolute), *self.rows_of(win)[1:])
         at = self.emit("gather", (win.at,), shape, self.dtype(win.at), index=index.reshape(-1))
-        empty = np.flatnonzero(~inside.reshape(-1))
-        if not len(empty):
-            return at
-        return self.emit("mask", (at,), shape, self.dtype(at), over=at, index=empty, fill=0.0)
+        return at, np.flatnonzero(~inside.reshape(-1))
 
     def values_in(self, win: Window, frame: Frame, fill: float) -> Window:
         """Values in other windows: the reference where no edit reaches, `fill` outside."""
@@ -151,15 +156,10 @@ class Sketch(Draft):
 
         The reference where the window has no row, outside the tensor any row of it.
         """
-        w, p = self.rows_of(win)[:2]
-        offset = absolute - win.frame.start[None, :]
-        inside = (offset >= 0) & (offset < w)
-        index = np.where(inside, offset, 0) * p + np.arange(p)[None, :]
-        shape, dtype = (len(absolute), *self.rows_of(win)[1:]), self.dtype(win.at)
-        at = self.emit("gather", (win.at,), shape, dtype, index=index.reshape(-1))
-        flank = np.flatnonzero(~inside.reshape(-1))
+        at, flank = self.gathered(win, absolute)
         if not len(flank):
             return at
+        shape, dtype = self.registers[at].extent, self.dtype(at)
         rows, halo = self.rows(win.name, win.axis)
         beneath = absolute.clip(0, win.frame.size - 1).reshape(-1)[flank] + halo
         return self.emit("flank", (at, rows), shape, dtype, over=at, index=flank, beneath=beneath)

@@ -27,6 +27,7 @@ from yuzu_cli.operators.record import (
     Call,
     Interval,
     Operator,
+    Unfamiliar,
 )
 
 _aten = torch.ops.aten
@@ -67,7 +68,10 @@ class Analysis:
             return WHOLE
         known = self.operators[node.name]
         ended = not isinstance(self.reaches[node.name], Reach)
-        return WHOLE if ended and not known.ends else known.way()
+        try:
+            return WHOLE if ended and not known.ends else known.way()
+        except Unfamiliar:
+            return WHOLE
 
 
 def analyse(program: Program) -> Analysis:
@@ -100,7 +104,7 @@ def _reach(node: Node, program: Program, reaches: dict[str, AnyReach]) -> AnyRea
     if node.target is batch_size or not call.touched:
         return UNTOUCHED
     spec = program.specs.get(node.name)
-    if spec is None or spec.batch_axis != 0 or spec.shape[0] != 1:
+    if spec is None or not spec.by_sequence:
         return EVERYWHERE
     return reach_of(operator_of(call))
 

@@ -78,7 +78,7 @@ def _has_gradient(program: Program, node: Node) -> bool:
     spec = program.specs.get(node.name)
     if node is program.input:
         return True
-    return spec is not None and spec.batch_axis == 0 and spec.shape[0] == 1 and (
+    return spec is not None and spec.by_sequence and (
         spec.dtype.is_floating_point
     )  # fmt: skip
 

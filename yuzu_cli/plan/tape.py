@@ -206,7 +206,7 @@ class WholeTensors:
         if weighted and not weights <= set(self.program.constants):
             return None
         for spec in (self.program.specs[source.name], self.program.specs[node.name]):
-            if spec.batch_axis != 0 or spec.shape[0] != 1:
+            if not spec.by_sequence:
                 return None  # rows are no longer mutants: the reference could not be added back
         if isinstance(item, Window):
             data = self.sketch.lay_whole(item, deltas=True)

@@ -10,11 +10,10 @@ from torch.fx import Node
 from yuzu_cli.graph import ops
 from yuzu_cli.graph.program import batch_size
 from yuzu_cli.graph.rewrites.axes import order_of
-from yuzu_cli.graph.rewrites.rewriter import DUMMIES, VIEWS, Rewriter, pointwise
+from yuzu_cli.graph.rewrites.rewriter import DUMMIES, PERMUTED, VIEWS, Rewriter, pointwise
 from yuzu_cli.graph.rewrites.streams import ALONG
 
 _aten = torch.ops.aten
-_PERMUTED = {_aten.permute.default, _aten.transpose.int}
 _AXES = {**ALONG, _aten._fft_c2r.default: 1, _aten._fft_r2c.default: 1, _aten._fft_c2c.default: 1}
 """Calls that treat entries of the other axes alike, and where theirs stand in the arguments."""
 
@@ -26,7 +25,7 @@ def saved_for_one(r: Rewriter) -> bool:
         readers = [n for n in x.users if n.target is not batch_size]
         if readers and all(n.target is _aten.unsqueeze.default and n.args[1] == 1 for n in readers):
             return True
-        if len(readers) != 1 or readers[0].target not in _PERMUTED | {_aten.clone.default}:
+        if len(readers) != 1 or readers[0].target not in PERMUTED | {_aten.clone.default}:
             return False
         (x,) = readers
 
@@ -34,7 +33,7 @@ def saved_for_one(r: Rewriter) -> bool:
 def without_one(r: Rewriter, node: Node) -> bool:
     """f(x (N, 1, ...)) -> f'(x (N, ...)), seen as (N, 1, ...)."""
     spec = r.specs.get(node.name)
-    if spec is None or spec.batch_axis != 0 or spec.shape[0] != 1 or node.target in VIEWS:
+    if spec is None or not spec.by_sequence or node.target in VIEWS:
         return False
     moving = [n for n in node.all_input_nodes if r.constant(n) is None]
     if any(n in r.there and n.name not in r.specs for n in moving):
@@ -83,7 +82,7 @@ def _arguments(r: Rewriter, node: Node, moving: list[Node], rank: int) -> list[A
     if target is ops.linear or target is ops.layer_norm:
         inner = len(args[1]) if target is ops.layer_norm else 1
         return args if rank - inner >= 2 else None
-    if target in _PERMUTED:
+    if target in PERMUTED:
         order = order_of(node, rank)
         alike = order[:2] == [0, 1] and target is _aten.permute.default
         return [args[0], [0, *(a - 1 for a in order[2:])]] if alike else None

@@ -12,11 +12,10 @@ from torch.fx import Node
 from yuzu_cli.graph import ops
 from yuzu_cli.graph.ops import OpOverload
 from yuzu_cli.graph.rewrites.axes import order_of
-from yuzu_cli.graph.rewrites.rewriter import DUMMIES, VIEWS, Rewriter
+from yuzu_cli.graph.rewrites.rewriter import DUMMIES, PERMUTED, VIEWS, Rewriter
 
 _aten = torch.ops.aten
-_PERMUTED = {_aten.permute.default, _aten.transpose.int}
-_KEPT = VIEWS | DUMMIES | _PERMUTED | {_aten.clone.default, _aten.expand.default}
+_KEPT = VIEWS | DUMMIES | PERMUTED | {_aten.clone.default, _aten.expand.default}
 _SOFTMAX = {_aten._softmax.default, _aten._safe_softmax.default}
 _FACTORS = (_aten.mul.Tensor, _aten.mul.Scalar, _aten.div.Tensor, _aten.div.Scalar)
 _HIDDEN = -1e4
@@ -53,7 +52,7 @@ def _fused(r: Rewriter, node: Node) -> bool:
     given = {**dict(zip(names, call.args, strict=False)), **call.kwargs}
     parts: list[Any] = [given[name] for name in ("query", "key", "value")]
     specs = [r.specs[p.name] for p in parts]
-    if any(s.batch_axis != 0 or s.shape[0] != 1 or len(s.shape) != 4 for s in specs):
+    if any(not s.by_sequence or len(s.shape) != 4 for s in specs):
         return False
     heads, _, width = specs[0].shape[1:]
     if any(s.shape[1] != heads for s in specs) or given.get("dropout_p"):
@@ -197,7 +196,7 @@ def _keeps(r: Rewriter, node: Node) -> bool:
     if not isinstance(source, Node) or source.name not in r.specs:
         return False
     before, after = r.specs[source.name].shape, r.specs[node.name].shape
-    if node.target in _PERMUTED:
+    if node.target in PERMUTED:
         order = [a for a in order_of(node, len(before)) if before[a] != 1]
         return order == sorted(order)
     return len(before) > 0 and r.specs[source.name].numel == r.specs[node.name].numel and (
@@ -229,7 +228,7 @@ def _rows(r: Rewriter, at: Node, x: Any, turned: bool, heads: int) -> Node | Non
     if not isinstance(source, Node) or source.name not in r.specs:
         return None
     before = r.specs[source.name]
-    if x.target in _PERMUTED:
+    if x.target in PERMUTED:
         order = order_of(x, 3)
         if order[0] == 0:
             return _rows(r, at, source, not turned if order[1] == 2 else turned, heads)
@@ -240,7 +239,7 @@ def _rows(r: Rewriter, at: Node, x: Any, turned: bool, heads: int) -> Node | Non
         if inner is None or factor == 1.0:
             return inner
         return r.insert(at, x.target, (inner, factor))
-    if x.target not in VIEWS or before.batch_axis != 0 or before.shape[0] != 1:
+    if x.target not in VIEWS or not before.by_sequence:
         return None
     if before.shape[-2:] != spec.shape[1:]:
         return None

@@ -7,16 +7,15 @@ from typing import Any
 import torch
 from torch.fx import Node
 
-from yuzu_cli.graph.rewrites.rewriter import DUMMIES, VIEWS, Rewriter
+from yuzu_cli.graph.rewrites.rewriter import DUMMIES, PERMUTED, VIEWS, Rewriter
 
 _aten = torch.ops.aten
-_PERMUTED = {_aten.permute.default, _aten.transpose.int}
 
 
 def permutations(r: Rewriter, node: Node) -> bool:
     """A permutation of what was permuted or given axes of one -> one permutation, and a view."""
     source = node.args[0] if node.args else None
-    if node.target not in _PERMUTED or not isinstance(source, Node):
+    if node.target not in PERMUTED or not isinstance(source, Node):
         return False
     root, axes = _origin(r, node)
     spec = r.specs[root.name]
@@ -56,7 +55,7 @@ def _origin(r: Rewriter, node: Node) -> tuple[Node, list[int | None]]:
     source = node.args[0] if node.args else None
     if not isinstance(source, Node) or source.name not in r.specs:
         return node, own
-    if node.target in _PERMUTED:
+    if node.target in PERMUTED:
         root, axes = _origin(r, source)
         return root, [axes[a] for a in order_of(node, len(axes))]
     if node.target not in VIEWS | DUMMIES:

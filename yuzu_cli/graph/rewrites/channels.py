@@ -42,7 +42,7 @@ def of_one_place(r: Rewriter, node: Node) -> bool:
         return False
     x, weight, bias, _, padding, *_, groups = node.args
     spec, value = r.specs[x.name], r.constant(weight)
-    if spec.batch_axis != 0 or spec.shape[0] != 1 or value is None or value.dim() != 3:
+    if not spec.by_sequence or value is None or value.dim() != 3:
         return False
     if spec.shape[2] != 1 or value.shape[2] != 1 or list(padding) != [0]:
         return False

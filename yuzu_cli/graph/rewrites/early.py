@@ -11,7 +11,7 @@ import torch
 from torch.fx import Node
 
 from yuzu_cli.graph import ops
-from yuzu_cli.graph.rewrites.rewriter import Rewriter, pointwise
+from yuzu_cli.graph.rewrites.rewriter import Rewriter, pointwise, slice_of
 
 _aten = torch.ops.aten
 
@@ -39,10 +39,10 @@ def _piece(r: Rewriter, node: Node) -> tuple[Node, int, tuple[int, int]] | None:
     """What a slice without steps is of, its axis, its first row and the row behind it."""
     if node.target is not _aten.slice.Tensor or node.kwargs:
         return None
-    given: Any = node.args
-    source, axis, begin, end, step = given + (None, 0, None, None, 1)[len(given) :]
+    source: Any = node.args[0]
+    axis, begin, end, step = slice_of(node)
     spec = r.specs[source.name]
-    if spec.batch_axis != 0 or spec.shape[0] != 1 or step != 1:
+    if not spec.by_sequence or step != 1:
         return None
     if not all(isinstance(n, int | None) for n in (begin, end)):
         return None

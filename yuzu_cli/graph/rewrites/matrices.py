@@ -72,7 +72,7 @@ def _channels_mixed(r: Rewriter, node: Node) -> bool:
     if node.target is not _aten.bmm.default or not isinstance(x, Node) or r.constant(x) is not None:
         return False
     specs, matrix = [r.specs[n.name] for n in (left, x)], _matrix_argument(r, left)
-    if matrix is None or any(s.batch_axis != 0 or s.shape[0] != 1 for s in specs):
+    if matrix is None or any(not s.by_sequence for s in specs):
         return False
     taps = r.add_constant(matrix[1].unsqueeze(2), node)
     args = (x, taps, None, [1], [0], [1], False, [0], 1)
@@ -142,7 +142,7 @@ def instance_norm(r: Rewriter, node: Node) -> bool:
     repeated = all(n.target is _aten.repeat.default and r.constant(n.args[0]) is not None
                    for n in learned)  # fmt: skip
     x = view.args[0] if view.target in VIEWS else None
-    if x is None or r.specs.get(x.name) != spec or spec.batch_axis != 0 or spec.shape[0] != 1:
+    if x is None or r.specs.get(x.name) != spec or not spec.by_sequence:
         return False
     if mean is not None or variance is not None or not training or not repeated:
         return False

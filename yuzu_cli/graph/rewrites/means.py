@@ -18,7 +18,7 @@ from torch.fx import Node
 from yuzu_cli.graph import ops
 from yuzu_cli.graph.rewrites.axes import order_of
 from yuzu_cli.graph.rewrites.means_of_norms import group_norm, layer_norm
-from yuzu_cli.graph.rewrites.rewriter import DUMMIES, VIEWS, Rewriter
+from yuzu_cli.graph.rewrites.rewriter import DUMMIES, VIEWS, Rewriter, slice_of
 
 _aten = torch.ops.aten
 _SUMS = {_aten.add.Tensor, _aten.sub.Tensor, _aten.add.Scalar, _aten.sub.Scalar, _aten.rsub.Scalar}
@@ -92,7 +92,7 @@ class Means:
         self.found = False
         spec = self.r.specs[node.name]
         self.tries += 1
-        one = spec.batch_axis == 0 and spec.shape[0] == 1 and self.tries < MOST_TRIES and node.args
+        one = spec.by_sequence and self.tries < MOST_TRIES and node.args
         made = self.inside(node, over, spec.shape) if one else None
         if made is None or not self.found:
             self.undo(mark)
@@ -201,7 +201,7 @@ class Means:
         return self.put(_aten.reshape.default, made, sizes)
 
     def cut(self, node: Node, source: Node, over: Over) -> Node | None:
-        given: Any = (*node.args[1:], *(0, None, None, 1)[len(node.args) - 1 :])
+        given = slice_of(node)
         old = self.r.specs[source.name].shape
         if any(isinstance(v, Node) for v in given) or node.kwargs:
             return None

@@ -11,7 +11,7 @@ import torch
 from torch.fx import Node
 
 from yuzu_cli.graph import ops
-from yuzu_cli.graph.rewrites.rewriter import Rewriter
+from yuzu_cli.graph.rewrites.rewriter import Rewriter, slice_of
 
 _aten = torch.ops.aten
 
@@ -152,10 +152,9 @@ def _traced(r: Rewriter, node: Node, axis: int) -> tuple[list[Node], list[np.nda
         pairs = [_traced(r, part, axis) for part in node.args[0]]
         return [n for p in pairs for n in p[0]], [i for p in pairs for i in p[1]]
     if node.target is _aten.slice.Tensor and node.name in r.specs:
-        given = (*node.args, *(None, 0, None, None, 1)[len(node.args) :])
-        source, along, start, stop, step = given
+        along, *bounds = slice_of(node)
         if int(along) % len(r.specs[node.name].shape) == axis:
-            return _cut(*_traced(r, source, axis), slice(start, stop, step))
+            return _cut(*_traced(r, node.args[0], axis), slice(*bounds))
     return [node], [np.arange(r.specs[node.name].shape[axis], dtype=np.int64)]
 
 

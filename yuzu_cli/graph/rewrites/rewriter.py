@@ -16,8 +16,7 @@ from yuzu_cli.graph.program import TensorSpec, batch_size
 _aten = torch.ops.aten
 
 VIEWS = {_aten.view.default, _aten._unsafe_view.default, _aten.reshape.default}
-
-
+PERMUTED = {_aten.permute.default, _aten.transpose.int}
 DUMMIES = {_aten.unsqueeze.default, _aten.squeeze.dim, _aten.squeeze.dims, _aten.squeeze.default}
 """Axes of one put in or taken out."""
 
@@ -104,6 +103,11 @@ class Rewriter:
 def defaults(node: Node, defaults: tuple[Any, ...]) -> tuple[Any, ...]:
     """A call's positional arguments with the operator's defaults for those left out."""
     return (*node.args, *defaults[len(node.args) :])
+
+
+def slice_of(node: Node) -> tuple[Any, ...]:
+    """Axis, begin, end and step of a slice."""
+    return defaults(node, (None, 0, None, None, 1))[1:]
 
 
 def pointwise(node: Node) -> bool:

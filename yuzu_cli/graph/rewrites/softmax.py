@@ -96,7 +96,7 @@ def _row_of_softmax(r: Rewriter, node: Any) -> Node | None:
     if spec is None:
         return None
     axis = int(node.args[1]) % len(spec.shape)
-    alone = spec.batch_axis == 0 and spec.shape[0] == 1 and spec.numel == spec.shape[axis] > 1
+    alone = spec.by_sequence and spec.numel == spec.shape[axis] > 1
     return node.args[0] if alone and isinstance(node.args[0], Node) else None
 
 

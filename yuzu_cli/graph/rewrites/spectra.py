@@ -10,7 +10,7 @@ from torch.fx import Node
 
 from yuzu_cli.graph import ops
 from yuzu_cli.graph.program import batch_size, evaluate
-from yuzu_cli.graph.rewrites.rewriter import DUMMIES, VIEWS, Rewriter
+from yuzu_cli.graph.rewrites.rewriter import DUMMIES, VIEWS, Rewriter, slice_of
 
 _aten = torch.ops.aten
 
@@ -191,8 +191,7 @@ def _read(r: Rewriter, node: Node, n: int) -> tuple[int, int]:
     for user in node.users:
         if user.target is not _aten.slice.Tensor or user.kwargs:
             return 0, n
-        given: Any = user.args
-        axis, begin, end, step = given[1:] + (0, None, None, 1)[len(given) - 1 :]
+        axis, begin, end, step = slice_of(user)
         whole = r.specs.get(user.name) == r.specs[node.name]
         if not whole and (axis != 2 or step != 1):
             return 0, n

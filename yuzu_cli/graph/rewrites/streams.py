@@ -12,7 +12,14 @@ from torch.fx import Node
 from yuzu_cli.graph import ops
 from yuzu_cli.graph.program import batch_size
 from yuzu_cli.graph.rewrites.axes import order_of
-from yuzu_cli.graph.rewrites.rewriter import VIEWS, NotYetKnownError, Rewriter, pointwise
+from yuzu_cli.graph.rewrites.rewriter import (
+    VIEWS,
+    NotYetKnownError,
+    Rewriter,
+    defaults,
+    pointwise,
+    slice_of,
+)
 
 _aten = torch.ops.aten
 
@@ -117,7 +124,7 @@ def _joined(r: Rewriter, node: Node) -> _Streams | None:
         return None
     parts: Any = node.args[0]
     axis: Any = node.args[1] if len(node.args) > 1 else 0
-    alone = all(r.specs[p.name].batch_axis == 0 and r.specs[p.name].shape[0] == 1 for p in parts)
+    alone = all(r.specs[p.name].by_sequence for p in parts)
     if axis % len(spec.shape) or not alone or not 1 < len(parts) <= MOST_STREAMS:
         return None
     return _Streams(node, len(parts), False, {node: 1})
@@ -129,7 +136,7 @@ def _woven(r: Rewriter, node: Node) -> _Streams | None:
     if node.target not in VIEWS or spec is None or not 1 < spec.shape[0] <= MOST_STREAMS:
         return None
     before, count = r.specs[node.args[0].name], spec.shape[0]
-    whole = spec.batch_axis == before.batch_axis == 0 and before.shape[0] == 1
+    whole = spec.batch_axis == 0 and before.by_sequence
     if not whole or len(before.shape) < 3 or before.shape[1] % count:
         return None
     return _Streams(node, count, True, {node: 1})
@@ -227,27 +234,27 @@ def _taken(r: Rewriter, node: Node, found: _Streams, leading: int) -> int | None
     """Which stream a slice is."""
     if node.target is not _aten.slice.Tensor or node.kwargs:
         return None
-    return _which(r, node, node.args[1:], found, leading)
+    return _which(r, node, slice_of(node), found, leading)
 
 
 def _written(r: Rewriter, node: Node, found: _Streams, leading: int) -> int | None:
     """Which stream an assignment to a slice puts something else in the place of."""
     if node.target is not _aten.slice_scatter.default or node.kwargs or node in found.leading:
         return None
-    base, source, *rest = node.args
+    base, source, *cut = defaults(node, (None, None, 0, None, None, 1))
     spec = r.specs[source.name] if isinstance(source, Node) else None
     if base not in found.leading or source in found.leading or spec is None:
         return None
-    if spec.batch_axis != 0 or spec.shape[0] != 1:
+    if not spec.by_sequence:
         return None
-    return _which(r, node, tuple(rest), found, leading)
+    return _which(r, node, tuple(cut), found, leading)
 
 
 def _which(
     r: Rewriter, node: Node, cut: tuple[Any, ...], found: _Streams, leading: int
 ) -> int | None:
     """The stream that an axis, a begin, an end and a step come to."""
-    axis, begin, end, step = cut + (0, None, None, 1)[len(cut) :]
+    axis, begin, end, step = cut
     if axis % len(r.specs[node.name].shape) != leading - 1:
         return None
     told = {_rows(slice(begin, end, step), n, found, leading) for n in (5, 7)}
@@ -286,7 +293,7 @@ def _all_taken(r: Rewriter, node: Node, found: _Streams) -> bool:
     if node.target not in VIEWS:
         return False
     if found.woven:
-        return spec.batch_axis == 0 and spec.shape[0] == 1
+        return spec.by_sequence
     return spec.batch_axis == 1 and spec.shape[:2] == (found.count, 1)
 
 

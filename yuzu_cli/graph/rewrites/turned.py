@@ -13,10 +13,9 @@ from torch.fx import Node
 
 from yuzu_cli.graph import ops
 from yuzu_cli.graph.rewrites.axes import order_of
-from yuzu_cli.graph.rewrites.rewriter import DUMMIES, VIEWS, Rewriter, pointwise
+from yuzu_cli.graph.rewrites.rewriter import DUMMIES, PERMUTED, VIEWS, Rewriter, pointwise
 
 _aten = torch.ops.aten
-_PERMUTED = {_aten.permute.default, _aten.transpose.int}
 _PICKS = {_aten.select.int, _aten.slice.Tensor}
 _SUMS = {_aten.mean.dim, _aten.sum.dim_IntList, _aten.amax.default}
 
@@ -120,7 +119,7 @@ def heads_first(r: Rewriter, node: Node) -> bool:
 
 
 def _merged(r: Rewriter, node: Node) -> bool:
-    view = node.args[0] if node.target in _PERMUTED else None
+    view = node.args[0] if node.target in PERMUTED else None
     source = view.args[0] if isinstance(view, Node) and view.target in VIEWS else None
     if not isinstance(view, Node) or not isinstance(source, Node):
         return False
@@ -140,7 +139,7 @@ def _merged(r: Rewriter, node: Node) -> bool:
 
 def _split(r: Rewriter, node: Node) -> bool:
     turned = node.args[0] if node.target in VIEWS else None
-    if not isinstance(turned, Node) or turned.target not in _PERMUTED:
+    if not isinstance(turned, Node) or turned.target not in PERMUTED:
         return False
     source = turned.args[0]
     before, after = r.specs[source.name], r.specs[node.name]
