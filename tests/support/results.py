@@ -143,6 +143,20 @@ def random_sequences(n: int, length: int, seed: int = 0) -> list[str]:
     return ["".join(rng.choice(list(LETTERS), length)) for _ in range(n)]
 
 
+def odd_result(path: Path, config: str = "{}") -> Made:
+    """Four windows with an N and a minus strand; a target and a name that are not HTML."""
+    sequences = random_sequences(4, 40)
+    sequences[3] = "N" * 5 + sequences[3][5:]
+    rows = [
+        ("chr1", 100, 140, "a<b>&", "+"),
+        ("chr1", 300, 340, "second", "-"),
+        ("chr2", 0, 40, "third", "."),
+        ("chr2", 50, 90, "fourth", "+"),
+    ]
+    targets = ("open<1>", "closed")
+    return make_result(path, rows, sequences, targets=targets, mutate=(2, 38), config=config)
+
+
 def planted_result(path: Path, n: int = 60, length: int = 120, seed: int = 3) -> Made:
     """Windows that hold `MOTIF` (about half of them reversed) and lose with each change of it."""
     rng = np.random.default_rng(seed)
