@@ -33,13 +33,13 @@ def attribute(
     model: Any,
     sequences: Any,
     *,
-    scores: Sequence[str] = ("delta",),
-    targets: str | int | Sequence[int | str] = "all",
+    scores: str | Sequence[str] = ("delta",),
+    targets: Any = "all",
     reduce: str = "none",
     transform: str = "none",
-    mutate: tuple[int, int] | None = None,
+    mutate: Sequence[int] | None = None,
     backend: str = "auto",
-    device: str = "auto",
+    device: Any = "auto",
     reverse_complement: bool = False,
     verify: int = 32,
     progress: bool | None = None,
@@ -56,10 +56,10 @@ def attribute(
         Sequences are text, codes (L,) or one-hot (A, L); arrays hold codes (N, L) or one-hot
         (N, A, L). Or the path of a FASTA; or of a BED, with `input.genome` and `input.length` in
         `settings`.
-    scores : sequence of str
+    scores : str or sequence of str
         What is kept, among delta, l2, jsd, contribution, centered and prediction; delta is enough
         for all of them.
-    targets : str, int or sequence of int and str
+    targets : str, int, array or sequence of int and str
         Such as ``"all"``, ``"0,3,7-9"``, ``"CTCF,GATA*"`` or ``[0, "CTCF"]``.
     reduce, transform, backend, device, reverse_complement, verify
         As in the config of a run.
@@ -92,27 +92,53 @@ def attribute(
     paths, objects = _models(model)
     overrides: dict[str, Any] = {
         "model.path": paths,
-        "score.save": list(scores),
-        "score.targets": list(targets)
-        if isinstance(targets, Sequence | np.ndarray) and not isinstance(targets, str)
-        else targets,
+        "score.save": _plain(scores),
+        "score.targets": _plain(targets),
         "score.reduce": reduce,
         "score.transform": transform,
         "compute.backend": backend,
-        "compute.device": device,
+        "compute.device": str(device),
         "compute.reverse_complement": reverse_complement,
         "compute.verify": verify,
     }
     if mutate is not None:
-        overrides |= {"mutate.start": int(mutate[0]), "mutate.end": int(mutate[1])}
+        try:
+            start, end = map(int, mutate)
+        except (TypeError, ValueError):
+            what = f"{mutate!r} is not (start, end)"
+            raise UsageError("mutate", what, "0-based, half-open: (100, 400)") from None
+        overrides |= {"mutate.start": start, "mutate.end": end}
     parts = {}
     known = load_config(None, overrides | {k: v for k, v in settings.items() if "input" not in k})
     with _inputs(sequences, settings, known) as inputs, _bar(progress) as bar:
         for key, path, names in inputs:
             config = load_config(None, overrides | {key: path} | settings)
-            found = _compute(config, names, objects, bar)
+            with _named(path, names):
+                found = _compute(config, names, objects, bar)
             parts[found.codes.shape[1]] = found
     return AttributionGroups(parts) if len(parts) > 1 else found
+
+
+def _plain(value: Any) -> Any:
+    """Arrays, and sequences of numbers that may be an array's, as lists of Python's own."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(one) for one in value]
+    return value
+
+
+@contextmanager
+def _named(path: str, names: Sequence[str] | None) -> Iterator[None]:
+    """Within it, a fault in the file that was made of sequences in memory names the sequence."""
+    try:
+        yield
+    except InputError as error:
+        file, _, line = error.where.rpartition(":")
+        if names is None or file != path:
+            raise
+        where = f"sequences[{names[(int(line) - 1) // 2]}]"  # two lines to a sequence
+        raise InputError(where, error.what, error.hint) from None
 
 
 def _models(model: Any) -> tuple[list[str], list[Any]]:

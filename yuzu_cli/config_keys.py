@@ -171,13 +171,13 @@ class MutateConfig(Section):
 
     start: int | None = _key(
         None,
-        "first mutated position, 0-based in the window; without it the first",
+        "first mutated position, 0-based in the window (if not given, 0)",
         "--mutate START:END",
         ge=0,
     )
     end: int | None = _key(
         None,
-        "one past the last mutated position; without it the window's end",
+        "one past the last mutated position (if not given, the window's end)",
         "--mutate START:END",
         ge=1,
     )

@@ -85,6 +85,16 @@ def test_names_targets_and_settings(model: Path, monkeypatch: pytest.MonkeyPatch
     np.testing.assert_allclose(found["delta"], whole["delta"][:, [2, 0]], atol=1e-3)
 
 
+def test_what_numpy_and_torch_call_numbers_and_devices_is_taken(model: Path) -> None:
+    texts = random_sequences(1, L)
+    expected = attribute(model, texts, targets=[2, 0])["delta"]
+    for targets in (np.array([2, 0]), [np.int64(2), 0], torch.tensor([2, 0])):
+        found = attribute(model, texts, targets=targets, device=torch.device("cpu"))
+        np.testing.assert_array_equal(found["delta"], expected)
+    one = attribute(model, texts, targets=np.int64(2), scores="l2", mutate=[3, 5])
+    assert one["l2"].shape == (1, 4, 2)
+
+
 def test_a_sequence_may_be_wrapped(model: Path) -> None:
     (text,) = random_sequences(1, L)
     found = attribute(model, [f" {text[:9]}\r\n{text[9:]}\n"])
@@ -123,6 +133,21 @@ def test_bed(model: Path, tmp_path: Path) -> None:
         ),
         (np.full((2, L), 7), {}, UsageError, "code 7 is no letter; codes are 0 to 3"),
         (np.zeros((1, 2, 3, 4)), {}, UsageError, r"an array of shape \(1, 2, 3, 4\)"),
+        (
+            np.eye(4, dtype=int)[:, [0, 2, 1]],
+            {},
+            UsageError,
+            r"may be one-hot, or codes of 4; give",
+        ),
+        (None, {}, UsageError, "sequences: None holds none; give text"),
+        (
+            {"a": "A" * 8, "b": "C"},
+            {"settings": {"input.length": 8}},
+            InputError,
+            r"sequences\[b\]: record '1' has 1 letters, not 8; set",
+        ),
+        (["A" * L], {"mutate": 5}, UsageError, r"mutate: 5 is not \(start, end\); 0-based"),
+        (["A" * L], {"mutate": (1, 2, 3)}, UsageError, r"\(1, 2, 3\) is not \(start, end\)"),
         ([None], {}, UsageError, "None is not text with letters; give text, codes"),
         (["A" * L], {"scores": ["dleta"]}, UsageError, "score.save"),
         (["A" * L], {"settings": {"compute.batchsize": 3}}, UsageError, "batchsize"),

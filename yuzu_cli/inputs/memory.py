@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,8 @@ def named_sequences(given: Any, alphabet: Alphabet) -> dict[str, str]:
     given = _array(given)
     if isinstance(given, np.ndarray):
         given = _rows(given, alphabet)
+    if not isinstance(given, Iterable):
+        raise UsageError("sequences", f"{reprlib.repr(given)} holds none", HINT)
     if isinstance(given, Mapping):
         items = [(str(name), item) for name, item in given.items()]
     else:
@@ -56,6 +58,10 @@ def _rows(given: np.ndarray, alphabet: Alphabet) -> list[Any]:
     """The sequences of one array."""
     if given.ndim == 2 and given.dtype.kind in "fb":
         return [given]  # one-hot
+    one_each = given.ndim == 2 and (given >= 0).all() and (given.sum(0) == 1).all()
+    if one_each and len(given) == alphabet.size and given.shape[1] > 1:
+        what = f"an array of shape {given.shape} may be one-hot, or codes of {len(given)}"
+        raise UsageError("sequences", what, "give [array] for one-hot, list(array) for codes")
     if given.ndim in (2, 3):
         return list(given)
     if given.ndim == 1 and given.dtype.kind in "US":
