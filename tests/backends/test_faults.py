@@ -17,6 +17,8 @@ from torch import nn
 from tests.support import conformance, oracle
 from tests.support.conformance import SLACK
 from tests.support.written import Written
+from yuzu_cli.backends.windowed import understand
+from yuzu_cli.operators.record import WHOLE
 
 HOW = ("scripted", "traced")
 LENGTH = 60
@@ -148,6 +150,19 @@ WIDE = 6 * LENGTH
     flat("cumsum", "f.cumsum(1)[:, ::20]"),
     flat("chunks", "a, b = f.chunk(2, 1)\na * b"),
     flat("split", "a, b = f.split([100, 260], 1)\ntorch.cat([b[:, :20], a[:, :20]], 1)"),
+    flat(
+        "unsafe-chunks",
+        "a, b = torch.unsafe_chunk(self.a(f), 2, 1)\n"
+        "c, d = torch.unsafe_split_with_sizes(self.b(torch.tanh(a)), [3, 6], 1)\n"
+        "c + d[:, 3:] * b",
+        a=lambda: nn.Linear(WIDE, 6),
+        b=lambda: nn.Linear(3, 9),
+    ),
+    flat(
+        "cell",
+        "y = self.cell(f[:, :40], f[:, 40:46])\nself.cell(f[:, 46:86], y)",
+        cell=lambda: nn.GRUCell(40, 6),
+    ),
     flat("repeat", "self.head(f.repeat(1, 2))", head=lambda: nn.Linear(2 * WIDE, 3)),
     flat(
         "layer-norm",
@@ -314,6 +329,12 @@ def test_pieces_of_the_input(net, how, tmp_path):
     written(
         "split-uneven",
         "a, b, c = self.stem(x).split([1, 2, 3], 1)\na * b[:, :1] + c[:, 1:2]",
+        **STEM,
+    ),
+    written(
+        "stretches",
+        "(self.stem(x).unfold(2, 7, 3) * self.w).amax(3)",
+        w=lambda: torch.randn(7),
         **STEM,
     ),
     written("cat-of-tuple", "torch.cat(self.stem(x).split(2, 1)[::2], 1)", **STEM),
@@ -643,6 +664,12 @@ def test_functions_that_make_much_of_little(net, how, tmp_path):
         c=lambda: nn.Conv1d(3, 2, 5),
     ),
     written(
+        "one-hot-words",
+        "t = x.argmax(1)\n"
+        "self.c(F.one_hot(4 * t[:, 1:] + t[:, :-1], 16).to(x.dtype).transpose(1, 2))",
+        c=lambda: nn.Conv1d(16, 2, 5),
+    ),
+    written(
         "words",
         "t = (x * self.t).sum(1)\nt = (4 * t[:, 1:] + t[:, :-1]).long()\nself.e(t).mean(1)",
         t=lambda: torch.arange(4.0).view(4, 1),
@@ -685,6 +712,15 @@ def test_functions_that_make_much_of_little(net, how, tmp_path):
 )
 def test_sums_and_counts(net, how, tmp_path):
     check(net, how, tmp_path)
+
+
+def test_casts_of_an_exported_model_end_no_windows(tmp_path):
+    body = "h = self.stem(x).transpose(1, 2)\nF.layer_norm(h.to(torch.float32), [6]).to(x.dtype)"
+    net = written("casts", body, **STEM)
+    check(net, "exported", tmp_path)
+    model = conformance.loaded(net.subject(), "exported", tmp_path)
+    found = understand(model, conformance.settings_for(model))
+    assert WHOLE not in found.plan.ways.values()
 
 
 # --- pools over scaled activations --------------------------------------------------------------

@@ -21,7 +21,7 @@ from torch.utils._pytree import tree_map
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from yuzu_cli.graph.batches import BATCHES, SEEN, free_batch
-from yuzu_cli.graph.fused import TAKEN_APART, strided
+from yuzu_cli.graph.fused import NEVER_WRITTEN, TAKEN_APART
 from yuzu_cli.graph.nested import NESTED
 from yuzu_cli.graph.ops import OpOverload
 from yuzu_cli.graph.program import CaptureError
@@ -35,8 +35,6 @@ _UNWRITTEN = 0xA5
 _COMPOSITE = "CompositeImplicitAutograd"
 """Operators that torch itself takes apart."""
 Apart: TypeAlias = Mapping[Any, Callable[..., Any]]
-_PURE: Apart = {**TAKEN_APART, torch.ops.aten.as_strided.default: strided}
-"""What is taken apart where nothing is written in place, as into what is read by strides."""
 
 _aten = torch.ops.aten
 
@@ -101,6 +99,8 @@ class _Recorder(Watching):
                 found = (apart or func.decompose)(*args, **kwargs)
             if found is not NotImplemented:
                 return found
+        if not func._schema.returns and not func._schema.is_mutable:
+            return func(*args, **kwargs)  # an assertion, as exported programs hold by each cast
         if func is _aten.empty.memory_format:
             made = func(*args, **kwargs)
             _bytes(made).fill_(_UNWRITTEN)
@@ -230,7 +230,7 @@ def _trace(model: torch.nn.Module, x: torch.Tensor) -> GraphModule:
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         # Twice: kernels that copy into views do so below the first functionalisation.
-        graph = _record(torch.func.functionalize(_record(model, x)), x, _PURE)
+        graph = _record(torch.func.functionalize(_record(model, x)), x, NEVER_WRITTEN)
     graph.graph.eliminate_dead_code()
     return graph
 

@@ -1,4 +1,4 @@
-"""Fused layers of torch, said in operators that more is known of."""
+"""Fused layers and rare operators of torch, said in operators that more is known of."""
 
 from __future__ import annotations
 
@@ -144,6 +144,21 @@ def _places(size: Sequence[int], stride: Sequence[int], begin: int) -> np.ndarra
     return found
 
 
+def one_hot(index: Tensor, classes: int = -1) -> Tensor:
+    """Whole numbers (...) -> (..., classes), without a look at the numbers where that is said."""
+    count = classes if classes > 0 else int(index.max()) + 1
+    return (index.unsqueeze(-1) == torch.arange(count, device=index.device)).long()
+
+
+def unfold(x: Tensor, axis: int, size: int, step: int) -> Tensor:
+    """Stretches of an axis, one every so many entries: these as a list, and the list cut."""
+    axis = axis % max(1, x.dim())
+    first = torch.arange((x.shape[axis] - size) // step + 1, device=x.device) * step
+    every = first[:, None] + torch.arange(size, device=x.device)
+    picked = x.index_select(axis, every.flatten())
+    return picked.unflatten(axis, tuple(every.shape)).movedim(axis + 1, -1)
+
+
 TAKEN_APART: dict[Any, Callable[..., Any]] = {
     **{
         getattr(_aten, kind).input: functools.partial(recurrent, kind)
@@ -151,5 +166,12 @@ TAKEN_APART: dict[Any, Callable[..., Any]] = {
     },
     _aten._native_multi_head_attention.default: attention,
     _aten._transformer_encoder_layer_fwd.default: encoder_layer,
+    _aten.one_hot.default: one_hot,
+    # Pieces of the memory that they read, which these two do not say: it would be given away.
+    _aten.unsafe_split.Tensor: torch.split,
+    _aten.unsafe_split_with_sizes.default: torch.split_with_sizes,
 }
 """What gives NotImplemented stays as it is."""
+
+NEVER_WRITTEN = {**TAKEN_APART, _aten.as_strided.default: strided, _aten.unfold.default: unfold}
+"""Also what is taken apart where nothing is written in place, as into what is read by strides."""
