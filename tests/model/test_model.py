@@ -535,6 +535,13 @@ class Nothing(nn.Module):
         return x.mean(2)[:, 4:]
 
 
+class Spectrum(nn.Module):
+    """Returns complex numbers."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.fft.rfft(x.mean(1))
+
+
 REFUSED: list[tuple[str, Callable[[], nn.Module], dict[str, Any], type[YuzuError], str]] = [
     ("channels", conv, {"alphabet_size": 5}, ModelError, "to have 4 channels, but got 5"),
     (
@@ -554,6 +561,7 @@ REFUSED: list[tuple[str, Callable[[], nn.Module], dict[str, Any], type[YuzuError
     ("a sum over the batch", Summed, {}, ModelError, "another batch"),
     ("hidden sums", Joined, {}, ModelError, "another batch"),
     ("no targets", Nothing, {}, ModelError, r"has no targets: its output is \(N, 0\)"),
+    ("complex", Spectrum, {}, ModelError, r"its output is complex; return torch.view_as_real"),
     ("output number", conv, {"output": 1}, UsageError, "no output 1; it returns 1 output"),
     ("output name", Dictionary, {"output": "x"}, UsageError, "2 outputs: mean, profile"),
     ("target", conv, {"targets": "1,3"}, UsageError, "no target 3; there are 3"),

@@ -173,5 +173,9 @@ TAKEN_APART: dict[Any, Callable[..., Any]] = {
 }
 """What gives NotImplemented stays as it is."""
 
-NEVER_WRITTEN = {**TAKEN_APART, _aten.as_strided.default: strided, _aten.unfold.default: unfold}
+NEVER_WRITTEN: dict[Any, Callable[..., Any]] = {
+    **TAKEN_APART,
+    _aten.as_strided.default: strided,
+    _aten.unfold.default: unfold,
+}
 """Also what is taken apart where nothing is written in place, as into what is read by strides."""
