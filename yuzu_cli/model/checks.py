@@ -18,10 +18,13 @@ OTHER_BATCH, NORM = "another batch", "is batch norm left in training mode?"
 
 
 def check_rows(model: Model, probe: Probe) -> None:
-    """Refuse NaN, chance, and rows that depend on their neighbours."""
+    """Refuse complex numbers, NaN, chance, and rows that depend on their neighbours."""
     x = probe.rows(model.fixed_batch or max(PROBE_ROWS, model.batch_range[0]))
     first, again = model.raw(x), model.raw(x)
     for value in first:
+        if value.is_complex():
+            hint = "return torch.view_as_real(output), or the part that is meant"
+            raise ModelError(model.path, "its output is complex", hint)
         if not torch.isfinite(value).all():
             what = "returns NaN or infinite values for random sequences"
             raise ModelError(model.path, what, "check the model in the precision asked for")

@@ -122,9 +122,6 @@ def _set_heads(model: Model, probe: Probe, reduce: str, transform: str, index: i
     heads = []
     for place, number in enumerate(model.chosen):
         key, tensor = tensors[number]
-        if tensor.is_complex():
-            hint = "return torch.view_as_real(output), or the part that is meant"
-            raise ModelError(model.path, "its output is complex", hint)
         shape = tuple(tensor.shape[1:])
         other = others[place][1:] if others else None
         position = None
