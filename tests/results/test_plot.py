@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.support.results import MOTIF, Made, make_result, planted_result, random_sequences
+from yuzu_cli.cli import main
 from yuzu_cli.errors import OutputError, UsageError
 from yuzu_cli.results.plot import plot, strongest
 from yuzu_cli.results.plot.figure import draw
@@ -142,3 +144,17 @@ def test_what_cannot_be_drawn(small: Made, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="holds no regions"):
         plot(tmp_path / "empty.h5", tmp_path / "x.png")
     assert not (tmp_path / "x.png").exists()
+
+
+@pytest.mark.parametrize("command", ["plot", "report"])
+def test_without_matplotlib_a_line_says_what_to_install(
+    small: Made, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    for name in [name for name in sys.modules if name.startswith("yuzu_cli.results.")]:
+        if "report" in name or "plot" in name:
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(SystemExit) as ended:
+        main([command, str(small.path), "-o", str(small.path.with_name("x.html"))])
+    assert ended.value.code == 2
+    assert "pictures need matplotlib, which is not installed here; pip" in capsys.readouterr().err

@@ -6,7 +6,6 @@ May not: compute; read files.
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -16,10 +15,9 @@ import numpy as np
 
 from yuzu_cli.alphabet import Alphabet
 from yuzu_cli.errors import UsageError
-from yuzu_cli.results.derived import ACROSS, STATISTICS, derive, mutations, source_of
-from yuzu_cli.results.plot.region import view
-from yuzu_cli.results.reader import Row
-from yuzu_cli.results.streaming import Regions, Source
+from yuzu_cli.results.derived import ACROSS, STATISTICS, mutations, source_of
+from yuzu_cli.results.schema import REGIONS
+from yuzu_cli.results.streaming import Source
 from yuzu_cli.selection import choose, some
 
 if TYPE_CHECKING:
@@ -75,19 +73,14 @@ class Attributions:
         """
         if score in self.scores:
             return self.scores[score]
-        have = source_of(score, self.scores)
-        if score not in STATISTICS or have is None:
+        if score not in STATISTICS or source_of(score, self.scores) is None:
             there = ", ".join(self.scores)
             hint = f"computed: {there}; delta makes all of {', '.join(STATISTICS)}"
             raise UsageError("scores", f"no {score}", hint)
-        return derive(score, have, self.scores[have], self._inside, self.reference)
+        return _InMemory(self).values(score, slice(None), range(len(self.targets)))
 
     def __len__(self) -> int:
         return len(self.names)
-
-    @property
-    def _inside(self) -> np.ndarray:
-        return self.codes[:, slice(*self.mutated)]
 
     def text(self, index: int) -> str:
         """Letters of one sequence."""
@@ -129,11 +122,12 @@ class Attributions:
             hint = "found['contribution'] is an array (N, T, M)"
             raise UsageError("score", "contribution has no mutations", hint)
         values = values[:, None] if score in ACROSS else values
-        row, place, letter = mutations(self._inside, len(self.letters))
+        inside = self.codes[:, slice(*self.mutated)]
+        row, place, letter = mutations(inside, len(self.letters))
         columns: dict[str, Any] = {
             "name": np.array(self.names, object)[row],
             "position": place + self.mutated[0],
-            "ref": np.array(list(self.letters))[self._inside[row, place]],
+            "ref": np.array(list(self.letters))[inside[row, place]],
             "alt": np.array(list(self.letters))[letter],
         }
         names = [score] if score in ACROSS else self.targets
@@ -162,6 +156,7 @@ class Attributions:
             There is no such sequence, target or stretch, or matplotlib is not installed.
         """
         from yuzu_cli.results.plot.figure import draw
+        from yuzu_cli.results.plot.region import view
 
         index = choose([sequence], self.names, "sequence", "sequence")[0]
         chosen = None if target is None else choose(target, self.targets, "target")
@@ -209,27 +204,20 @@ class AttributionGroups:
 
 
 class _InMemory(Source):
-    """Attributions as pictures read a result: by row, score and targets."""
+    """Attributions as a result whose datasets are arrays: what pictures and other scores need."""
 
     def __init__(self, found: Attributions) -> None:
-        self._found = found
         self.path, self.alphabet = Path("sequences"), found.letters
         self.targets, self.saved = found.targets, (*found.scores,)
         self.mutate_start, self.mutate_end = found.mutated
-        self.n_regions, self.length = found.codes.shape
+        self.n_regions, length = found.codes.shape
         self.config = {"score": {"transform": found.transform}}
         names, zeros = np.array(found.names, object), np.zeros(self.n_regions, np.int64)
-        one_strand = (np.full(self.n_regions, "."), zeros.astype(bool), zeros, zeros)
-        self.regions = Regions(names, names, zeros, zeros + self.length, *one_strand)
-
-    def row(self, index: int) -> Row:
-        name, codes = self._found.names[index], self._found.codes[index]
-        place = (name, 0, len(codes), name, ".", index, 0)
-        return Row(index, *place, codes, self._found.reference[index])
-
-    def values(self, statistic: str, rows: slice, targets: Sequence[int]) -> np.ndarray:
-        values = self._found[statistic][rows]
-        return values if statistic in ACROSS else values[:, list(targets)]
+        strand = np.full(self.n_regions, b".")
+        columns = (names, names, zeros, zeros + length, strand, zeros, zeros)
+        arrays = {f"regions/{name}": c for name, c in zip(REGIONS, columns, strict=True)}
+        arrays |= {f"scores/{name}": values for name, values in found.scores.items()}
+        self.file: Any = arrays | {"sequences": found.codes, "reference": found.reference}
 
 
 def _needed(name: str) -> Any:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,10 @@ from yuzu_cli.selection import place
 
 if TYPE_CHECKING:
     from yuzu_cli.results.plot.style import Picture
+
+if find_spec("matplotlib") is None:  # said before hours of reading
+    _HINT = "pip install 'yuzu-cli[plots]'"
+    raise UsageError("", "pictures need matplotlib, which is not installed here", _HINT)
 
 FORMATS = ("png", "pdf", "svg")
 LEAST = 40

@@ -5,18 +5,11 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any
 
+import matplotlib as mpl
 import numpy as np
-
-from yuzu_cli.errors import UsageError
-
-try:
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-    from matplotlib.ticker import MaxNLocator, StrMethodFormatter
-except ImportError:  # said before hours of reading
-    _HINT = "pip install 'yuzu-cli[plots]'"
-    raise UsageError("", "pictures need matplotlib, which is not installed here", _HINT) from None
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
