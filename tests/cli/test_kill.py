@@ -14,7 +14,7 @@ import pytest
 from tests.support.cli import World, contents, make_world, start
 from yuzu_cli.runs.info import info
 
-RECORDS = 120
+RECORDS = 300
 ARGV = ["run", "-m", "model.pt", "-f", "seqs.fa", "--batch-size", "1", "--backend", "naive"]
 
 
@@ -45,69 +45,52 @@ def when(process: subprocess.Popen[str], ready: Callable[..., bool]) -> None:
         time.sleep(0.005)
 
 
-MOMENTS = {"before the work": -1, "first batch": 1, "late": 90}
-
-
-@pytest.mark.parametrize("least", MOMENTS.values(), ids=MOMENTS.keys())
-def test_killed_at_any_moment_and_continued(
-    world: World, expected: dict[str, bytes], least: int
-) -> None:
-    out = world.folder / f"killed{least}.h5"
+def run_until(world: World, out: Path, least: int, number: signal.Signals) -> tuple[int, str]:
+    """Start or continue a run and send it a signal at a moment; how it ended, and what it said."""
+    before = batches_done(out)
     process = start([*ARGV, "-o", out.name], world.folder)
     when(process, lambda: batches_done(out) >= least)
-    process.kill()
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
+    process.send_signal(number)
+    began = time.monotonic()
+    _, err = process.communicate(timeout=30)
+    assert time.monotonic() - began < 5
     assert not out.exists()
-    done = batches_done(out)
-    assert done < RECORDS
-    again = start([*ARGV, "-o", out.name], world.folder)
-    _, err = again.communicate(timeout=120)
-    assert again.returncode == 0, err
-    if done > 0:
-        assert f"{done} of {RECORDS} records were done before" in err
+    assert max(least, before) <= batches_done(out) < RECORDS
+    if number != signal.SIGKILL and before > 0:
+        assert f"{before} of {RECORDS} records were done before" in err
+    return process.returncode, err
+
+
+def end(world: World, out: Path, expected: dict[str, bytes]) -> None:
+    """Continue a run to its end: it is that of an undisturbed one, and nothing else is left."""
+    before = batches_done(out)
+    process = start([*ARGV, "-o", out.name], world.folder)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert f"{before} of {RECORDS} records were done before" in err
     assert contents(out) == expected
     assert not out.with_name(out.name + ".part").exists()
 
 
-def test_killed_again_and_again(world: World, expected: dict[str, bytes]) -> None:
-    out = world.folder / "often.h5"
-    for least in (30, 70):
-        process = start([*ARGV, "-o", out.name], world.folder)
-        when(process, lambda least=least: batches_done(out) >= least)
-        process.kill()
-        process.communicate()
-    process = start([*ARGV, "-o", out.name], world.folder)
-    assert process.wait(timeout=120) == 0
-    process.communicate()
-    assert contents(out) == expected
+def test_killed_at_any_moment_and_continued(world: World, expected: dict[str, bytes]) -> None:
+    """Before the work, after its first batch, in the middle and late: again and again."""
+    out = world.folder / "killed.h5"
+    for least in (-1, 1, 40, 100):
+        assert run_until(world, out, least, signal.SIGKILL)[0] == -signal.SIGKILL
+    end(world, out, expected)
 
 
 SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 143}
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
-def test_asked_to_stop_and_continued(
-    world: World, expected: dict[str, bytes], number: signal.Signals
-) -> None:
-    out = world.folder / f"{number.name}.h5"
-    process = start([*ARGV, "-o", out.name], world.folder)
-    when(process, lambda: batches_done(out) >= 5)
-    process.send_signal(number)
-    began = time.monotonic()
-    _, err = process.communicate(timeout=30)
-    assert process.returncode == SIGNALS[number]
-    assert time.monotonic() - began < 5
-    assert "the same command continues" in err
-    assert "Traceback" not in err
-    assert not out.exists()
-    done = batches_done(out)
-    assert 5 <= done < RECORDS
-    again = start([*ARGV, "-o", out.name], world.folder)
-    _, err = again.communicate(timeout=120)
-    assert again.returncode == 0, err
-    assert f"{done} of {RECORDS} records were done before" in err
-    assert contents(out) == expected
+def test_asked_to_stop_and_continued(world: World, expected: dict[str, bytes]) -> None:
+    out = world.folder / "asked.h5"
+    for least, number in ((5, signal.SIGINT), (40, signal.SIGTERM)):
+        code, err = run_until(world, out, least, number)
+        assert code == SIGNALS[number]
+        assert "the same command continues" in err
+        assert "Traceback" not in err
+    end(world, out, expected)
 
 
 #: A run that never asks whether it should stop.
