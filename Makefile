@@ -87,11 +87,12 @@ zoo-test: venv
 	$(BIN)/python -m pytest tests/backends/test_conformance.py -m slow -k 'papers_sizes and windowed' $(SKIPS)
 
 # What the quick tests leave out: every case with every backend, matrix and kind of file, operators
-# under many random attributes.
+# under many random attributes, a run killed at every system call.
 deep-test: export OMP_NUM_THREADS := 1
 deep-test: venv
 	$(BIN)/python -m pytest tests/backends/test_conformance.py \
 	    tests/backends/test_sensing_conformance.py tests/backends/test_faults.py tests/operators \
+	    tests/runs/test_kill.py \
 	    -n $(WORKERS) -m slow -k 'not papers_sizes' $(SKIPS)
 
 # Architectures nobody wrote by hand: none may be wrong, none may end by an error.

@@ -96,32 +96,36 @@ def alternate(
         Told the name before a job is timed or left out.
     """
     timings = {name: Timing() for name in jobs}
-    names = list(jobs)
-    for turn in range(2 * rounds):
-        extra = turn >= rounds
-        shift = turn % max(1, len(names))
-        for name in names[shift:] + names[:shift]:
-            timing = timings[name]
-            if extra and (rounds == 1 or timing.settled):
-                continue
-            note(name)
-            spent = sum(sample.wall for sample in timing.samples)
-            if timing.error or spent > seconds * (2 if extra else 1):
-                continue
-            try:
-                _take(jobs[name], device, timing)
-            except Exception as error:  # whatever a method raises is its result
-                timing.error = error
+    gc.collect()
+    gc.freeze()  # so that a collection before every call looks only at what was made since
+    try:
+        for turn in range(2 * rounds):
+            shift = turn % max(1, len(jobs))
+            names = list(jobs)[shift:] + list(jobs)[:shift]
+            for name in names:
+                timing, extra = timings[name], turn >= rounds
+                if extra and (rounds == 1 or timing.settled):
+                    continue
+                note(name)
+                spent = sum(sample.wall for sample in timing.samples)
+                if timing.error is None and spent <= seconds * (2 if extra else 1):
+                    _take(jobs[name], device, timing)
+    finally:
+        gc.unfreeze()
     return timings
 
 
 def _take(call: Callable[[], object], device: torch.device, timing: Timing) -> None:
     gc.collect()
-    if timing.samples:
-        timing.samples.append(timed(call, device))
+    try:
+        if timing.samples:
+            timing.samples.append(timed(call, device))
+            return
+        with Gauge(device) as gauge:
+            timing.samples.append(timed(call, device))
+    except Exception as error:  # whatever a method raises is its result
+        timing.error = error
         return
-    with Gauge(device) as gauge:
-        timing.samples.append(timed(call, device))
     if not timing.samples[0].elsewhere:
         timing.host_peak, timing.device_peak = gauge.host, gauge.device
 
