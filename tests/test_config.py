@@ -105,6 +105,10 @@ FAULTS = {
         "input: {bed: b.bed, genome: g.fa}",
         "input.length: a BED needs the window length; give -l LENGTH",
     ),
+    "genome by a pipe": (
+        "input: {bed: b.bed, genome: '-', length: 9}",
+        "input.genome: is read in any order, not from standard input; give a file",
+    ),
     "genome alone": (
         "input: {fasta: b.fa, genome: g.fa}",
         "input.genome: a genome is read only with a BED; leave it out, or give a BED",

@@ -163,6 +163,8 @@ class InputConfig(Section):
             raise _fault("genome", "a BED needs the genome it refers to; give -g GENOME")
         if self.bed is not None and self.length is None:
             raise _fault("length", "a BED needs the window length; give -l LENGTH")
+        if self.genome == "-":
+            raise _fault("genome", "is read in any order, not from standard input; give a file")
         return self
 
 

@@ -7,15 +7,15 @@ import hashlib
 import logging
 import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from yuzu_cli.alphabet import parse_alphabet
+from tests.support.inputs import DNA, open_windows
 from yuzu_cli.errors import InputError
-from yuzu_cli.inputs.windows import Window, open_windows
+from yuzu_cli.inputs.windows import Window
 
-DNA = parse_alphabet("ACGT")
 RNG = random.Random(7)
 CHROMS = {
     name: "".join(RNG.choice("ACGTacgtN") for _ in range(size))
@@ -52,8 +52,8 @@ def write(tmp_path: Path, text: str, name: str = "peaks.bed") -> str:
 
 
 def windows(bed: str, genome: str, **options: object) -> list[Window]:
-    args: dict[str, object] = {"length": 10, **options}
-    with open_windows(alphabet=DNA, bed=bed, genome=genome, **args) as stream:  # type: ignore[arg-type]
+    args: dict[str, Any] = {"length": 10, **options}
+    with open_windows(bed=bed, genome=genome, **args) as stream:
         return list(stream.iterate())
 
 
@@ -178,7 +178,7 @@ def test_edge_pad(tmp_path: Path, genome: str) -> None:
 
 def test_edge_drop(tmp_path: Path, genome: str, caplog: pytest.LogCaptureFixture) -> None:
     bed = write(tmp_path, EDGES + "chr2\t500\t900\n")
-    with open_windows(alphabet=DNA, bed=bed, genome=genome, length=40, edge="drop") as stream:
+    with open_windows(bed=bed, genome=genome, length=40, edge="drop") as stream:
         assert stream.n_records == 5
         assert [window.region.input_index for window in stream.iterate()] == [1]
     assert "4 of 5 records are dropped" in caplog.text
@@ -209,7 +209,7 @@ def test_ranges(tmp_path: Path, genome: str) -> None:
         start = rng.randrange(20, 350)
         text += f"chr1\t{start}\t{start + 9}\tr{number}\n" + "\n# c\n" * (number % 3 == 0)
     bed = write(tmp_path, text)
-    with open_windows(alphabet=DNA, bed=bed, genome=genome, length=6) as stream:
+    with open_windows(bed=bed, genome=genome, length=6) as stream:
         whole = [(window.region, window.codes.tobytes()) for window in stream.iterate()]
         assert [region.name for region, _ in whole] == [f"r{i}" for i in range(2500)]
         cuts = [(0, 1), (999, 1001), (1000, 1000), (1500, 2100), (2499, 9999), (2500, 2600)]
@@ -226,7 +226,7 @@ def test_ranges(tmp_path: Path, genome: str) -> None:
 
 def test_hash_names_the_content(tmp_path: Path, genome: str) -> None:
     def of(bed: str, genome: str) -> str:
-        with open_windows(alphabet=DNA, bed=bed, genome=genome, length=6) as stream:
+        with open_windows(bed=bed, genome=genome, length=6) as stream:
             return stream.sha256
 
     text = "chr1\t40\t60\n"
@@ -251,7 +251,7 @@ def test_hash_names_the_content(tmp_path: Path, genome: str) -> None:
 def test_a_file_changed_meanwhile(tmp_path: Path, which: str) -> None:
     genome = write_genome(tmp_path / "g.fa")
     bed = write(tmp_path, "chr1\t40\t60\n" * 5)
-    with open_windows(alphabet=DNA, bed=bed, genome=genome, length=6) as stream:
+    with open_windows(bed=bed, genome=genome, length=6) as stream:
         with open(bed if which == "bed" else genome, "a") as file:
             file.write("\n")
         with pytest.raises(InputError, match="was changed while it was being read"):
@@ -259,9 +259,7 @@ def test_a_file_changed_meanwhile(tmp_path: Path, which: str) -> None:
 
 
 def test_closed_stream(tmp_path: Path, genome: str) -> None:
-    stream = open_windows(
-        alphabet=DNA, bed=write(tmp_path, "chr1\t40\t60\n" * 2), genome=genome, length=6
-    )
+    stream = open_windows(bed=write(tmp_path, "chr1\t40\t60\n" * 2), genome=genome, length=6)
     running = stream.iterate()
     next(running)
     stream.close()

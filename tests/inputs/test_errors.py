@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 
+from tests.support.inputs import DNA, open_windows
 from yuzu_cli.alphabet import parse_alphabet
-from yuzu_cli.errors import InputError, UsageError
-from yuzu_cli.inputs.windows import open_windows
+from yuzu_cli.errors import InputError
 
-DNA = parse_alphabet("ACGT")
 GENOME = ">chr1 first\n" + "ACGTACGTAC\n" * 20 + ">2\n" + "N" * 10 + "\n" + "ACGTACGTAC\n" * 3
 ARABIC_ONE = "\u0661"
 BASE = "; BED is 0-based, half-open"
@@ -118,7 +117,7 @@ def test_bad_bed(
 def test_bad_bed_in_gzip_names_the_line_too(tmp_path: Path, genome: str) -> None:
     path = tmp_path / "peaks.bed.gz"
     path.write_bytes(gzip.compress(b"# x\r\nchr1\t9\t2\r\n"))
-    told = message(lambda: open_windows(alphabet=DNA, bed=str(path), genome=genome, length=10))
+    told = message(lambda: open_windows(bed=str(path), genome=genome, length=10))
     assert told == f"{path}:2: end 2 is not after start 9{BASE}"
 
 
@@ -189,7 +188,7 @@ FASTA_CASES = {
 def test_bad_fasta(tmp_path: Path, content: str, options: dict[str, Any], expected: str) -> None:
     path = tmp_path / "seqs.fa"
     path.write_bytes(content.encode())
-    told = message(lambda: open_windows(alphabet=DNA, fasta=str(path), **options))
+    told = message(lambda: open_windows(fasta=str(path), **options))
     assert told.startswith(f"{path}:")
     assert expected in told
 
@@ -223,7 +222,7 @@ def test_bad_files(
     bed.write_text(GOOD)
     files: dict[str, Any] = {"bed": str(bed), "genome": genome} if role != "fasta" else {}
     files[role] = str(path)
-    told = message(lambda: open_windows(alphabet=DNA, length=10, **files))
+    told = message(lambda: open_windows(length=10, **files))
     assert told.startswith(f"{path}: {expected}")
 
 
@@ -232,7 +231,7 @@ def test_no_room_to_unpack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     path.write_bytes(gzip.compress(b">a\nACGT\n"))
     with Path("/dev/full").open("wb") as full:
         monkeypatch.setattr("tempfile.TemporaryFile", lambda: full)
-        told = message(lambda: open_windows(alphabet=DNA, fasta=str(path)))
+        told = message(lambda: open_windows(fasta=str(path)))
     assert "No space left on device; point TMPDIR at a disk with room" in told
 
 
@@ -252,27 +251,6 @@ def test_bad_genome(tmp_path: Path, content: str, expected: str) -> None:
     bed, genome = tmp_path / "good.bed", tmp_path / "bad.fa"
     bed.write_text(GOOD)
     genome.write_text(content)
-    told = message(lambda: open_windows(alphabet=DNA, bed=str(bed), genome=str(genome), length=4))
+    told = message(lambda: open_windows(bed=str(bed), genome=str(genome), length=4))
     assert told.startswith(f"{genome}:")
     assert expected in told
-
-
-USAGE_CASES = {
-    "nothing": ({}, "input: needs a FASTA or a BED, one of them"),
-    "both": ({"fasta": "a", "bed": "b"}, "input: needs a FASTA or a BED, one of them"),
-    "no-genome": ({"bed": "b", "length": 4}, "input.genome: a BED needs the genome"),
-    "no-length": ({"bed": "b", "genome": "g"}, "input.length: a BED needs the length"),
-    "genome-of-fasta": ({"fasta": "a", "genome": "g"}, "input.genome: a genome goes with a BED"),
-    "genome-stdin": ({"bed": "b", "genome": "-", "length": 4}, "cannot be read from standard"),
-    "length-0": ({"fasta": "a", "length": 0}, "input.length: 0 is not a length"),
-    "flank": ({"fasta": "a", "flank": -1}, "flank -1 is negative"),
-    "edge": ({"fasta": "a", "edge": "wrap"}, "input.edge: 'wrap' is not one of error, pad, drop"),
-    "center": ({"fasta": "a", "center": "left"}, "input.center: 'left' is not one of"),
-}
-
-
-@pytest.mark.parametrize(("args", "expected"), USAGE_CASES.values(), ids=USAGE_CASES)
-def test_bad_arguments(args: dict[str, Any], expected: str) -> None:
-    with pytest.raises(UsageError) as caught:
-        open_windows(alphabet=DNA, **args)
-    assert expected in str(caught.value)

@@ -17,16 +17,16 @@ from typing import Any
 import pytest
 from Bio import bgzf
 
+from tests.support.inputs import DNA, open_windows
 from yuzu_cli.alphabet import Alphabet, parse_alphabet
-from yuzu_cli.inputs.windows import Window, open_windows
+from yuzu_cli.inputs.windows import Window
 
-DNA = parse_alphabet("ACGT")
 TEXT = ">a one\nACGT\nAC\n>b\tx\nacg\nuuN\n>a\nTTTTTT\n"
 EXPECTED = [("a", "ACGTAC"), ("b", "ACGTTN"), ("a", "TTTTTT")]
 
 
-def read(path: str, alphabet: Alphabet = DNA, **options: object) -> list[Window]:
-    with open_windows(alphabet=alphabet, fasta=path, **options) as stream:  # type: ignore[arg-type]
+def read(path: str, alphabet: Alphabet = DNA, **options: Any) -> list[Window]:
+    with open_windows(alphabet=alphabet, fasta=path, **options) as stream:
         return list(stream.iterate())
 
 
@@ -73,7 +73,7 @@ def test_layouts(tmp_path: Path, text: str, packing: str) -> None:
             "two-member-gzip": gzip.compress(raw[:half]) + gzip.compress(raw[half:]),
         }
         path.write_bytes(packed[packing])
-    with open_windows(alphabet=DNA, fasta=str(path)) as stream:
+    with open_windows(fasta=str(path)) as stream:
         assert seen(list(stream.iterate())) == EXPECTED
         assert (stream.length, stream.n_records) == (6, 3)
         assert stream.sha256 == hashlib.sha256(raw).hexdigest()
@@ -83,7 +83,7 @@ def test_layouts(tmp_path: Path, text: str, packing: str) -> None:
 def test_standard_input(monkeypatch: pytest.MonkeyPatch, packed: bool) -> None:
     raw = gzip.compress(TEXT.encode()) if packed else TEXT.encode()
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(raw))))
-    with open_windows(alphabet=DNA, fasta="-") as stream:
+    with open_windows(fasta="-") as stream:
         assert seen(list(stream.iterate())) == EXPECTED
         assert seen(list(stream.iterate(1, 2))) == EXPECTED[1:2]
         assert stream.sha256 == hashlib.sha256(TEXT.encode()).hexdigest()
@@ -108,7 +108,7 @@ def test_unpacked_copies_have_no_name(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(tempfile, "tempdir", str(spool))
     path = tmp_path / "s.fa.gz"
     path.write_bytes(gzip.compress(TEXT.encode()))
-    with open_windows(alphabet=DNA, fasta=str(path)) as stream:
+    with open_windows(fasta=str(path)) as stream:
         assert len(list(stream.iterate())) == 3
         assert list(spool.iterdir()) == []
 
@@ -182,7 +182,7 @@ def test_ranges_and_long_lines(tmp_path: Path) -> None:
         for number, letters in enumerate(spelled):
             header = f">r{number} {'d' * (70_000 * (number == 5))}"
             file.write(f"{header}\n{letters[:6]}\n{letters[6:]}\n")
-    with open_windows(alphabet=DNA, fasta=str(path)) as stream:
+    with open_windows(fasta=str(path)) as stream:
         whole = seen(list(stream.iterate()))
         assert whole == [(f"r{number}", letters) for number, letters in enumerate(spelled)]
         for start, stop in [(0, 3), (999, 1002), (1000, 1001), (2050, 9999), (7, 7), (2100, 2101)]:
@@ -196,14 +196,14 @@ def test_ranges_and_long_lines(tmp_path: Path) -> None:
 def test_memory_does_not_grow_with_the_input(tmp_path: Path, kind: str) -> None:
     genome = tmp_path / "g.fa"
     genome.write_text(">chr1\n" + "ACGT" * 500 + "\n")
-    files = {"genome": str(genome), "length": 100} if kind == "bed" else {}
+    files: dict[str, Any] = {"genome": str(genome), "length": 100} if kind == "bed" else {}
     line = "chr1\t900\t950\tname\t0\t-\n" if kind == "bed" else ">name\nACGTACGTACGTACGT\n"
 
     def peak(records: int) -> int:
         path = tmp_path / f"{records}"
         path.write_text(line * records)
         tracemalloc.start()
-        with open_windows(alphabet=DNA, **{kind: str(path)}, **files) as stream:  # type: ignore[arg-type]
+        with open_windows(**files | {kind: str(path)}) as stream:
             assert sum(1 for _ in stream.iterate()) == records
         size = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()

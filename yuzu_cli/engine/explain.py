@@ -38,7 +38,7 @@ def explain(config: RunConfig) -> str:
     alphabet = parse_alphabet(config.model.alphabet)
     length = config.input.length
     if length is None and config.input.fasta is not None:
-        with open_windows(alphabet=alphabet, fasta=config.input.fasta) as stream:
+        with open_windows(config.input, alphabet) as stream:
             length = stream.length
     if length is None:
         raise UsageError("input.length", "is needed to explain a model", "give --length or a FASTA")

@@ -117,20 +117,10 @@ def prepared(config: RunConfig, given: Sequence[Any] = ()) -> Iterator[Setup]:
         raise UsageError("compute.reverse_complement", what)
     device = resolve_device(config.compute.device)
     flank = max(abs(shift) for shift in config.compute.shifts)
-    source = config.input
-    stream = open_windows(
-        alphabet=alphabet,
-        fasta=source.fasta,
-        bed=source.bed,
-        genome=source.genome,
-        length=source.length,
-        center=source.center,
-        edge=source.edge,
-        wrong_length=source.wrong_length,
-        unknown=source.unknown,
-        flank=flank,
-    )
-    with stream, computing(config.compute.precision, device):
+    with (
+        open_windows(config.input, alphabet, flank) as stream,
+        computing(config.compute.precision, device),
+    ):
         settings = settings_of(config, alphabet, stream.length, device)
         positions = mutated_positions(config.mutate, stream.length)
         models = load_models(config, alphabet.size, settings, given)

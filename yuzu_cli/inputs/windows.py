@@ -9,41 +9,32 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from typing import TYPE_CHECKING
 
 from yuzu_cli.alphabet import Alphabet
-from yuzu_cli.errors import InputError, UsageError
+from yuzu_cli.errors import InputError
 from yuzu_cli.inputs.fasta import FastaFile, FastaRecord
 from yuzu_cli.inputs.genome import Genome
 from yuzu_cli.inputs.regions import BedFile, BedLine, Region
 from yuzu_cli.inputs.stream import PADDED, RESIZED, Window, WindowStream
 from yuzu_cli.inputs.text import TextSource
 
-__all__ = ["BedWindows", "FastaWindows", "Region", "Window", "WindowStream", "open_windows"]
+if TYPE_CHECKING:
+    from yuzu_cli.config_keys import InputConfig
 
-_CHOICES = {
-    "center": ("midpoint", "summit"),
-    "edge": ("error", "pad", "drop"),
-    "wrong_length": ("error", "crop", "pad", "drop"),
-    "unknown": ("zero", "uniform", "drop", "error"),
-}
+__all__ = ["BedWindows", "FastaWindows", "Region", "Window", "WindowStream", "open_windows"]
 
 
 class FastaWindows(WindowStream):
     """One window per FASTA record."""
 
     def __init__(
-        self,
-        source: TextSource,
-        *,
-        alphabet: Alphabet,
-        length: int | None,
-        wrong_length: str,
-        unknown: str,
-        flank: int,
+        self, source: TextSource, asked: InputConfig, alphabet: Alphabet, flank: int
     ) -> None:
-        super().__init__(source, alphabet, unknown, flank)
-        self._wrong_length, self._given = wrong_length, length is not None
-        self.length = length or 0
+        super().__init__(source, alphabet, asked.unknown, flank)
+        self._wrong_length, self._given = asked.wrong_length, asked.length is not None
+        self.length = asked.length or 0
         known = alphabet.letters + ("TU" if alphabet.complement is not None else "")
         self._fasta = FastaFile(source, known=known, check=self._check)
         self.n_records, self.sha256 = self._fasta.n_records, source.sha256
@@ -103,17 +94,13 @@ class BedWindows(WindowStream):
         self,
         source: TextSource,
         genome: Genome,
-        *,
+        asked: InputConfig,
         alphabet: Alphabet,
-        length: int,
-        center: str,
-        edge: str,
-        unknown: str,
         flank: int,
     ) -> None:
-        super().__init__(source, alphabet, unknown, flank)
-        self._genome, self._edge, self.length = genome, edge, length
-        self._bed = BedFile(source, summits=center == "summit", check=self._check)
+        super().__init__(source, alphabet, asked.unknown, flank)
+        self._genome, self._edge, self.length = genome, asked.edge, asked.length or 0
+        self._bed = BedFile(source, summits=asked.center == "summit", check=self._check)
         self.n_records = self._bed.n_records
         both = f"bed {source.sha256}\ngenome {genome.sha256}\n"
         self.sha256 = hashlib.sha256(both.encode("ascii")).hexdigest()
@@ -185,110 +172,30 @@ class BedWindows(WindowStream):
         self._genome.close()
 
 
-def open_windows(
-    *,
-    alphabet: Alphabet,
-    fasta: str | None = None,
-    bed: str | None = None,
-    genome: str | None = None,
-    length: int | None = None,
-    center: str = "midpoint",
-    edge: str = "error",
-    wrong_length: str = "error",
-    unknown: str = "zero",
-    flank: int = 0,
-) -> WindowStream:
+def open_windows(asked: InputConfig, alphabet: Alphabet, flank: int = 0) -> WindowStream:
     """Open a FASTA, or a BED with its genome, as one stream of windows.
 
     Parameters
     ----------
+    asked : InputConfig
+        Which files, and how windows lie; it has been checked that this goes together. Letters that
+        padding put in a window are not unknown ones in the sense of `unknown`.
     alphabet : Alphabet
-    fasta, bed : str
-        One of them: a path, or ``-`` for standard input; plain or gzip.
-    genome : str
-        FASTA that the BED's positions are of; plain, bgzip or gzip.
-    length : int
-        Letters of a window, L; needed with a BED, else the records' own length.
-    center : str
-        What a BED window is centred on: ``midpoint``, or ``summit`` (column 10 of a narrowPeak).
-    edge : str
-        A window past a chromosome's end: ``error``, ``pad`` with unknown letters, or ``drop``.
-    wrong_length : str
-        A FASTA record of another length: ``error``, ``crop`` the longer, ``pad`` the shorter, or
-        ``drop``; cropping and padding keep the centre.
-    unknown : str
-        A window with unknown letters: ``zero`` and ``uniform`` keep it, ``drop``, ``error``.
-        Letters that padding put there do not count.
     flank : int
         Letters more on either side, for shifted windows; unknown where the input has none.
 
     Raises
     ------
-    UsageError
-        For a combination of arguments that means nothing.
     InputError
         For the first record at fault, with file and line.
     """
-    given = {"center": center, "edge": edge, "wrong_length": wrong_length, "unknown": unknown}
-    _check_arguments(given, fasta, bed, genome, length, flank)
-    source = TextSource(fasta or bed or "")
-    opened: Genome | None = None
-    try:
-        if genome is None:
-            return FastaWindows(
-                source,
-                alphabet=alphabet,
-                length=length,
-                wrong_length=wrong_length,
-                unknown=unknown,
-                flank=flank,
-            )
-        assert length is not None
-        opened = Genome(genome)
-        return BedWindows(
-            source,
-            opened,
-            alphabet=alphabet,
-            length=length,
-            center=center,
-            edge=edge,
-            unknown=unknown,
-            flank=flank,
-        )
-    except BaseException:
-        source.close()
-        if opened is not None:
-            opened.close()
-        raise
-
-
-def _check_arguments(
-    given: dict[str, str],
-    fasta: str | None,
-    bed: str | None,
-    genome: str | None,
-    length: int | None,
-    flank: int,
-) -> None:
-    for key, value in given.items():
-        if value not in _CHOICES[key]:
-            raise UsageError(f"input.{key}", f"{value!r} is not one of {', '.join(_CHOICES[key])}")
-    if (fasta is None) == (bed is None):
-        raise UsageError(
-            "input", "needs a FASTA or a BED, one of them", "--fasta, or --bed and --genome"
-        )
-    if bed is not None and genome is None:
-        raise UsageError("input.genome", "a BED needs the genome its positions are of", "--genome")
-    if fasta is not None and genome is not None:
-        raise UsageError("input.genome", "a genome goes with a BED, and a FASTA was given")
-    if genome == "-":
-        raise UsageError(
-            "input.genome",
-            "a genome cannot be read from standard input: its windows are read in any order",
-        )
-    if bed is not None and length is None:
-        raise UsageError("input.length", "a BED needs the length of its windows", "--length")
-    if length is not None and length < 1:
-        raise UsageError("input.length", f"{length} is not a length", "at least 1")
-    if flank < 0:
-        raise UsageError("input", f"flank {flank} is negative")
+    stream: WindowStream
+    with ExitStack() as opened:
+        source = opened.enter_context(closing(TextSource(asked.fasta or asked.bed or "")))
+        if asked.genome is None:
+            stream = FastaWindows(source, asked, alphabet, flank)
+        else:
+            genome = opened.enter_context(Genome(asked.genome))
+            stream = BedWindows(source, genome, asked, alphabet, flank)
+        opened.pop_all()  # the stream closes them
+        return stream
