@@ -49,10 +49,21 @@ def test_space_is_asked_for_only_where_it_is_missing(code: int) -> None:
     assert ("free some space" in str(caught.value)) == (code == errno.ENOSPC)
 
 
-def test_a_device_is_never_replaced(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("pipe", "pipe: is not a regular file; name a file"),
+        ("folder", "folder: is a folder"),
+        ("-", "-: standard output is not written to"),
+        ("locked/x", "locked: may not be written to"),
+    ],
+)
+def test_where_no_file_may_be_put_is_told_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, words: str
+) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with (
-        pytest.raises(OutputError, match="pipe: is not a regular file"),
-        replacing([tmp_path / "pipe"], force=True),
-    ):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "locked").mkdir()
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "locked")
+    with pytest.raises(OutputError, match=words), replacing([tmp_path / name], force=True):
         raise AssertionError

@@ -118,6 +118,25 @@ def remove(path: Path) -> None:
         os.unlink(path)
 
 
+def check_place(path: Path, force: bool) -> None:
+    """Refuse a path where no file may be put, before there is any work to lose.
+
+    Raises
+    ------
+    OutputError
+        It stands for standard output, is taken, or its folder may not be written to.
+    """
+    if path.name == "-":
+        raise OutputError("-", "standard output is not written to", "name a file")
+    if path.exists() and not path.is_file():  # /dev/null would be gone for all programs
+        what = "is a folder" if path.is_dir() else "is not a regular file"
+        raise OutputError(str(path), what, "name a file")
+    if path.exists() and not force:
+        raise OutputError(str(path), "exists already", "--force replaces it")
+    if path.parent.exists() and not os.access(path.parent, os.W_OK):
+        raise OutputError(str(path.parent), "may not be written to", "name a file elsewhere")
+
+
 @contextmanager
 def replacing(paths: Sequence[Path], force: bool = False) -> Iterator[list[Path]]:
     """Temporary paths to write to; renamed to `paths`, in order, when the block ends well.
@@ -135,11 +154,7 @@ def replacing(paths: Sequence[Path], force: bool = False) -> Iterator[list[Path]
         When a path exists and `force` is off, or nothing can be written there.
     """
     for path in paths:
-        if path.exists() and not path.is_file():  # /dev/null would be gone for all programs
-            what = "is a folder" if path.is_dir() else "is not a regular file"
-            raise OutputError(str(path), what, "name a file")
-        if path.exists() and not force:
-            raise OutputError(str(path), "exists already", "--force replaces it")
+        check_place(path, force)
     temporary = [path.with_name(f".{path.name}.{token()}.tmp") for path in paths]
     try:
         with disk_errors(paths[-1], ""):

@@ -272,7 +272,7 @@ def test_the_command_and_info(
     assert facts["alphas_tried"].startswith("alpha 1 (condition ")
     code, _, err = invoke([*argv, "-c", world.gaussian], capsys)
     assert code == 1
-    assert "is there already; give --force" in err
+    assert "exists already; --force replaces it" in err
     assert invoke([*argv, "--force"], capsys)[0] == 0
 
 

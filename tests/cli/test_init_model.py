@@ -63,7 +63,7 @@ def test_what_a_model_wants_is_written_and_read(
     )
     assert "returns 0: (2), 1: (3); using 1" in err
     code, _, err = invoke(line, capsys)
-    assert (code, "is there already; give --force" in err) == (2, True)
+    assert (code, "exists already; --force" in err) == (1, True)
     code, out, err = invoke([*line, "--force"], capsys)
     assert code == 0
     assert "target_names" not in json.loads(out)

@@ -12,6 +12,7 @@ import click
 from yuzu_cli.cli import _console
 from yuzu_cli.cli._options import config_options, read_config, verbosity_options
 from yuzu_cli.errors import UsageError
+from yuzu_cli.files import check_place, replacing
 from yuzu_cli.ready import check_inputs
 
 
@@ -35,13 +36,10 @@ def command(force: bool, **params: Any) -> None:
     if len(paths) != 1:
         raise UsageError("--model", f"{len(paths)} models", "give one with -m")
     file = Path(f"{paths[0]}.json")
-    if file.exists() and not force:
-        raise UsageError(str(file), "is there already", "give --force to replace it")
+    check_place(file, force)
     check_inputs(config)
     with _console.messages(config.run.verbosity):
         text = _written(config, params.get("model_output") is None and sys.stdin.isatty())
-    from yuzu_cli.files import replacing
-
     with replacing([file], force) as (path,):
         path.write_text(text, encoding="utf-8")
     click.echo(text, nl=False)

@@ -18,6 +18,7 @@ from yuzu_cli.engine.device import DTYPES, computing, resolve_device
 from yuzu_cli.engine.limits import working_memory
 from yuzu_cli.engine.setup import load_models
 from yuzu_cli.errors import ModelError, OutputError, UsageError
+from yuzu_cli.files import check_place, disk_errors
 from yuzu_cli.plan.store import save_plan
 
 if TYPE_CHECKING:
@@ -75,10 +76,8 @@ def precompute(
         if reason := Yuzu().unsupported(model, settings):
             raise ModelError(model.path, f"the yuzu backend cannot take this model: {reason}")
         plan = make_plan(model, settings, progress)
-    try:
+    with disk_errors(path, ""):
         save_plan(path, plan)
-    except OSError as error:
-        raise OutputError(os.fspath(path), f"cannot be written: {error.strerror}") from error
     return plan.facts
 
 
@@ -89,9 +88,8 @@ def _check(config: RunConfig, path: Path, force: bool) -> None:
         raise UsageError("model.path", what, "a plan is of one model: give one -m MODEL")
     if config.input.length is None:
         raise UsageError("input.length", "no length", "give -l LENGTH")
-    if path.exists() and (path.is_dir() or os.path.samefile(path, config.model.path[0])):
-        raise OutputError(os.fspath(path), "is the model, or a folder", "choose another name")
-    if path.exists() and not force:
-        raise OutputError(os.fspath(path), "is there already", "give --force to replace it")
+    if path.exists() and os.path.samefile(path, config.model.path[0]):
+        raise OutputError(os.fspath(path), "is the model", "choose another name")
+    check_place(path, force)
     if not path.parent.is_dir():
         raise OutputError(os.fspath(path), f"there is no folder {path.parent}", "make it first")
