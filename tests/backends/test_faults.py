@@ -708,6 +708,20 @@ def test_functions_that_make_much_of_little(net, how, tmp_path):
         "h = self.stem(x)\n(h - h.mean(2, keepdim=True)) / (h.std(2, keepdim=True) + 1e-5)",
         **STEM,
     ),
+    written("half-sums", "self.stem(x).half().sum(2).to(x.dtype)", **STEM),
+    written(
+        "half-moves",
+        "h = self.stem(x).half() * 2.7 + 1\n"
+        "h = F.pad(h.flip(2), [2, 1])\n"
+        "(h - h.roll(1, 2)).to(x.dtype)",
+        **STEM,
+    ),
+    written(
+        "whole-products",
+        "h = (3 * self.stem(x)).long()\ntorch.matmul(h.transpose(1, 2), self.m).to(x.dtype)",
+        m=lambda: torch.arange(30).view(6, 5) % 7 - 3,
+        **STEM,
+    ),
     written("cosine", "h = torch.relu(self.stem(x))\nF.normalize(h, dim=1)", **STEM),
 )
 def test_sums_and_counts(net, how, tmp_path):
