@@ -8,11 +8,13 @@ fail.
 from __future__ import annotations
 
 import errno
+import io
 import os
 import secrets
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any, BinaryIO, TextIO
 
 from yuzu_cli.errors import OutputError
 
@@ -175,3 +177,33 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+@contextmanager
+def open_text(path: Path, name: Path) -> Iterator[TextIO]:
+    """A text file to write, UTF-8; packed as bgzip does, for tabix, where `name` ends in .gz."""
+    with path.open("wb") as raw, ExitStack() as stack:
+        stream: Any = stack.enter_context(_Blocks(raw)) if name.suffix == ".gz" else raw
+        yield stack.enter_context(io.TextIOWrapper(stream, encoding="utf-8", newline=""))
+
+
+class _Blocks(io.BufferedIOBase):
+    """Blocks of bgzip: a gzip file in which any place can be found."""
+
+    def __init__(self, raw: BinaryIO) -> None:
+        from Bio.bgzf import BgzfWriter
+
+        self._blocks = BgzfWriter(fileobj=raw, compresslevel=4)
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._blocks.write(bytes(data))
+        return len(data)
+
+    def close(self) -> None:
+        """Write what is left, once."""
+        if not self.closed:
+            super().close()
+            self._blocks.close()

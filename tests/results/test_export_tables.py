@@ -8,6 +8,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from Bio import bgzf
 
 from tests.support.results import Made, make_result, random_sequences
 from yuzu_cli.results.derived import STATISTICS
@@ -16,6 +17,8 @@ from yuzu_cli.results.export import ExportOptions, export
 
 def test_tsv_has_one_line_per_mutation_on_the_forward_strand(mixed: Made, tmp_path: Path) -> None:
     export(mixed.path, "tsv", tmp_path / "t.tsv.gz")
+    with (tmp_path / "t.tsv.gz").open("rb") as raw:
+        assert next(iter(bgzf.BgzfBlocks(raw)))[0] == 0  # tabix can index it
     with gzip.open(tmp_path / "t.tsv.gz", "rt") as file:
         header, *lines = [line.rstrip("\n").split("\t") for line in file]
     assert header == ["chrom", "position_0based", "ref", "alt", "name", "strand", "first", "second"]

@@ -22,7 +22,7 @@ _EXISTING = click.Path(path_type=Path)
     help="modisco, chrombpnet, basenji, bigwig, bedgraph, tsv or npz.",
 )
 @output_option(
-    "PATH", "File to write; for modisco a folder. A name in .gz is packed (tsv, bedgraph)."
+    "PATH", "File to write; for modisco a folder. A name in .gz is packed by bgzip (tsv, bedgraph)."
 )
 @click.option(
     "--target",

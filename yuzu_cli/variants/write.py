@@ -8,15 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol, TextIO
 
 import numpy as np
 
 from yuzu_cli.errors import UsageError
+from yuzu_cli.files import open_text
 from yuzu_cli.variants.alleles import EDIT, PASS, REASONS, Judged
-
-if TYPE_CHECKING:
-    from Bio.bgzf import BgzfWriter
 
 EFFECT_FIELD, METHOD_FIELD = "YUZU", "YUZU_METHOD"
 
@@ -44,7 +42,7 @@ def writer(
         What the effects were computed with, for the header.
     """
     kind = kind_of(out)
-    with _text(path, out.suffix == ".gz") as file:
+    with open_text(path, out) as file:
         made: Writer
         made = _VcfWriter(file, header, targets, facts) if kind == "vcf" else _Table(file, targets)
         yield made
@@ -65,44 +63,11 @@ def kind_of(out: Path) -> str:
     raise UsageError("--output", f"{out.name}: neither .vcf nor .tsv", "either may end in .gz")
 
 
-@contextmanager
-def _text(path: Path, packed: bool) -> Iterator[Sink]:
-    if not packed:
-        with path.open("w", encoding="utf-8", newline="") as file:
-            yield file
-        return
-    from Bio.bgzf import BgzfWriter
-
-    stream = BgzfWriter(str(path))
-    try:
-        yield _Packed(stream)
-    finally:
-        stream.close()
-
-
-class Sink(Protocol):
-    """What lines are written to."""
-
-    def write(self, text: str, /) -> object:
-        """Append text."""
-        ...
-
-
-class _Packed:
-    """Text in UTF-8 into blocks of bgzip."""
-
-    def __init__(self, stream: BgzfWriter) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> None:
-        self._stream.write(text.encode("utf-8"))
-
-
 class _VcfWriter:
     """The records as they were, with the effects in INFO."""
 
     def __init__(
-        self, file: Sink, header: Sequence[str], targets: Sequence[str], facts: str
+        self, file: TextIO, header: Sequence[str], targets: Sequence[str], facts: str
     ) -> None:
         self._file = file
         ours = tuple(f"##INFO=<ID={name}," for name in (EFFECT_FIELD, METHOD_FIELD))
@@ -137,7 +102,7 @@ class _VcfWriter:
 class _Table:
     """One line an allele."""
 
-    def __init__(self, file: Sink, targets: Sequence[str]) -> None:
+    def __init__(self, file: TextIO, targets: Sequence[str]) -> None:
         self._file, self._none = file, "\tnan" * len(targets)
         names = [_name(target, "\t") for target in targets]
         columns = ["chrom", "pos", "ref", "alt", "id", "method", *names]

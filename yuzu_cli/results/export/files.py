@@ -6,15 +6,13 @@ Knows nothing of scores or regions.
 
 from __future__ import annotations
 
-import gzip
 import io
 import os
 import shutil
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import h5py
 import numpy as np
@@ -133,17 +131,6 @@ def check_space(path: Path, least: int) -> None:
             f"the disk has {size_text(free)} free, and at least {size_text(least)} are needed",
             "free some space, or export fewer targets",
         )
-
-
-@contextmanager
-def open_text(path: Path, name: Path) -> Iterator[TextIO]:
-    """A text file to write, UTF-8; gzip where `name`, which it will have, ends in .gz."""
-    with path.open("wb") as raw, ExitStack() as stack:
-        stream: Any = raw
-        if name.suffix == ".gz":  # without the time in its header
-            packed = gzip.GzipFile("", "wb", compresslevel=4, fileobj=raw, mtime=0)
-            stream = stack.enter_context(packed)
-        yield stack.enter_context(io.TextIOWrapper(stream, encoding="utf-8"))
 
 
 def write_npz(path: Path, rows: int, arrays: Mapping[str, Iterable[np.ndarray]]) -> None:

@@ -10,10 +10,10 @@ from typing import TextIO
 import numpy as np
 
 from yuzu_cli.errors import UsageError
-from yuzu_cli.files import replacing
+from yuzu_cli.files import open_text, replacing
 from yuzu_cli.results.derived import ACROSS, mutations
 from yuzu_cli.results.export import Exported, ExportOptions
-from yuzu_cli.results.export.files import open_text, write_npz
+from yuzu_cli.results.export.files import write_npz
 from yuzu_cli.results.schema import REGIONS
 from yuzu_cli.results.streaming import Source
 
@@ -23,7 +23,7 @@ _TABLE_SCORES = ("delta", "prediction", "centered", *ACROSS)
 def tsv(source: Source, out: Path, options: ExportOptions) -> Exported:
     """One line per mutation: chrom, 0-based position, ref, alt, name, strand, score per target.
 
-    Position and letters are those of the forward strand. Unknown letters have no line. Gzip when
+    Position and letters are those of the forward strand. Unknown letters have no line. Bgzip when
     the name ends in .gz.
     """
     statistic = options.score or (source.saved[0] if set(source.saved) <= set(ACROSS) else "delta")

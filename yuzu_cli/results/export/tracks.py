@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from yuzu_cli.errors import InputError, OutputError, UsageError
-from yuzu_cli.files import replacing
+from yuzu_cli.files import open_text, replacing
 from yuzu_cli.inputs.genome import Genome
 from yuzu_cli.results.export import Exported, ExportOptions
-from yuzu_cli.results.export.files import check_space, open_text
+from yuzu_cli.results.export.files import check_space
 from yuzu_cli.results.export.sweep import sweep
 from yuzu_cli.results.streaming import Source
 
@@ -81,7 +81,7 @@ def _reserve(path: Path, size: int) -> None:
 
 
 def bedgraph(source: Source, out: Path, options: ExportOptions) -> Exported:
-    """One line per base with a value, sorted by name and start; gzip when the name ends in .gz."""
+    """One line per base with a value, sorted by name and start; bgzip when the name ends in .gz."""
     sizes = chromosome_sizes(source, options)
     with replacing([out], options.force) as (path,), open_text(path, out) as file:
         for chrom, start, values in runs(source, out, options, sizes):

@@ -74,16 +74,13 @@ def plot(
 
         asked = list(zip(rows, regions or [""] * len(rows), strict=True))
         if out.suffix == "" or out.is_dir():
-            paths, pages = (
-                [out / f"{_file_name(row)}.png" for row in rows],
-                [[one] for one in asked],
-            )
+            pages = {out / f"{_file_name(row)}.png": [(row, text)] for row, text in asked}
         else:
-            paths, pages = [_one_file(out, len(rows))], [asked]
-        with replacing(paths, force) as temporary:
-            for path, final, page in zip(temporary, paths, pages, strict=True):
+            pages = {_one_file(out, len(rows)): asked}
+        with replacing([*pages], force) as temporary:
+            for path, (final, page) in zip(temporary, pages.items(), strict=True):
                 _save((picture(*one) for one in page), path, final.suffix.lower()[1:])
-    return paths
+    return [*pages]
 
 
 def _one_file(out: Path, views: int) -> Path:

@@ -1,6 +1,6 @@
 """The numbers behind a picture of one region: which positions, which targets, which scores.
 
-Numpy only: drawing is elsewhere, so that a notebook can take the same numbers.
+Numpy only: drawing is elsewhere.
 """
 
 from __future__ import annotations
