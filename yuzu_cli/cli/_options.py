@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from yuzu_cli.cli import _console
 from yuzu_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -250,4 +251,6 @@ def read_config(params: Mapping[str, Any]) -> RunConfig:
     if params.get("debug"):
         overrides["run.debug"] = True
     beside = params.get("beside", True)
-    return load_config(params.get("config"), overrides, options=options, beside=beside)
+    config = load_config(params.get("config"), overrides, options=options, beside=beside)
+    _console.debug = _console.debug or config.run.debug
+    return config

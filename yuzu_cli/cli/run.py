@@ -57,7 +57,6 @@ def prepare(params: dict[str, Any]) -> RunConfig:
 
 def execute(config: RunConfig, as_json: bool = False) -> int:
     """Run it under signals, log and progress; the exit code."""
-    _console.debug = _console.debug or config.run.debug
     with GracefulStop() as stop, _console.messages(config.run.verbosity):
         check_inputs(config)
         if not config.run.dry_run:

@@ -66,7 +66,6 @@ def command(
     """
     config = read_config(params)
     check_inputs(config)
-    _console.debug = _console.debug or config.run.debug
     with (
         _console.messages(config.run.verbosity),
         _console.Progress(config.run.progress, unit="records") as progress,

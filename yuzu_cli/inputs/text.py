@@ -89,10 +89,8 @@ class TextSource:
             self._unpack(packed)
 
     def _unpack(self, packed: BinaryIO) -> None:
-        stream = packed if isinstance(packed, io.BufferedReader) else io.BytesIO(packed.read())
-        head = (
-            stream.peek(8)[:8] if isinstance(stream, io.BufferedReader) else stream.getvalue()[:8]
-        )
+        stream = packed if hasattr(packed, "peek") else io.BufferedReader(io.BytesIO(packed.read()))
+        head = stream.peek(8)[:8]
         _refuse_other_formats(self.label, head)
         plain = gzip.GzipFile(fileobj=stream) if head.startswith(_GZIP) else stream
         digest = hashlib.sha256()
@@ -121,11 +119,6 @@ class TextSource:
         if isinstance(error, (zlib.error, gzip.BadGzipFile)):
             return InputError(self.label, f"damaged gzip data ({error})", "fetch the file again")
         return _open_error(self.label, error)
-
-    @property
-    def spooled(self) -> bool:
-        """Whether the decoded bytes lie in a temporary file."""
-        return self._spool is not None
 
     @property
     def sha256(self) -> str:

@@ -80,7 +80,6 @@ class Model(torch.nn.Module):
         self.layout = layout
         self.extras = tuple(extras)
         self.slot = slot
-        self.n_inputs = 1 + len(self.extras)
         self.batch_range: tuple[int, int | None] = file.batch[slot]
         self.works_in_place = False
         self.lifted = False

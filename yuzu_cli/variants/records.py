@@ -87,11 +87,6 @@ class Vcf:
             self.close()
             raise
 
-    @property
-    def sha256(self) -> str:
-        """Hash of the text, unpacked."""
-        return self._source.sha256
-
     def _read_header(self) -> None:
         with self._source.reader() as file:
             if file.peek(5)[:5] == b"BCF\x02\x02":

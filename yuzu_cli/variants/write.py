@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol, TextIO
+from typing import TextIO
 
 import numpy as np
 
@@ -19,18 +19,10 @@ from yuzu_cli.variants.alleles import EDIT, PASS, REASONS, Judged
 EFFECT_FIELD, METHOD_FIELD = "YUZU", "YUZU_METHOD"
 
 
-class Writer(Protocol):
-    """Writes records in the order they are given."""
-
-    def record(self, one: Judged, effects: Sequence[np.ndarray | None]) -> None:
-        """One record: for each ALT its effects on T targets, or None."""
-        ...
-
-
 @contextmanager
 def writer(
     path: Path, out: Path, header: Sequence[str], targets: Sequence[str], facts: str
-) -> Iterator[Writer]:
+) -> Iterator[_VcfWriter | _Table]:
     """A writer to `path` in the format that the name `out` asks for.
 
     Parameters
@@ -43,9 +35,7 @@ def writer(
     """
     kind = kind_of(out)
     with open_text(path, out) as file:
-        made: Writer
-        made = _VcfWriter(file, header, targets, facts) if kind == "vcf" else _Table(file, targets)
-        yield made
+        yield _VcfWriter(file, header, targets, facts) if kind == "vcf" else _Table(file, targets)
 
 
 def kind_of(out: Path) -> str:
