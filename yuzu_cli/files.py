@@ -97,7 +97,11 @@ def whole_file(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{token()}.tmp")
     try:
         yield temporary
-        _sync(temporary)
+        fd = os.open(temporary, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
         os.replace(temporary, path)
         sync_folder(path.parent)
     finally:
@@ -157,26 +161,11 @@ def replacing(paths: Sequence[Path], force: bool = False) -> Iterator[list[Path]
     """
     for path in paths:
         check_place(path, force)
-    temporary = [path.with_name(f".{path.name}.{token()}.tmp") for path in paths]
-    try:
-        with disk_errors(paths[-1], ""):
-            for path in paths:
-                path.parent.mkdir(parents=True, exist_ok=True)
-            yield temporary
-            for source, path in zip(temporary, paths, strict=True):
-                _sync(source)
-                os.replace(source, path)
-    finally:
-        for source in temporary:
-            remove(source)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    with disk_errors(paths[-1], ""), ExitStack() as ends:
+        for path in paths:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        # What is entered last ends first.
+        yield [ends.enter_context(whole_file(path)) for path in reversed(paths)][::-1]
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.runs import content, make_info, shard_info, write_all, write_file
-from yuzu_cli.runs import segments
+from yuzu_cli.runs import lock, segments
 from yuzu_cli.runs.merge import merge
 from yuzu_cli.runs.writer import OutputRun
 
@@ -95,6 +95,7 @@ def _arm(limit: int) -> None:
 
     for name in CALLS:
         wrap(name)
+    lock.BEGUN = 0.1
 
 
 def _child(job: Callable[[Path], None], path: Path, limit: int) -> int:

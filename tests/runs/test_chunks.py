@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from yuzu_cli.errors import UsageError
-from yuzu_cli.runs.columns import chunk_starts, cut
-from yuzu_cli.runs.compression import Codec
+from yuzu_cli.runs.compression import Codec, chunk_starts, cut
 
 ARRAYS = {
     "float32": np.random.default_rng(0).normal(size=(3, 5, 4, 9)).astype("f4"),

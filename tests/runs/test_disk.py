@@ -14,6 +14,7 @@ import pytest
 
 from tests.programs.full_disk import FULL, INFO, child
 from tests.support.runs import (
+    WIDE,
     expect_rows,
     make_info,
     make_rows,
@@ -76,7 +77,7 @@ def test_a_disk_that_is_full_and_then_is_not(small_disk: Path) -> None:
 
 
 #: Rows with chunks of their own, and enough of them for some small segments.
-WIDE = {"length": 600, "mutate_end": 600, "n_records": 60, "batch_size": 4}
+MANY = WIDE | {"n_records": 60, "batch_size": 4}
 
 
 def test_too_little_room_is_said_before_an_hour_of_copying(
@@ -86,13 +87,13 @@ def test_too_little_room_is_said_before_an_hour_of_copying(
         free = 10
 
     small_segments(monkeypatch, 200_000)
-    with OutputRun.open(tmp_path / "out.h5", make_info(**WIDE)) as run:
+    with OutputRun.open(tmp_path / "out.h5", make_info(**MANY)) as run:
         write_all(run)
         with monkeypatch.context() as patch:
             patch.setattr(shutil, "disk_usage", lambda _: Usage)
             with pytest.raises(OutputError, match=r"needs \d+ kB more, 10 bytes are free"):
                 run.finish()
-    with OutputRun.open(tmp_path / "out.h5", make_info(**WIDE)) as run:
+    with OutputRun.open(tmp_path / "out.h5", make_info(**MANY)) as run:
         run.finish()
 
 
@@ -103,7 +104,7 @@ def test_any_write_of_the_result_may_fail(
     tmp_path: Path, monkeypatch: Any, nth: int, pack: str, error: BaseException
 ) -> None:
     small_segments(monkeypatch, 200_000)
-    info = make_info(**WIDE)
+    info = make_info(**MANY)
     run = OutputRun.open(tmp_path / "out.h5", info, pack=pack)
     write_all(run)
     run.flush()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -58,13 +59,16 @@ def test_an_old_shard_with_a_hole_is_found(tmp_path: Path) -> None:
         merge([first, second], tmp_path / "out.h5")
 
 
-def test_unfinished_work_of_an_old_version_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", [1, 3])
+def test_unfinished_work_of_another_version_is_told(tmp_path: Path, version: int) -> None:
     path = tmp_path / "out.h5"
     part = tmp_path / "out.h5.part"
     part.mkdir()
-    (part / "manifest.json").write_text('{"format": "yuzu-part", "format_version": 1}')
+    manifest = {"format": "yuzu-part", "format_version": version}
+    (part / "manifest.json").write_text(json.dumps(manifest))
     (part / "batches-0.log").write_bytes(b"YUZUBAT1")
-    with pytest.raises(OutputError, match="is of format 1, this yuzu continues 2; use --no-resume"):
+    told = f"is of format {version}, this yuzu continues 2; use --no-resume"
+    with pytest.raises(OutputError, match=told):
         OutputRun.open(path, make_info())
     with OutputRun.open(path, make_info(), resume=False) as run:
         write_all(run)

@@ -22,6 +22,10 @@ output: {path: out.h5}
 run: {shard: null}
 """
 
+ALL = ("delta", "l2", "contribution", "centered", "prediction")
+#: Rows with chunks of their own.
+WIDE: dict[str, Any] = {"length": 600, "mutate_end": 600}
+
 
 def make_info(**changes: Any) -> RunInfo:
     """A small run; `changes` are fields of `RunInfo`, and `n_targets`."""
@@ -101,6 +105,24 @@ def write_file(path: Path, info: RunInfo, **options: Any) -> Path:
     with OutputRun.open(path, info, **options) as run:
         write_all(run)
         return run.finish()
+
+
+def write_shards(folder: Path, count: int, **changes: Any) -> list[Path]:
+    """All shards of a run."""
+    return [
+        write_file(folder / f"shard{i}.h5", shard_info(i, count, **changes))
+        for i in range(1, count + 1)
+    ]
+
+
+def make_hole(paths: list[Path]) -> list[Path]:
+    """The same files, after zeros came into a chunk of the second."""
+    with h5py.File(paths[1]) as file:
+        place = file["scores/delta"].id.get_chunk_info(3)
+    data = bytearray(paths[1].read_bytes())
+    data[place.byte_offset + 9 : place.byte_offset + place.size] = bytes(place.size - 9)
+    paths[1].write_bytes(data)
+    return paths
 
 
 def small_segments(monkeypatch: pytest.MonkeyPatch, size: int) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import queue
-import threading
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 #: Bytes of batches that may wait; one more may be in work.
@@ -14,62 +13,47 @@ WAITING = 16 << 20
 Item = tuple[int, dict[str, Any]]
 
 
-class _Waiting(queue.Queue["tuple[Item | None, int]"]):
-    """Batches with their sizes; full when those that wait hold `maxsize` bytes, not so many."""
-
-    def _init(self, maxsize: int) -> None:
-        self._items: deque[tuple[Item | None, int]] = deque()
-
-    def _qsize(self) -> int:
-        return sum(1 + size for _, size in self._items)
-
-    def _put(self, item: tuple[Item | None, int]) -> None:
-        self._items.append(item)
-
-    def _get(self) -> tuple[Item | None, int]:
-        return self._items.popleft()
-
-
 class Background:
     """Runs until `stop`; after a failure it takes what comes and drops it, so that nobody waits.
 
     `work` is called for every item, and with None at the end; its second argument says whether more
-    is waiting. `failure` is what it raised first.
+    is waiting. `failure` is what it raised first. To be used from one thread.
     """
 
     def __init__(self, work: Callable[[Item | None, bool], None]) -> None:
         self.failure: BaseException | None = None
-        self._work, self._queue = work, _Waiting(WAITING)
-        self._thread = threading.Thread(target=self._loop, name="yuzu-writer", daemon=True)
-        self._thread.start()
+        #: Whether nothing can be handed over any more.
+        self.stopped = False
+        self._work, self._pool = work, ThreadPoolExecutor(1, thread_name_prefix="yuzu-writer")
+        self._handed: deque[tuple[Future[None], int]] = deque()
+        self._put = self._begun = 0
 
-    @property
-    def stopped(self) -> bool:
-        """Whether nothing can be handed over any more."""
-        return not self._thread.is_alive()
-
-    def put(self, item: Item, size: int) -> None:
+    def put(self, item: Item | None, size: int) -> None:
         """Hand over an item of `size` bytes; waits while too much is waiting."""
-        self._queue.put((item, size))
+        handed = self._handed
+        while handed and (
+            handed[0][0].done() or sum(each for _, each in handed) - handed[0][1] >= WAITING
+        ):
+            wait([handed[0][0]])
+            handed.popleft()
+        self._put += 1
+        handed.append((self._pool.submit(self._do, item), size))
+
+    def _do(self, item: Item | None) -> None:
+        self._begun += 1
+        try:
+            if self.failure is None:
+                self._work(item, self._put > self._begun)
+        except BaseException as error:
+            self.failure = error
 
     def join(self) -> None:
         """Return when all that was handed over is done."""
-        self._queue.join()
+        wait([future for future, _ in self._handed])
 
     def stop(self) -> None:
         """End when all that was handed over is done."""
         if not self.stopped:
-            self._queue.put((None, 0))
-            self._thread.join()
-
-    def _loop(self) -> None:
-        item: Item | None = (0, {})
-        while item is not None:
-            item, _ = self._queue.get()
-            try:
-                if self.failure is None:
-                    self._work(item, not self._queue.empty())
-            except BaseException as error:
-                self.failure = error
-            finally:
-                self._queue.task_done()
+            self.stopped = True
+            self.put(None, 0)
+            self._pool.shutdown()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import Any
 
@@ -25,7 +25,7 @@ from yuzu_cli.results.schema import (
     numpy_dtype,
     row_is_chunks,
 )
-from yuzu_cli.runs.compression import Codec
+from yuzu_cli.runs.compression import Codec, cut
 from yuzu_cli.runs.hdf5_index import CHUNK, TEXT_PLACE, text_heap
 from yuzu_cli.runs.run_info import RunInfo
 
@@ -84,26 +84,8 @@ def begin_chunks(info: RunInfo, rows: Rows, pool: Executor) -> dict[str, Any]:
     for dataset in info.row_datasets:
         if dataset.path in rows and row_is_chunks(dataset, info.sizes, info.dtype):
             chunk = chunk_shape(dataset, info.sizes, info.dtype, 1)
-            ready[dataset.path] = codec.begin(pool, cut(rows[dataset.path], chunk))
+            ready[dataset.path] = codec.begin(pool, rows[dataset.path], chunk)
     return ready
-
-
-def chunk_starts(shape: Sequence[int], chunk: Sequence[int]) -> Iterator[tuple[int, ...]]:
-    """First element of every chunk of an array, in the order they are stored."""
-    counts = [-(-size // step) for size, step in zip(shape, chunk, strict=True)]
-    for index in np.ndindex(*counts):
-        yield tuple(i * step for i, step in zip(index, chunk, strict=True))
-
-
-def cut(values: np.ndarray, chunk: tuple[int, ...]) -> Iterator[np.ndarray]:
-    """The chunks of some rows, in order; those at an edge are filled up with zeros."""
-    for start in chunk_starts(values.shape, chunk):
-        piece = values[tuple(slice(s, s + c) for s, c in zip(start, chunk, strict=True))]
-        if piece.shape != chunk:
-            whole = np.zeros(chunk, piece.dtype)
-            whole[tuple(slice(0, size) for size in piece.shape)] = piece
-            piece = whole
-        yield piece
 
 
 class Column:

@@ -10,10 +10,11 @@ import os
 import struct
 import threading
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
+from math import prod
 from typing import Any
 
 import h5py
@@ -31,7 +32,7 @@ _LONG, _ANEW = 16 << 10, isal_zlib.Z_FULL_FLUSH
 #: Bytes that are looked at to see whether there is anything to pack.
 _SAMPLE = 2048
 
-#: Arrays are handed to threads in groups of this size: a task of its own for each would cost more.
+#: Chunks are handed to threads in groups of this size: a task of its own for each would cost more.
 _GROUP = 1 << 20
 
 #: A chunk as it is stored, and its mask of filters left out.
@@ -68,13 +69,16 @@ class Codec:
             return {"compression": "gzip", "compression_opts": self.level or 1, "shuffle": True}
         return {"compression": "lzf", "shuffle": True} if self.name == "lzf" else {}
 
-    def begin(self, pool: Executor, blocks: Iterable[np.ndarray]) -> Iterator[Chunk]:
-        """Begin to encode blocks in threads; the chunk of each, in order, waited for as needed."""
+    def begin(self, pool: Executor, values: np.ndarray, chunk: tuple[int, ...]) -> Iterator[Chunk]:
+        """Begin to encode the chunks of some rows in threads; in order, waited for as needed."""
 
         def every(group: list[np.ndarray]) -> list[Chunk]:
             return [self.encode(block) for block in group]
 
-        return chain.from_iterable(pool.map(every, _groups(blocks)))
+        blocks = cut(values, chunk)
+        together = max(1, _GROUP // (prod(chunk) * values.itemsize))
+        groups = iter(lambda: list(islice(blocks, together)), [])
+        return chain.from_iterable(pool.map(every, groups))
 
     def encode(self, block: np.ndarray) -> Chunk:
         """One whole chunk, an array of any shape, as it is stored."""
@@ -83,9 +87,10 @@ class Codec:
             return block.tobytes(), 0
         if self.name == "lzf":
             return _lzf(block, self.create_options())
-        planes = np.ascontiguousarray(
-            block.reshape(-1).view(np.uint8).reshape(-1, block.itemsize).T
-        )
+        values = block.reshape(-1).view(f"<u{block.itemsize}")
+        planes = np.empty((block.itemsize, values.size), np.uint8)
+        for k, plane in enumerate(planes):
+            np.right_shift(values, 8 * k, out=plane, casting="unsafe")
         if self.level:
             return zlib.compress(planes.data, self.level), 0
         return _deflate(planes), 0
@@ -97,17 +102,22 @@ def threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(max(1, min(8, found or 1)), thread_name_prefix="yuzu-worker")
 
 
-def _groups(blocks: Iterable[np.ndarray]) -> Iterator[list[np.ndarray]]:
-    group: list[np.ndarray] = []
-    size = 0
-    for block in blocks:
-        group.append(block)
-        size += block.nbytes
-        if size >= _GROUP:
-            yield group
-            group, size = [], 0
-    if group:
-        yield group
+def chunk_starts(shape: Sequence[int], chunk: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    """First element of every chunk of an array, in the order they are stored."""
+    counts = [-(-size // step) for size, step in zip(shape, chunk, strict=True)]
+    for index in np.ndindex(*counts):
+        yield tuple(i * step for i, step in zip(index, chunk, strict=True))
+
+
+def cut(values: np.ndarray, chunk: tuple[int, ...]) -> Iterator[np.ndarray]:
+    """The chunks of some rows, in order; those at an edge are filled up with zeros."""
+    for start in chunk_starts(values.shape, chunk):
+        piece = values[tuple(slice(s, s + c) for s, c in zip(start, chunk, strict=True))]
+        if piece.shape != chunk:
+            whole = np.zeros(chunk, piece.dtype)
+            whole[tuple(slice(0, size) for size in piece.shape)] = piece
+            piece = whole
+        yield piece
 
 
 def _deflate(planes: np.ndarray) -> bytes:

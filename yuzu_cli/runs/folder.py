@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -142,7 +142,6 @@ class PartFolder:
         if found is not None and resume:
             changed = differences(identity(info), identity(found.info))
             if not changed:
-                self.tidy()
                 return found
             if not force:
                 what = f"the unfinished run here had other settings: {'; '.join(changed[:3])}"
@@ -156,7 +155,7 @@ class PartFolder:
         """Make it that of another run, without rows."""
         # The manifest first: from here on no segment of the old run is anybody's.
         manifest.save(self.path)
-        self.clear_rows()
+        self.sweep()
         return manifest
 
     def logs(self, run_id: str) -> list[Path]:
@@ -185,26 +184,16 @@ class PartFolder:
             sync_folder(self.segments.parent)
         return moved
 
-    def tidy(self) -> None:
-        """Delete what an interrupted process was in the middle of making."""
-        for pattern in ("*.tmp", f"{LINK}-*"):
-            for path in self.path.glob(pattern):
-                remove(path)
-        for ending, other in ((DATA, LOG), (LOG, DATA)):
-            for path in self.path.glob(f"*{ending}"):
-                if not path.with_suffix(other).exists():
+    def sweep(self, keep: Collection[Path] = ()) -> None:
+        """Delete all but the lock, the manifest and what is to be kept."""
+        with suppress(FileNotFoundError):
+            for path in self.path.iterdir():
+                if path.name.endswith(_ENDINGS) and path not in keep:
                     remove(path)
-
-    def clear_rows(self) -> None:
-        """Delete segments of whatever run, but not what an output is linked to."""
-        for name in os.listdir(self.path):
-            if name.endswith(_ENDINGS):
-                remove(self.path / name)
 
     def clear(self) -> None:
         """Delete all of it but the lock; the manifest last, so that this can be interrupted."""
-        with suppress(FileNotFoundError):
-            self.clear_rows()
+        self.sweep()
         remove(self.path / MANIFEST)
 
     def drop_segments(self, run_id: str) -> None:

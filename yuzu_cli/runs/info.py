@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from yuzu_cli.results.hdf5 import asked_of, attributes_of, open_hdf5
 from yuzu_cli.results.reader import Result, open_result
 from yuzu_cli.results.schema import FORMAT, MANIFEST, TEXT, datasets_for
 from yuzu_cli.runs.folder import Manifest, PartFolder
-from yuzu_cli.runs.log import left_behind
+from yuzu_cli.runs.log import read_log
 
 
 def info(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -81,9 +82,13 @@ def _info_unfinished(part: PartFolder) -> dict[str, Any]:
     run, rows = manifest.info, 0
     done: set[int] = set()
     for log in part.logs(manifest.run_id):
-        if found := left_behind(log, manifest.run_id, verify=False):
-            done.update(run.batches_of(found.start, found.stop))
-            rows += found.rows
+        told: dict[str, Any] = {}
+        with suppress(FileNotFoundError):  # it may be sealed meanwhile
+            for facts, _ in read_log(log):
+                told |= facts
+        if "stop" in told:
+            done.update(run.batches_of(told["start"], told["stop"]))
+            rows += told["rows"]
     for path in part.sealed(manifest.run_id):
         with open_result(path) as result:
             ends = result.attributes["record_start"], result.attributes["record_stop"]

@@ -25,6 +25,8 @@ LOCK = "lock"
 #: Seconds between heartbeats, and without one until an owner on another machine counts as gone.
 HEARTBEAT = 10.0
 TIMEOUT = 60.0
+#: The same for a lock that says nothing yet: its owner was stopped just as it came.
+BEGUN = 5.0
 
 _log = logging.getLogger(__name__)
 
@@ -91,7 +93,7 @@ class Lock:
         self, folder: Path, heartbeat: float = HEARTBEAT, timeout: float = TIMEOUT
     ) -> None:
         self._token, self.lost = token(), False
-        self._path, self._aside = folder / LOCK, folder / f"{LOCK}.{self._token}.tmp"
+        self._path = folder / LOCK
         self._heartbeat, self._timeout = heartbeat, timeout
         self._stop = threading.Event()
         with disk_errors(self._path):
@@ -116,40 +118,22 @@ class Lock:
         # Closed first: of a file that is open, NFS keeps a `.nfs…` in its place.
         os.close(self._fd)
         if ours:
-            with suppress(OSError):
-                os.unlink(self._path)
+            remove(self._path)
 
     def _create(self) -> bool:
-        """Put our lock there, whole, unless there is one."""
-        owner = this_process() | {"token": self._token}
+        """Put our lock there, unless there is one."""
         try:
-            self._fd = os.open(self._aside, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-        except FileNotFoundError:
+            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        except (FileExistsError, FileNotFoundError):
             return False
-        created = False
         try:
+            owner = this_process() | {"token": self._token}
             write_all(self._fd, _counter(0) + json.dumps(owner).encode())
             os.fsync(self._fd)
-            created = self._put()
-        finally:
-            remove(self._aside)
-            if not created:
-                os.close(self._fd)
-        return created
-
-    def _put(self) -> bool:
-        try:
-            os.link(self._aside, self._path)
-        except OSError as error:
-            # A file server whose first answer got lost reports our own link as in the way.
-            if os.fstat(self._fd).st_nlink == 2:
-                return True
-            if isinstance(error, FileExistsError | FileNotFoundError):
-                return False
-            # No hard links on this file system: nearly as good, if nobody comes at the same moment.
-            if self._path.exists():
-                return False
-            os.rename(self._aside, self._path)
+        except BaseException:
+            os.close(self._fd)
+            remove(self._path)
+            raise
         return True
 
     def _wait_until_stale(self) -> None:
@@ -157,8 +141,9 @@ class Lock:
         first = self._read()
         if first is None:
             return
-        deadline = time.monotonic() + self._timeout
         owner = _owner(first)
+        patience = self._timeout if owner["token"] else min(BEGUN, self._timeout)
+        deadline = time.monotonic() + patience
         if owner.get("machine") == _machine():
             if not is_gone(owner):
                 raise self._held_by(owner)
@@ -180,10 +165,8 @@ class Lock:
 
     def _break(self, judged: bytes | None) -> None:
         """Remove the lock that was judged stale, and not one that came in its place meanwhile."""
-        with suppress(FileNotFoundError):
-            if self._read() == judged:
-                os.rename(self._path, self._aside)
-                os.unlink(self._aside)
+        if self._read() == judged:
+            remove(self._path)
 
     def _read(self) -> bytes | None:
         try:

@@ -1,8 +1,8 @@
 """The log beside a segment that grows: what in its data is safe, and whose it is.
 
-Append-only records, lines of JSON with checksums; a torn or damaged one ends what is there. A
-segment that was left behind is known by it: how much is whole, and whether its writer is known to
-be gone.
+Append-only records, lines of JSON with checksums; a torn or damaged one ends what is there. The
+first tells the run and where the segment begins, those of commits what is safe, and `owner` who
+writes to it, None once nobody does.
 """
 
 from __future__ import annotations
@@ -11,14 +11,12 @@ import json
 import os
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from isal.isal_zlib import crc32
 
 from yuzu_cli.files import write_all
-from yuzu_cli.runs.lock import is_gone
 
 #: The two files of a segment that grows, and the one it becomes.
 DATA, LOG, SEALED = ".data", ".log", ".h5"
@@ -27,24 +25,19 @@ CHECKED, _READ = 1 << 30, 1 << 22
 
 
 class Log:
-    """Open for appending; records reach the disk one by one."""
+    """Open for appending after its first `size` bytes; records reach the disk one by one."""
 
-    def __init__(self, path: Path, flags: int, size: int = 0) -> None:
-        self._fd = os.open(path, os.O_WRONLY | flags, 0o666)
+    def __init__(self, path: Path, size: int = 0) -> None:
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
         self._size = size
-        self.good = True
-        if not flags & os.O_EXCL:
-            os.ftruncate(self._fd, size)
+        os.ftruncate(self._fd, size)
 
     def append(self, facts: dict[str, Any]) -> None:
-        """Write a record durably. After an OSError the log ends before it, and is not `good`."""
+        """Write a record durably; after an OSError the next one takes its place."""
         line = _line(json.dumps(facts, separators=(",", ":")).encode())
-        try:
-            self._size = write_all(self._fd, line, self._size)
-            os.fsync(self._fd)
-        except OSError:
-            self.good = False
-            raise
+        end = write_all(self._fd, line, self._size)
+        os.fsync(self._fd)
+        self._size = end
 
     def close(self) -> None:
         """Close it."""
@@ -67,54 +60,22 @@ def read_log(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
             yield json.loads(text), end
 
 
-@dataclass(slots=True)
-class LeftBehind:
-    """What the log of a segment tells: the rows that it has of records [start, stop).
+def whole_records(log: Path) -> Iterator[tuple[dict[str, Any], int]]:
+    """The same, up to the first one whose data is not whole; a FileNotFoundError without data.
 
-    `reserved` are bytes kept free at the start of the data, `log_size` those of the log that are
-    good; `free` where its writer will not write to it any more, for certain.
+    The end of the data is compared with its checksums.
     """
-
-    start: int
-    stop: int
-    reserved: int
-    rows: int = 0
-    log_size: int = 0
-    free: bool = False
-
-
-def left_behind(log: Path, run_id: str, verify: bool = True) -> LeftBehind | None:
-    """Look at the segment of a log; None when it is not of this run, or holds nothing.
-
-    With `verify` the end of the data is compared with its checksums: what comes after damage is
-    left out.
-    """
-    try:
-        with open(log.with_suffix(DATA), "rb") as data:
-            return _look(log, run_id, data, verify)
-    except FileNotFoundError:
-        return None
-
-
-def _look(log: Path, run_id: str, data: BinaryIO, verify: bool) -> LeftBehind | None:
-    found: LeftBehind | None = None
-    length, at = os.fstat(data.fileno()).st_size, 0
-    for facts, log_size in read_log(log):
-        if facts["run_id"] != run_id or (found is None and "start" not in facts):
-            return None
-        if found is None:
-            at = facts["reserved"]
-            found = LeftBehind(facts["start"], facts["start"], at)
-        if "end" in facts:
-            end = facts["end"]
-            late = verify and end > length - CHECKED
-            if end > length or (late and _sum(data, at, end) != facts["checksum"]):
-                break
-            at, found.stop, found.rows = end, facts["stop"], facts["rows"]
-        if "closed" in facts or "owner" in facts:
-            found.free = "closed" in facts or is_gone(facts["owner"])
-        found.log_size = log_size
-    return found
+    with open(log.with_suffix(DATA), "rb") as data:
+        length, at = os.fstat(data.fileno()).st_size, 0
+        for facts, size in read_log(log):
+            at = facts.get("reserved", at)
+            if "end" in facts:
+                end = facts["end"]
+                late = end > length - CHECKED
+                if end > length or (late and _sum(data, at, end) != facts["checksum"]):
+                    return
+                at = end
+            yield facts, size
 
 
 def _sum(data: BinaryIO, start: int, end: int) -> int:

@@ -91,7 +91,6 @@ def merge(
     try:
         check_target(target, force, shards)
         _take_up(part, manifest)
-        part.tidy()
         part.force = force
         every = [Sealed(s.path, s.info.record_start, s.info.record_stop) for s in ordered]
         how = "no" if link else "yes"
@@ -143,15 +142,14 @@ def _in_order(shards: Sequence[_Shard]) -> list[_Shard]:
     _check_one_run(shards)
     _check_numbers(shards)
     ordered = sorted(shards, key=lambda s: (s.info.record_start, s.info.record_stop))
-    expected = 0
+    end, total = 0, ordered[0].info.n_records
     for shard in ordered:
-        if shard.info.record_start != expected:
-            what = f"begins at record {shard.info.record_start}, not at {expected}"
+        if shard.info.record_start != end:
+            what = f"begins at record {shard.info.record_start}, not at {end}"
             raise OutputError(os.fspath(shard.path), what, _again(ordered))
-        expected = shard.info.record_stop
-    total = ordered[0].info.n_records
-    if expected != total:
-        what = f"the shards end at record {expected} of {total}"
+        end = shard.info.record_stop
+    if end != total:
+        what = f"the shards end at record {end} of {total}"
         raise OutputError(os.fspath(ordered[-1].path), what, _again(ordered))
     return ordered
 

@@ -22,8 +22,8 @@ from yuzu_cli.files import disk_errors
 from yuzu_cli.results.hdf5 import damage, linked_rows, source_name
 from yuzu_cli.results.reader import Result, open_result
 from yuzu_cli.results.schema import LABELS, Dataset, numpy_dtype, row_bytes
-from yuzu_cli.runs.columns import begin_chunks, chunk_starts
-from yuzu_cli.runs.compression import Codec
+from yuzu_cli.runs.columns import begin_chunks
+from yuzu_cli.runs.compression import Codec, chunk_starts
 from yuzu_cli.runs.run_info import RunInfo
 from yuzu_cli.runs.segment import Segment
 from yuzu_cli.runs.skeleton import Layouts

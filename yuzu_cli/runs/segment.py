@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,15 +19,23 @@ from typing import Any
 import numpy as np
 from isal.isal_zlib import crc32
 
-from yuzu_cli.files import disk_errors, remove, sync_folder, token, write_all
+from yuzu_cli.files import (
+    disk_errors,
+    remove,
+    sync_folder,
+    token,
+    whole_file,
+    write_all,
+    write_atomically,
+)
 from yuzu_cli.runs.columns import Column, Rows, table_of
 from yuzu_cli.runs.hdf5_index import connect, put_index
-from yuzu_cli.runs.lock import this_process
-from yuzu_cli.runs.log import DATA, LOG, SEALED, LeftBehind, Log, left_behind, read_log
+from yuzu_cli.runs.lock import is_gone, this_process
+from yuzu_cli.runs.log import DATA, LOG, SEALED, Log, read_log, whole_records
 from yuzu_cli.runs.run_info import RunInfo
 from yuzu_cli.runs.skeleton import Layouts, skeleton
 
-#: Pieces smaller than this are held until they are as much together; others are written at once.
+#: Pieces are held until they are as much together: a large one is written at once, and not copied.
 BUFFER = 1 << 16
 
 
@@ -39,15 +48,15 @@ class Segment:
     """
 
     def __init__(
-        self, stem: Path, run_id: str, info: RunInfo, start: int, reserved: int, linked: Layouts
+        self, stem: Path, info: RunInfo, start: int, reserved: int, linked: Layouts
     ) -> None:
-        self._stem, self._run_id, self._info, self._linked = stem, run_id, info, linked
+        self._stem, self._info, self._linked = stem, info, linked
         self.start = self.stop = self.safe_stop = start
         self.rows = 0
-        self.size = self._safe_size = self._reserved = reserved
+        self.size = self._written = self._safe_size = self._reserved = reserved
         own = [dataset for dataset in info.row_datasets if dataset.path not in linked]
         self.columns = {dataset.path: Column(dataset, info, self.put) for dataset in own}
-        self._held = bytearray()
+        self._held: list[bytes] = []
         self._checksum = 0
         self._fd = -1
         self._log: Log
@@ -59,22 +68,61 @@ class Segment:
         """A new one, from record `start` on; the rows of `linked` datasets are elsewhere."""
         linked = linked or {}
         stem = folder / f"{run_id}-{token()}"
-        segment = cls(stem, run_id, info, start, _reserve(info, linked), linked)
-        flags = os.O_CREAT | os.O_EXCL
-        with disk_errors(folder):
-            segment._fd = os.open(segment._file(DATA), os.O_RDWR | flags, 0o666)
-            os.ftruncate(segment._fd, segment.size)
-            segment._log = Log(segment._file(LOG), flags)
-            segment._tell(start=start, reserved=segment.size, owner=this_process())
-            sync_folder(folder)
-        return segment
+        segment = cls(stem, info, start, _reserve(info, linked), linked)
+        return segment._open(0, run_id=run_id, start=start, reserved=segment.size)
+
+    @classmethod
+    def resume(cls, log: Path, run_id: str, info: RunInfo) -> Segment | None:
+        """Go on with a segment that was left behind, given by its log; None if nothing is in it.
+
+        Where its writer may still be alive, with a copy of it.
+        """
+        segment, free, size = None, False, 0
+        with suppress(FileNotFoundError):
+            for facts, end in whole_records(log):
+                size = end
+                if segment is None:
+                    if facts.get("run_id") != run_id:
+                        return None
+                    start, reserved = facts["start"], facts["reserved"]
+                    segment = cls(log.with_suffix(""), info, start, reserved, {})
+                if "owner" in facts:
+                    free = facts["owner"] is None or is_gone(facts["owner"])
+                if "columns" in facts:
+                    segment._recall(facts)
+        if segment is None or segment.stop == segment.start:
+            return None
+        if not free:
+            segment._stem = log.with_name(f"{run_id}-{token()}")
+            with disk_errors(log.parent), whole_file(segment._file(DATA)) as copy:
+                shutil.copyfile(log.with_suffix(DATA), copy)
+            write_atomically(segment._file(LOG), log.read_bytes()[:size])
+        return segment._open(size)
+
+    def _recall(self, facts: dict[str, Any]) -> None:
+        """Take up what a commit told."""
+        for path, news in facts["columns"].items():
+            self.columns[path].recall(news)
+        self.stop = self.safe_stop = facts["stop"]
+        self.size = self._written = self._safe_size = facts["end"]
+        self.rows = facts["rows"]
+
+    def _open(self, log_size: int, **facts: object) -> Segment:
+        """Open both files, after `log_size` bytes of the log, as their owner."""
+        with disk_errors(self._stem.parent):
+            self._fd = os.open(self._file(DATA), os.O_RDWR | os.O_CREAT, 0o666)
+            os.ftruncate(self._fd, self.size)
+            self._log = Log(self._file(LOG), log_size)
+            self._log.append({**facts, "owner": this_process()})
+            sync_folder(self._stem.parent)
+        return self
+
+    def files(self) -> list[Path]:
+        """The two that it grows in."""
+        return [self._file(DATA), self._file(LOG)]
 
     def _file(self, ending: str) -> Path:
         return self._stem.with_name(self._stem.name + ending)
-
-    def _tell(self, **facts: object) -> None:
-        """Write to the log."""
-        self._log.append({"run_id": self._run_id, **facts})
 
     # --- writing ------------------------------------------------------------------------------
 
@@ -95,24 +143,18 @@ class Segment:
     def put(self, data: bytes) -> int:
         """Add bytes at the end; where they stand."""
         at = self.size
-        if len(self._held) + len(data) > BUFFER:
-            self._flush()
-        if len(data) > BUFFER:
-            self._write(data, at)
-        else:
-            self._held += data
+        self._held.append(data)
         self.size += len(data)
+        if self.size - self._written > BUFFER:
+            self._flush()
         return at
 
     def _flush(self) -> None:
-        if self._held:
-            self._write(self._held, self.size - len(self._held))
-            self._held = bytearray()
-
-    def _write(self, data: bytes | bytearray, at: int) -> None:
+        data = b"".join(self._held)
         with disk_errors(self._stem.parent):
-            write_all(self._fd, data, at)
+            self._written = write_all(self._fd, data, self._written)
         self._checksum = crc32(data, self._checksum)
+        self._held.clear()
 
     def commit(self) -> None:
         """Make all of it safe: on return it survives a crash of the machine."""
@@ -121,12 +163,14 @@ class Segment:
         self._flush()
         with disk_errors(self._stem.parent):
             os.fsync(self._fd)
-            self._tell(
-                stop=self.stop,
-                rows=self.rows,
-                end=self.size,
-                checksum=self._checksum,
-                columns={path: column.news() for path, column in self.columns.items()},
+            self._log.append(
+                {
+                    "stop": self.stop,
+                    "rows": self.rows,
+                    "end": self.size,
+                    "checksum": self._checksum,
+                    "columns": {path: column.news() for path, column in self.columns.items()},
+                }
             )
         for column in self.columns.values():
             column.committed()
@@ -166,13 +210,11 @@ class Segment:
         shape, chunk = self._info.shape_of(column.dataset, self.rows), column.chunk(self.rows)
         return put_index(shape, chunk, column.dtype.itemsize, self._table(path), self.put)
 
-    def _commits(self) -> Iterator[dict[str, Any]]:
-        return (facts for facts, _ in read_log(self._file(LOG)) if "columns" in facts)
-
     def _table(self, path: str) -> Iterator[np.ndarray]:
         """The chunks of a dataset, as the log tells; the last ones are known to the column."""
-        for facts in self._commits():
-            yield table_of(facts["columns"][path])
+        for facts, _ in read_log(self._file(LOG)):
+            if "columns" in facts:
+                yield table_of(facts["columns"][path])
         yield table_of(self.columns[path].news())
 
     def close(self) -> None:
@@ -182,8 +224,7 @@ class Segment:
         with disk_errors(self._stem.parent):
             try:
                 os.ftruncate(self._fd, self._safe_size)
-                if self._log.good:
-                    self._tell(closed=True)
+                self._log.append({"owner": None})
             finally:
                 self._shut()
 
@@ -191,39 +232,6 @@ class Segment:
         os.close(self._fd)
         self._log.close()
         self._fd = -1
-
-    # --- going on -----------------------------------------------------------------------------
-
-    @classmethod
-    def resume(cls, log: Path, run_id: str, info: RunInfo) -> Segment | None:
-        """Go on with a segment that was left behind, given by its log; None if nothing is in it.
-
-        Where its writer may still be alive, with a copy of it.
-        """
-        found = left_behind(log, run_id)
-        if found is None or found.stop <= found.start:
-            return None
-        segment = cls(log.with_suffix(""), run_id, info, found.start, found.reserved, {})
-        with disk_errors(log.parent):
-            if not found.free:
-                segment._stem = log.with_name(f"{run_id}-{token()}")
-                shutil.copyfile(log.with_suffix(DATA), segment._file(DATA))
-                head = log.read_bytes()[: found.log_size]
-                segment._file(LOG).write_bytes(head)
-            segment._replay(found)
-        return segment
-
-    def _replay(self, found: LeftBehind) -> None:
-        self._fd = os.open(self._file(DATA), os.O_RDWR)
-        self._log = Log(self._file(LOG), 0, found.log_size)
-        self._tell(owner=this_process())
-        for facts in self._commits():
-            for path, news in facts["columns"].items():
-                self.columns[path].recall(news)
-            self.stop, self.rows, self.size = facts["stop"], facts["rows"], facts["end"]
-        os.ftruncate(self._fd, self.size)
-        os.fsync(self._fd)
-        self.safe_stop, self._safe_size = self.stop, self.size
 
 
 def _reserve(info: RunInfo, linked: Layouts) -> int:

@@ -69,6 +69,8 @@ class Segments:
                 if found is not None:
                     self._seal()
                     self._growing = found
+            growing = self._growing.files() if self._growing else []
+            part.sweep([*growing, *(sealed.path for sealed in self._sealed)])
 
     def _safe(self) -> Iterator[tuple[int, int]]:
         """Records [start, stop) that are safe on disk; some may come twice."""

@@ -100,7 +100,6 @@ class OutputRun:
             manifest = part.take_over(found, info, resume=resume, force=force)
             return cls(target, part, lock, manifest, False, pack)
         except BaseException:
-            part.tidy()
             lock.release()
             part.remove_if_empty()
             raise
@@ -185,12 +184,9 @@ class OutputRun:
         self._writing.stop()
         with suppress(OutputError):  # Of a disk that is full; what is safe stays so.
             self._segments.close()
-        if self._lock.still_ours():
-            if self.finished:
-                self._part.clear()
-                self._part.drop_segments(self._run_id)
-            else:
-                self._part.tidy()
+        if self.finished and self._lock.still_ours():
+            self._part.clear()
+            self._part.drop_segments(self._run_id)
         self._lock.release()
         self._part.remove_if_empty()
 
