@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import operator
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch.fx import Node
 
 from yuzu_cli.graph import ops
-from yuzu_cli.graph.program import batch_size
+from yuzu_cli.graph.rewrites.apart import Streams, all_taken, taken, written
 from yuzu_cli.graph.rewrites.axes import order_of
 from yuzu_cli.graph.rewrites.rewriter import (
     VIEWS,
     NotYetKnownError,
     Rewriter,
-    defaults,
     pointwise,
-    slice_of,
 )
 
 _aten = torch.ops.aten
@@ -59,29 +55,6 @@ _APART_TOO = {_aten.clone.default, ops.layer_norm, ops.linear}
 """Those of them whose second axis may be that of the streams."""
 
 
-@dataclass(slots=True)
-class _Streams:
-    """What is computed of `count` streams: ``cat([x, y], 0)`` or, woven, of pairs (x, y).
-
-    Attributes
-    ----------
-    leading : dict of Node -> int
-        What is computed of each stream for itself, in order, and how many axes are those of
-        sequences and streams: 1, or 2 where woven streams have an axis of their own.
-    ends : dict of Node -> int or None
-        Calls that take streams apart, and which one each gives; None for all of them.
-    writes : dict of Node -> int
-        Calls that put something else in the place of one stream, and of which.
-    """
-
-    root: Node
-    count: int
-    woven: bool
-    leading: dict[Node, int] = field(default_factory=dict)
-    ends: dict[Node, int | None] = field(default_factory=dict)
-    writes: dict[Node, int] = field(default_factory=dict)
-
-
 def streams(r: Rewriter, node: Node) -> bool:
     """f(cat([x, y], 0)), taken apart later -> f(x) and f(y), where f treats each row for itself.
 
@@ -117,7 +90,7 @@ def streams(r: Rewriter, node: Node) -> bool:
     return True
 
 
-def _joined(r: Rewriter, node: Node) -> _Streams | None:
+def _joined(r: Rewriter, node: Node) -> Streams | None:
     """Streams one after the other."""
     spec = r.specs.get(node.name)
     if node.target is not _aten.cat.default or spec is None or spec.batch_axis != 0:
@@ -127,10 +100,10 @@ def _joined(r: Rewriter, node: Node) -> _Streams | None:
     alone = all(r.specs[p.name].by_sequence for p in parts)
     if axis % len(spec.shape) or not alone or not 1 < len(parts) <= MOST_STREAMS:
         return None
-    return _Streams(node, len(parts), False, {node: 1})
+    return Streams(node, len(parts), False, {node: 1})
 
 
-def _woven(r: Rewriter, node: Node) -> _Streams | None:
+def _woven(r: Rewriter, node: Node) -> Streams | None:
     """Streams in turn: the second axis, or equal parts of it, merged with that of the sequences."""
     spec = r.specs.get(node.name)
     if node.target not in VIEWS or spec is None or not 1 < spec.shape[0] <= MOST_STREAMS:
@@ -139,18 +112,21 @@ def _woven(r: Rewriter, node: Node) -> _Streams | None:
     whole = spec.batch_axis == 0 and before.by_sequence
     if not whole or len(before.shape) < 3 or before.shape[1] % count:
         return None
-    return _Streams(node, count, True, {node: 1})
+    return Streams(node, count, True, {node: 1})
 
 
-def _parts(r: Rewriter, node: Node, found: _Streams) -> list[Node]:
+def _parts(r: Rewriter, node: Node, found: Streams) -> list[Node]:
     """The streams, with nothing else on the axis of the sequences."""
     source: Any = node.args[0]
     if not found.woven:
         return list(source)
-    size = r.specs[source.name].shape[1] // found.count
+    sizes = r.specs[source.name].shape
+    size = sizes[1] // found.count
     joins = source.target is _aten.cat.default and source.args[1:] == (1,)
     if joins and [r.specs[p.name].shape[1] for p in source.args[0]] == [size] * found.count:
         parts = source.args[0]
+    elif size == 1 and _repeats(r, source):
+        parts = [source.args[0]] * found.count
     else:
         ends = [(i * size, (i + 1) * size) for i in range(found.count)]
         parts = [r.insert(node, _aten.slice.Tensor, (source, 1, *pair)) for pair in ends]
@@ -158,7 +134,15 @@ def _parts(r: Rewriter, node: Node, found: _Streams) -> list[Node]:
     return [r.insert(node, _aten.reshape.default, (part, shape)) for part in parts]
 
 
-def _follow(r: Rewriter, found: _Streams) -> bool:
+def _repeats(r: Rewriter, source: Node) -> bool:
+    """Whether entries of the second axis are one and the same."""
+    if source.target is not _aten.expand.default:
+        return False
+    before, after = (r.specs[n.name].shape for n in (source.args[0], source))
+    return before == (1, 1, *after[2:])
+
+
+def _follow(r: Rewriter, found: Streams) -> bool:
     """Find what is computed of each stream; False where streams meet or are not told apart."""
     for node in r.graph.nodes:
         read = {found.leading[n] for n in node.all_input_nodes if n in found.leading}
@@ -168,24 +152,25 @@ def _follow(r: Rewriter, found: _Streams) -> bool:
             raise NotYetKnownError(node.name)
         leading = max(read)
         if node.op == "call_function" and node.name in r.specs and len(read) == 1:
-            which = _taken(r, node, found, leading)
+            which = taken(r, node, found, leading)
             if which is not None:
                 found.ends[node] = which
                 continue
-            written = _written(r, node, found, leading)
-            if written is not None:
-                found.leading[node], found.writes[node] = leading, written
+            put = written(r, node, found, leading)
+            if put is not None:
+                found.leading[node], found.writes[node] = leading, put
                 continue
             after = _leading(r, node, found, leading)
             if after is not None:
                 found.leading[node] = after
                 continue
-            if leading == 1 and _all_taken(r, node, found):
+            if leading == 1 and all_taken(r, node, found):
                 found.ends[node] = None
                 continue
         if min(read) == 1:
             return False
-    return bool(found.ends) if not found.woven else any(map(_heavy, found.leading))
+    apart = len(found.leading) == 1 and None not in found.ends.values()
+    return bool(found.ends) if apart or not found.woven else any(map(_heavy, found.leading))
 
 
 def _heavy(node: Node) -> bool:
@@ -193,7 +178,7 @@ def _heavy(node: Node) -> bool:
     return node.target in _EACH_ROW | ALONG.keys()
 
 
-def _leading(r: Rewriter, node: Node, found: _Streams, leading: int) -> int | None:
+def _leading(r: Rewriter, node: Node, found: Streams, leading: int) -> int | None:
     """How many axes of a call's value are those of sequences and streams, the rest for itself."""
     spec, count = r.specs[node.name], found.count
     if spec.batch_axis != 0:
@@ -228,73 +213,6 @@ def _each_row(r: Rewriter, node: Node, fixed: list[Node], leading: int) -> bool:
     source = node.args[0][0] if target is _aten.cat.default else node.args[0]
     before = len(r.specs[source.name].shape) + (target is _aten.unsqueeze.default)
     return bool(axes) and all(axis % before >= leading for axis in axes)
-
-
-def _taken(r: Rewriter, node: Node, found: _Streams, leading: int) -> int | None:
-    """Which stream a slice is."""
-    if node.target is not _aten.slice.Tensor or node.kwargs:
-        return None
-    return _which(r, node, slice_of(node), found, leading)
-
-
-def _written(r: Rewriter, node: Node, found: _Streams, leading: int) -> int | None:
-    """Which stream an assignment to a slice puts something else in the place of."""
-    if node.target is not _aten.slice_scatter.default or node.kwargs or node in found.leading:
-        return None
-    base, source, *cut = defaults(node, (None, None, 0, None, None, 1))
-    spec = r.specs[source.name] if isinstance(source, Node) else None
-    if base not in found.leading or source in found.leading or spec is None:
-        return None
-    if not spec.by_sequence:
-        return None
-    return _which(r, node, tuple(cut), found, leading)
-
-
-def _which(
-    r: Rewriter, node: Node, cut: tuple[Any, ...], found: _Streams, leading: int
-) -> int | None:
-    """The stream that an axis, a begin, an end and a step come to."""
-    axis, begin, end, step = cut
-    if axis % len(r.specs[node.name].shape) != leading - 1:
-        return None
-    told = {_rows(slice(begin, end, step), n, found, leading) for n in (5, 7)}
-    return told.pop() if len(told) == 1 else None
-
-
-def _rows(part: slice, n: int, found: _Streams, leading: int) -> int | None:
-    """The stream that a slice is, of n sequences."""
-    count = found.count
-    try:
-        bounds = slice(_number(part.start, n), _number(part.stop, n), part.step)
-    except TypeError:
-        return None
-    rows = range(*bounds.indices(count if leading == 2 else n * count))
-    for i in range(count):
-        one = range(i, i + 1) if leading == 2 else range(i * n, i * n + n)
-        if rows == (range(i, n * count, count) if found.woven and leading == 1 else one):
-            return i
-    return None
-
-
-def _number(value: Any, n: int) -> Any:
-    """An expression of the number of sequences, for n of them."""
-    if not isinstance(value, Node):
-        return value
-    if value.target is batch_size:
-        return n
-    if value.target not in (operator.mul, operator.add):
-        raise TypeError(value.name)
-    return value.target(*(_number(a, n) for a in value.args))
-
-
-def _all_taken(r: Rewriter, node: Node, found: _Streams) -> bool:
-    """Whether a view takes the sequences apart from the streams, which it keeps in order."""
-    spec = r.specs[node.name]
-    if node.target not in VIEWS:
-        return False
-    if found.woven:
-        return spec.by_sequence
-    return spec.batch_axis == 1 and spec.shape[:2] == (found.count, 1)
 
 
 def _copy(
