@@ -91,7 +91,7 @@ zoo-test: venv
 deep-test: export OMP_NUM_THREADS := 1
 deep-test: venv
 	$(BIN)/python -m pytest tests/backends/test_conformance.py \
-	    tests/backends/test_sensing_conformance.py tests/backends/test_faults.py tests/operators \
+	    tests/backends/test_sensing_conformance.py tests/backends/test_faults*.py tests/operators \
 	    tests/runs/test_kill.py \
 	    -n $(WORKERS) -m slow -k 'not papers_sizes' $(SKIPS)
 

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from tests.support import conformance
-from tests.support.cases import CASES, Case
+from tests.support.case import Case
+from tests.support.cases import CASES
 from tests.support.conformance import (
     EXACT,
     LOADED,

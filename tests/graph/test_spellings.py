@@ -11,16 +11,8 @@ from torch.nn import functional as F
 
 from tests.graph.test_graph import program_of, targets
 from tests.support.attending import ATTENDING
-from tests.support.convolutional import (
-    AITAC,
-    BothAtOnce,
-    BothInTurn,
-    BothRepeated,
-    Enformer,
-    ExplaiNN,
-    Puffin,
-    WholeSpectra,
-)
+from tests.support.convolutional import AITAC, Enformer, ExplaiNN, Puffin, WholeSpectra
+from tests.support.stranded import BothAtOnce, BothInTurn, BothRepeated
 from yuzu_cli.graph import ops
 from yuzu_cli.plan.analyse import analyse
 from yuzu_cli.plan.plan import make_plan

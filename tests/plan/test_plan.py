@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from tests.support.attending import Told
-from tests.support.blocks import Cat, Excite, Mix, Permute, Reduce, Residual, Slice, Weigh
-from tests.support.cases import SCALES, NeXt
+from tests.support.blocks import Cat, Permute, Reduce, Residual, Slice
+from tests.support.case import SCALES, NeXt
+from tests.support.scaled_blocks import Excite, Mix, Weigh
 from tests.support.sequential import Hyena
 from yuzu_cli.bench.papers import zoo
 from yuzu_cli.graph.build import capture

@@ -23,7 +23,7 @@ import torch
 from torch import nn
 
 from tests.support import convolutional, sequential
-from tests.support.convolutional import Malinois
+from tests.support.spliced import Malinois
 from yuzu_cli.backends import get_backend
 from yuzu_cli.backends.base import Settings
 from yuzu_cli.backends.naive import NaiveRunner, mutant_index

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tests.support.cases import Case
+from tests.support.case import Case
 
 
 class Spelled(nn.Module):

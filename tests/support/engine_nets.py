@@ -79,3 +79,17 @@ def one_hot(codes: Tensor, letters: int = 4, unknown: float = 0.0) -> Tensor:
             else:
                 x[row, :, position] = unknown
     return x
+
+
+class Dictionary(nn.Module):
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return {"mean": x.mean(2), "profile": x}
+
+
+class Extra(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = conv(targets=2)
+
+    def forward(self, condition: Tensor, x: Tensor, gain: float = 1.0) -> Tensor:
+        return self.net(x) * condition * gain

@@ -14,26 +14,28 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from tests.support.blocks import (
-    Attention,
-    Blocks,
     Cat,
-    Excite,
     Flip,
     Gated,
-    Glance,
-    Mix,
     Pad,
     Point,
     Reduce,
     Residual,
-    Response,
     Slice,
-    Steady,
     Strands,
-    Weigh,
     settle,
 )
-from tests.support.cases import ChannelNorm
+from tests.support.odd_nets import ChannelNorm
+from tests.support.scaled_blocks import (
+    Attention,
+    Blocks,
+    Excite,
+    Glance,
+    Mix,
+    Response,
+    Steady,
+    Weigh,
+)
 
 Recipe = tuple[Any, ...]
 POINTS = ("exp", "log", "log1p", "power", "clamp", "where", "softmax", "rational", "sine")

@@ -10,24 +10,17 @@ from torch import nn
 
 from tests.support.attending import ATTENDING, Told
 from tests.support.blocks import Reduce, Residual
-from tests.support.cases import Case, ChannelNorm, flat, seq
+from tests.support.case import Case, flat, seq
 from tests.support.convolutional import (
     AITAC,
-    Aparent,
     Basenji,
-    BothAtOnce,
-    BothInTurn,
-    BothRepeated,
-    ChromBPNet,
     Enformer,
     ExplaiNN,
     LegNet,
-    Malinois,
     Puffin,
-    Sei,
-    Splice,
     WholeSpectra,
 )
+from tests.support.odd_nets import ChannelNorm
 from tests.support.sequential import (
     Borzoi,
     ConvGRU,
@@ -39,6 +32,8 @@ from tests.support.sequential import (
     Satori,
     Tokens,
 )
+from tests.support.spliced import Aparent, Malinois, Sei, Splice
+from tests.support.stranded import BothAtOnce, BothInTurn, BothRepeated, ChromBPNet
 
 PUBLISHED: list[Case] = [
     Case("like-explainn", lambda n: ExplaiNN(n), 79),

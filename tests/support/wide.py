@@ -12,22 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tests.support import nets
-from tests.support.blocks import Pad, Recurrent, Slice, settle
+from tests.support.blocks import Pad, Slice, settle
 from tests.support.conformance import Subject
-from tests.support.wide_blocks import (
-    Covered,
-    Following,
-    Hidden,
-    Image,
-    Mixed,
-    Normed,
-    OneBatch,
-    Picked,
-    Resized,
-    Turned,
-    Units,
-    Whole,
-)
+from tests.support.scaled_blocks import Recurrent
+from tests.support.wide_blocks import Covered, Following, Hidden, Image, Mixed, Turned, Whole
+from tests.support.wide_rows import Normed, OneBatch, Picked, Resized, Units
 
 Recipe = tuple[Any, ...]
 KINDS: dict[str, tuple[str, ...]] = {
