@@ -22,8 +22,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from tests.support import convolutional, sequential
-from tests.support.spliced import Malinois
+from tests.support import convolutional, sequential, spliced, stranded
+from tests.support.convolutional import Malinois
 from yuzu_cli.backends import get_backend
 from yuzu_cli.backends.base import Settings
 from yuzu_cli.backends.naive import NaiveRunner, mutant_index
@@ -58,12 +58,12 @@ FAMILIES: dict[str, Family] = {
     "mamba": Family(lambda n: sequential.Mamba(width=16), 200),
     "conv-gru": Family(lambda n: sequential.ConvGRU(20), 1000),
     "basenji2": Family(lambda n: convolutional.Basenji(n, 16), 2048),
-    "spliceai": Family(lambda n: convolutional.Splice(1, 6), 1000),
-    "pangolin": Family(lambda n: convolutional.Splice(3, 6), 1000),
-    "aparent2": Family(lambda n: convolutional.Aparent(n, 6), 205, "N1LC"),
+    "spliceai": Family(lambda n: spliced.Splice(1, 6), 1000),
+    "pangolin": Family(lambda n: spliced.Splice(3, 6), 1000),
+    "aparent2": Family(lambda n: spliced.Aparent(n, 6), 205, "N1LC"),
     "malinois": Family(lambda n: Malinois(n, Malinois.PUBLISHED, 1000, 140), 600),
-    "sei": Family(lambda n: convolutional.Sei(n, 16), 1024),
-    "chrombpnet": Family(lambda n: convolutional.ChromBPNet(10), 1000),
+    "sei": Family(lambda n: spliced.Sei(n, 16), 1024),
+    "chrombpnet": Family(lambda n: stranded.ChromBPNet(10), 1000),
     "dnabert": Family(lambda n: sequential.Tokens(n, 3, 16), 200),
     "hyenadna": Family(lambda n: sequential.Hyena(n, 20), 512),
 }

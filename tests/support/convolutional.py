@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -245,3 +247,34 @@ class Basenji(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.head(self.dilated(self.tower(x))[:, :, 3:-3])
         return F.softplus(self.tracks(x.transpose(1, 2)))
+
+
+class Malinois(nn.Module):
+    """Three convolutions with pools, dense, then branches of their own as one batched product.
+
+    Convolutions are (channels, kernel, pool).
+    """
+
+    SMALL = (8, 9, 3), (8, 5, 4), (6, 3, 2)
+    PUBLISHED = (300, 19, 3), (200, 11, 4), (200, 7, 4)
+
+    def __init__(
+        self, length: int, convolutions: Any = SMALL, dense: int = 10, branch: int = 4
+    ) -> None:
+        super().__init__()
+        body: list[nn.Module] = []
+        before = 4
+        for channels, kernel, pool in convolutions:
+            body += [nn.Conv1d(before, channels, kernel, padding=kernel // 2)]
+            body += [nn.BatchNorm1d(channels), nn.ReLU(), nn.MaxPool1d(pool)]
+            before = channels
+        self.body = flat(length, *body, targets=dense)
+        self.weight = nn.Parameter(torch.randn(3, dense, branch) * 0.4)
+        self.bias = nn.Parameter(torch.randn(3, 1, branch) * 0.3)
+        self.last = nn.Parameter(torch.randn(3, branch, 1) * 0.4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.body(x)).repeat(1, 3)
+        x = x.reshape(x.shape[0], 3, -1).transpose(0, 1)
+        x = torch.relu(torch.baddbmm(self.bias, x, self.weight))
+        return torch.bmm(x, self.last).transpose(0, 1).flatten(1)

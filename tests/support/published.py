@@ -17,6 +17,7 @@ from tests.support.convolutional import (
     Enformer,
     ExplaiNN,
     LegNet,
+    Malinois,
     Puffin,
     WholeSpectra,
 )
@@ -32,7 +33,7 @@ from tests.support.sequential import (
     Satori,
     Tokens,
 )
-from tests.support.spliced import Aparent, Malinois, Sei, Splice
+from tests.support.spliced import Aparent, Sei, Splice
 from tests.support.stranded import BothAtOnce, BothInTurn, BothRepeated, ChromBPNet
 
 PUBLISHED: list[Case] = [

@@ -1,4 +1,4 @@
-"""Nets for splicing, polyadenylation and reporter assays, as published."""
+"""Nets for splicing, polyadenylation and chromatin, as published."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tests.support.blocks import Residual
-from tests.support.case import flat, seq
+from tests.support.case import seq
 
 
 class SpliceBlock(nn.Module):
@@ -87,37 +87,6 @@ class Aparent(nn.Module):
         scores = self.score(self.blocks(self.first(x))).squeeze(3).squeeze(1)
         scores = scores + self.bias
         return torch.softmax(torch.cat([scores, self.none(scores)], 1), dim=1)
-
-
-class Malinois(nn.Module):
-    """Three convolutions with pools, dense, then branches of their own as one batched product.
-
-    Convolutions are (channels, kernel, pool).
-    """
-
-    SMALL = (8, 9, 3), (8, 5, 4), (6, 3, 2)
-    PUBLISHED = (300, 19, 3), (200, 11, 4), (200, 7, 4)
-
-    def __init__(
-        self, length: int, convolutions: Any = SMALL, dense: int = 10, branch: int = 4
-    ) -> None:
-        super().__init__()
-        body: list[nn.Module] = []
-        before = 4
-        for channels, kernel, pool in convolutions:
-            body += [nn.Conv1d(before, channels, kernel, padding=kernel // 2)]
-            body += [nn.BatchNorm1d(channels), nn.ReLU(), nn.MaxPool1d(pool)]
-            before = channels
-        self.body = flat(length, *body, targets=dense)
-        self.weight = nn.Parameter(torch.randn(3, dense, branch) * 0.4)
-        self.bias = nn.Parameter(torch.randn(3, 1, branch) * 0.3)
-        self.last = nn.Parameter(torch.randn(3, branch, 1) * 0.4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(self.body(x)).repeat(1, 3)
-        x = x.reshape(x.shape[0], 3, -1).transpose(0, 1)
-        x = torch.relu(torch.baddbmm(self.bias, x, self.weight))
-        return torch.bmm(x, self.last).transpose(0, 1).flatten(1)
 
 
 class Sei(nn.Module):
