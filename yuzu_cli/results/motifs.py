@@ -20,6 +20,8 @@ from yuzu_cli.results.streaming import Source
 
 _ORDER = "ACGT"
 _CHECKED = 200
+#: Row, first and one past the last position, and the letters one-hot (width, 4).
+_Site = tuple[int, int, int, np.ndarray]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,19 +52,24 @@ class Motifs:
         self.patterns: list[Pattern] = []
         self._sites: dict[int, list[tuple[int, int, str]]] = defaultdict(list)
         with open_hdf5(path) as file, damage(path):
-            groups = [file[key] for key in ("pos_patterns", "neg_patterns") if key in file]
-            if not groups:
-                raise InputError(
-                    str(path), "has no patterns", "give what `modisco motifs -o` wrote"
+            found = {
+                f"{kind} {number}": group[f"pattern_{number}"]
+                for kind in ("pos", "neg")
+                if (group := file.get(f"{kind}_patterns")) is not None
+                for number in sorted(
+                    int(name.split("_")[1]) for name in group if name.startswith("pattern_")
                 )
-            found = [pattern for group in groups for pattern in _numbered(group)]
-            shift = _shift(path, file, found, source)
-            for pattern in found:
-                kind, _, number = pattern.name.strip("/").partition("_patterns/pattern_")
-                name, (rows, starts, ends) = f"{kind} {number}", _sites(pattern)
-                self.patterns.append(Pattern(name, _consensus(pattern), len(rows)))
-                for row, start, end in zip(rows, starts + shift, ends + shift, strict=True):
-                    self._sites[int(row)].append((int(start), int(end), name))
+            }
+            if not {"pos_patterns", "neg_patterns"} & set(file):
+                hint = "give what `modisco motifs -o` wrote"
+                raise InputError(str(path), "has no patterns", hint)
+            sites = {name: _sites(pattern["seqlets"]) for name, pattern in found.items()}
+            every = [site for some in sites.values() for site in some]
+            shift = _shift(path, int(file.attrs.get("window_size", 400)), every, source)
+            for name, some in sites.items():
+                self.patterns.append(Pattern(name, _consensus(found[name]), len(some)))
+                for row, start, end, _ in some:
+                    self._sites[row].append((start + shift, end + shift, name))
 
     def of(self, row: Row) -> list[tuple[int, int, str]]:
         """Sites of one row: first and one past the last base, 0-based, and the pattern."""
@@ -74,14 +81,9 @@ class Motifs:
         return ", ".join(dict.fromkeys(name for _, _, name in self.of(row)))
 
 
-def _numbered(group: h5py.Group) -> list[h5py.Group]:
-    names = [name for name in group if name.startswith("pattern_")]
-    return [group[name] for name in sorted(names, key=lambda name: int(name.split("_")[1]))]
-
-
-def _sites(pattern: h5py.Group) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    found = pattern["seqlets"]
-    return found["example_idx"][()], found["start"][()], found["end"][()]
+def _sites(seqlets: h5py.Group) -> list[_Site]:
+    rows, starts, ends = (seqlets[key][()].tolist() for key in ("example_idx", "start", "end"))
+    return list(zip(rows, starts, ends, seqlets["sequence"][()], strict=True))
 
 
 def _consensus(pattern: h5py.Group) -> str:
@@ -92,15 +94,10 @@ def _consensus(pattern: h5py.Group) -> str:
     return "".join(_ORDER[k] for k in inside.argmax(axis=1))
 
 
-def _shift(path: Path, file: Any, found: list[h5py.Group], source: Source) -> int:
+def _shift(path: Path, window: int, sites: list[_Site], source: Source) -> int:
     """Window position of what the file counts as 0: it looks at the middle of the windows only."""
     middle = source.length // 2
-    widths = (int(file.attrs.get("window_size", 400)), 400, source.length)
-    sites = [
-        site
-        for pattern in found
-        for site in zip(*_sites(pattern), pattern["seqlets/sequence"][()], strict=True)
-    ]
+    widths = (window, 400, source.length)
     for shift in (middle - min(width, source.length) // 2 for width in widths):
         if all(_is_there(source, shift, *site) for site in sites[:: len(sites) // _CHECKED + 1]):
             return shift
@@ -112,8 +109,7 @@ def _is_there(source: Source, shift: int, row: int, start: int, end: int, table:
     """Whether the window has there the letters of a site, one-hot (width, 4), on either strand."""
     if not 0 <= row < source.n_regions or start + shift < 0 or end + shift > source.length:
         return False
-    codes = source.sequences(slice(int(row), int(row) + 1))[0, start + shift : end + shift]
-    text = source.text(codes)
+    text = source.text(source.read("sequences", row)[start + shift : end + shift])
     one_hot = np.array([[letter == base for base in _ORDER] for letter in text])
     seen = np.asarray(table) > 0
     return bool((one_hot == seen).all() or (one_hot == seen[::-1, ::-1]).all())

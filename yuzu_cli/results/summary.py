@@ -142,11 +142,13 @@ def summarise(source: Source, top: int = 5) -> Summary:
 
 def _tally(effects: np.ndarray) -> np.ndarray:
     """How many of (B, T, A, M) are below and above 0 by how much, int64 (2, T, bins of EDGES)."""
-    shape = (effects.shape[1], len(EDGES) - 1)
-    at = np.searchsorted(EDGES[1:-1], np.abs(effects), side="right")
-    at += shape[1] * np.arange(shape[0])[:, None, None]
-    sides = (at[effects < 0], at[effects > 0])
-    return np.stack([np.bincount(s, minlength=np.prod(shape)).reshape(shape) for s in sides])
+    tables = np.zeros((2, effects.shape[1], len(EDGES) - 1), np.int64)
+    for target in range(effects.shape[1]):  # one by one, for what counting takes in memory
+        one = effects[:, target]
+        at = np.searchsorted(EDGES[1:-1], np.abs(one), side="right")
+        for table, side in zip(tables, (one < 0, one > 0), strict=True):
+            table[target] = np.bincount(at[side], minlength=tables.shape[2])
+    return tables
 
 
 def _best(effects: np.ndarray, start: int) -> np.ndarray:
