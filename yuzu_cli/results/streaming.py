@@ -157,18 +157,17 @@ class Source(Result):
         return values if values.ndim == 4 else np.expand_dims(values, 1 + (self.kind not in ACROSS))
 
     def batches(self, n_targets: int = 1) -> Iterator[slice]:
-        """Slices over all rows, each small enough that its scores take some 32 MiB."""
+        """Slices over all rows, at least one; the scores of each take some 32 MiB."""
         row = 4 * max(1, n_targets) * len(self.alphabet) * (self.mutate_end - self.mutate_start)
         step = max(1, _BATCH_BYTES // max(1, row))
-        for start in range(0, self.n_regions, step):
+        for start in range(0, max(1, self.n_regions), step):
             yield slice(start, min(start + step, self.n_regions))
 
-    def covered(self, rows: slice) -> tuple[np.ndarray, np.ndarray]:
-        """Start and end of the mutated range of each row on the forward strand, int64 (B,)."""
+    def first_bases(self, rows: slice) -> np.ndarray:
+        """Where the mutated range of each row starts on the forward strand, int64 (B,)."""
         where = self.regions
         start, end, minus = where.start[rows], where.end[rows], where.minus[rows]
-        first = np.where(minus, end - self.mutate_end, start + self.mutate_start)
-        return first, first + (self.mutate_end - self.mutate_start)
+        return np.where(minus, end - self.mutate_end, start + self.mutate_start)
 
     def forward(self, values: np.ndarray, rows: slice, letters: int | None = None) -> np.ndarray:
         """Turn the minus-strand rows of an array round: last axis flipped, letters complemented.

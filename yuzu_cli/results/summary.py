@@ -115,8 +115,8 @@ def summarise(source: Source, top: int = 5) -> Summary:
         effects[np.isnan(effects)] = 0  # where the letter is unknown
         others = max(1, effects.shape[2] - 1)
         profile += np.abs(effects).sum(axis=(0, 2), dtype=np.float64)
-        lowest = np.minimum(lowest, effects.min(axis=(0, 2, 3)))
-        highest = np.maximum(highest, effects.max(axis=(0, 2, 3)))
+        lowest = np.minimum(lowest, effects.min(axis=(0, 2, 3), initial=0.0))
+        highest = np.maximum(highest, effects.max(axis=(0, 2, 3), initial=0.0))
         sizes += _tally(effects)
         best = np.concatenate([best, _best(effects, part.start)], axis=1)
         order = np.argsort(-np.abs(best["effect"]), axis=1, kind="stable")
@@ -153,13 +153,14 @@ def _tally(effects: np.ndarray) -> np.ndarray:
 
 def _best(effects: np.ndarray, start: int) -> np.ndarray:
     """The strongest effect of each region on each target, `_BEST` (T, B), from (B, T, A, M)."""
-    flat = effects.reshape(*effects.shape[:2], -1)
+    letters, width = effects.shape[2:]
+    flat = effects.reshape(*effects.shape[:2], letters * width)
     at = np.abs(flat).argmax(axis=2)[:, :, None]
     found = np.zeros(effects.shape[:2], _BEST)
     found["row"] = start + np.arange(len(effects))[:, None]
     found["effect"] = np.take_along_axis(flat, at, axis=2)[:, :, 0]
-    found["letter"], found["position"] = np.divmod(at[:, :, 0], effects.shape[3])
-    if effects.shape[2] == 1:
+    found["letter"], found["position"] = np.divmod(at[:, :, 0], width)
+    if letters == 1:
         found["letter"] = -1
     return found.T
 

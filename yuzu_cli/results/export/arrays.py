@@ -28,8 +28,8 @@ def modisco(source: Source, out: Path, options: ExportOptions) -> Exported:
     target, kept = source.choose(options.targets, one=True), _Windows(source, options)
     names = [out / "ohe.npz", out / "attr.npz", out / "rows.tsv"]
     with replacing(names, options.force) as (ohe, attr, rows):
-        write_npz(ohe, kept.rows, {"arr_0": map(kept.one_hot, kept.batches(target))})
-        scores = (kept.scores(part, target)[:, 0] for part in kept.batches(target))
+        write_npz(ohe, kept.rows, {"arr_0": map(kept.one_hot, source.batches())})
+        scores = (kept.scores(part, target)[:, 0] for part in source.batches())
         write_npz(attr, kept.rows, {"arr_0": scores})
         _write_rows(source, kept.keep, rows)
     covered = source.mutate_end - source.mutate_start
@@ -55,7 +55,7 @@ def chrombpnet(source: Source, out: Path, options: ExportOptions) -> Exported:
         return {"raw/seq": one_hot, "shap/seq": scores, "projected_shap/seq": scores * one_hot}
 
     with replacing([bed, out], options.force) as (bed_path, h5_path):
-        write_hdf5(h5_path, kept.rows, map(arrays, kept.batches(target)))
+        write_hdf5(h5_path, kept.rows, map(arrays, source.batches()))
         _write_peaks(source, kept.keep, bed_path)
     notes = kept.notes + half.notes()
     if padded.any():
@@ -96,7 +96,7 @@ def basenji(source: Source, out: Path, options: ExportOptions) -> Exported:
         "target_ids": np.array([source.targets[i].encode() for i in targets]),
     }
     with replacing([path], options.force) as (temporary,):
-        write_hdf5(temporary, kept.rows, map(arrays, kept.batches(targets)), columns)
+        write_hdf5(temporary, kept.rows, map(arrays, source.batches(len(targets))), columns)
     return Exported((path,), kept.rows, tuple(kept.notes + half.notes()))
 
 
@@ -143,10 +143,6 @@ class _Windows:
     def rows(self) -> int:
         """How many are written."""
         return int(self.keep.sum())
-
-    def batches(self, targets: Sequence[int]) -> Iterable[slice]:
-        """Slices over all rows, at least one."""
-        return [*self._source.batches(len(targets))] or [slice(0, 0)]
 
     def one_hot(self, part: slice) -> np.ndarray:
         """Of those of a batch that are written, int8 (B, 4, L); zero where a letter is unknown."""

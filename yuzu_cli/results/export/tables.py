@@ -56,7 +56,7 @@ def _write_mutations(
     minus = source.regions.minus[part]
     if minus.any():
         codes = np.where(minus[:, None], source.complement[codes[:, ::-1]], codes)
-    first, _ = source.covered(part)
+    first = source.first_bases(part)
     letters, where = np.array(list(source.alphabet)), source.regions
     line = "%s\t%d\t%s\t%s\t%s\t%s" + "\t%.7g" * scores.shape[1] + "\n"
     for row, at in enumerate(range(part.start, part.stop)):
@@ -84,7 +84,7 @@ def npz(source: Source, out: Path, options: ExportOptions) -> Exported:
     for name in REGIONS:
         column = getattr(source.regions, name)
         arrays[f"regions/{name}"] = column.astype("U") if column.dtype == "O" else column
-    every = [*source.batches(len(targets))] or [slice(0, 0)]
+    every = [*source.batches(len(targets))]
     arrays["sequences"] = map(source.sequences, every)
     arrays["reference"] = (source.reference(part, targets) for part in every)
     for name in source.saved:

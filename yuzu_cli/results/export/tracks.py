@@ -115,7 +115,7 @@ def runs(
     source.need("contribution")
     _check_records(source)
     width = source.mutate_end - source.mutate_start
-    first, _ = source.covered(slice(0, source.n_regions))
+    first = source.first_bases(slice(0, source.n_regions))
     chrom = source.regions.chrom
     middle = source.regions.start + source.regions.end
     out.parent.mkdir(parents=True, exist_ok=True)
