@@ -186,12 +186,13 @@ def output_option(metavar: str, text: str, **more: Any) -> Callable[[Function], 
 
 def verbosity_options(function: Function) -> Function:
     """Decorator: `-v`, `-q` and `--debug`."""
-    debug, said = (descriptions()[key] for key in ("run.debug", "run.verbosity"))
-    function = click.option("--debug", is_flag=True, help=f"{debug.capitalize()}.")(function)
-    function = click.option("-q", "--quiet", is_flag=True, help="The same as verbosity -1.")(
+    debug = f"{descriptions()['run.debug'].capitalize()}."
+    function = click.option("--debug", is_flag=True, help=debug)(function)
+    function = click.option("-q", "--quiet", is_flag=True, help="Only warnings and errors.")(
         function
     )
-    return click.option("-v", "--verbose", count=True, help=f"{said.capitalize()}.")(function)
+    more = "More of what happens; twice for all of it."
+    return click.option("-v", "--verbose", count=True, help=more)(function)
 
 
 def _settings(pairs: Sequence[str]) -> dict[str, Any]:

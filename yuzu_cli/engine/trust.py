@@ -152,9 +152,12 @@ def _timed(setup: Setup, choice: Choice, wide: np.ndarray, short: float) -> Choi
     enough = short / max(1.0, each * len(setup.models))
     for model, runner in zip(setup.models, choice.runners, strict=True):
         found = compared(runner, model, setup.settings, codes, setup.positions, norms, enough)
-        fast, naive = fast + found[0], naive + (found[0] if math.isnan(found[1]) else found[1])
-        by_naive = "not measured" if math.isnan(found[1]) else f"{found[1]:.2g} s"
-        logger.info("%.2g s a mutant by %s, by naive: %s", found[0], choice.name, by_naive)
+        if math.isnan(found[1]):
+            fast, naive = fast + found[0], naive + found[0]
+            continue
+        fast, naive = fast + found[0], naive + found[1]
+        told = "a mutant takes %.2g s by the %s backend and %.2g s by naive"
+        logger.info(told, found[0], choice.name, found[1])
     if fast <= naive or (fast - naive) * each < WORTH:
         return replace(choice, seconds=fast * each)
     logger.warning(
