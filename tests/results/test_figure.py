@@ -229,3 +229,14 @@ def test_a_protein_and_many_targets(tmp_path: Path) -> None:
     assert seen.targets == ("t5", "t6", "t7", "t8")
     heat = next(ax for ax in draw(seen).axes if ax.images)
     assert "".join(tick.get_text() for tick in heat.get_yticklabels()) == letters
+
+
+def test_one_position_has_one_tick_and_a_long_name_is_cut(tmp_path: Path) -> None:
+    rows = [("chr1", 10, 30, "long " * 30, "+")]
+    made = make_result(tmp_path / "in.h5", rows, random_sequences(1, 20), mutate=(5, 6))
+    with Source(made.path) as source:
+        figure = draw(view(source, 0))
+    figure.png(50)
+    low = next(ax for ax in figure.axes if ax.get_xlabel().startswith("position"))
+    assert [at for at in low.get_xticks() if 15.5 < at < 16.5] == [16]
+    assert figure.texts[0].get_window_extent().x1 < figure.bbox.x1

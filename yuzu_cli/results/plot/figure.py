@@ -97,7 +97,7 @@ def draw(
 def _around(figure: Picture, seen: View, narrow: bool) -> None:
     """Name and place at the top, what the marks mean at the bottom."""
     inches, tall = figure.get_size_inches()
-    name, most = head(seen.row), int(inches / 0.085)
+    name, most = head(seen.row), int(inches / 0.11)
     name = name if len(name) <= most else name[: most - 1] + "…"
     words = []
     if seen.effect is not None and not narrow:

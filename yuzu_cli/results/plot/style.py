@@ -92,7 +92,8 @@ def bases(ax: Axes, first: int, last: int, inches: float) -> None:
     """An axis from one base to another, 1-based, with as many round ones named as have room."""
     ax.set_xlim(first - 0.5, last + 0.5)
     room = int(inches / (0.35 + 0.07 * len(f"{last:,}")))
-    ax.xaxis.set_major_locator(MaxNLocator(max(1, room), steps=[1, 2, 5, 10], integer=True))
+    locator = MaxNLocator(max(1, room), steps=[1, 2, 5, 10], integer=True, min_n_ticks=1)
+    ax.xaxis.set_major_locator(locator)
     ax.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
 
 
