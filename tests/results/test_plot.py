@@ -141,7 +141,7 @@ def test_what_cannot_be_drawn(small: Made, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="has no region 'none'"):
         plot(small.path, tmp_path / "x.png", regions=["none"])
     make_result(tmp_path / "empty.h5", [], [])
-    with pytest.raises(UsageError, match="holds no regions"):
+    with pytest.raises(OutputError, match="holds no regions"):
         plot(tmp_path / "empty.h5", tmp_path / "x.png")
     assert not (tmp_path / "x.png").exists()
 

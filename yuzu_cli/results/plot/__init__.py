@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from yuzu_cli.errors import UsageError
+from yuzu_cli.errors import OutputError, UsageError
 from yuzu_cli.files import replacing
 from yuzu_cli.results.plot.region import head, view
 from yuzu_cli.results.reader import Row
@@ -108,11 +108,11 @@ def strongest(source: Source, count: int) -> list[int]:
 
     Raises
     ------
-    UsageError
+    OutputError
         When there are no rows.
     """
     if not source.n_regions:
-        raise UsageError(str(source.path), "holds no regions", "")
+        raise OutputError(str(source.path), "holds no regions")
     strength, every = np.zeros(source.n_regions), range(len(source.targets))
     for part in source.batches(len(every)):
         effects = np.abs(source.effects(part, every))
