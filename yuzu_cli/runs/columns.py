@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from typing import Any
 
@@ -36,8 +36,8 @@ Put = Callable[[bytes], int]
 _CHUNK = struct.Struct("<QII")
 
 
-def check_rows(info: RunInfo, batch: int, rows: Rows) -> dict[str, Any]:
-    """Rows in the types of the file: numpy arrays, and lists of str for text.
+def check_rows(info: RunInfo, batch: int, rows: Rows) -> dict[str, np.ndarray]:
+    """Rows in the types of the file, as numpy arrays; of texts one of objects.
 
     Raises
     ------
@@ -59,13 +59,10 @@ def check_rows(info: RunInfo, batch: int, rows: Rows) -> dict[str, Any]:
     return checked | {LABELS["N"]: index}
 
 
-def _converted(info: RunInfo, dataset: Dataset, values: Any, n: int) -> Any:
-    if dataset.dtype == TEXT:
-        texts = [v.decode() if isinstance(v, bytes) else str(v) for v in values]
-        if len(texts) != n:
-            raise ValueError(f"{dataset.path} has {len(texts)} rows, not {n}")
-        return texts
+def _converted(info: RunInfo, dataset: Dataset, values: Any, n: int) -> np.ndarray:
     shape, dtype = info.shape_of(dataset, n), numpy_dtype(dataset, info.dtype)
+    if dataset.dtype == TEXT:
+        values = np.array([v.decode() if isinstance(v, bytes) else str(v) for v in values], dtype)
     array = np.asarray(values) if n else np.zeros(shape, dtype)
     if array.shape != shape:
         raise ValueError(f"{dataset.path} has shape {array.shape}, not {shape}")
@@ -105,7 +102,7 @@ class Column:
         self._codec = Codec("none") if self._text else Codec.parse(info.compression)
         self._table = bytearray()
         # Rows that are in no chunk yet, and how many rows came since the last commit.
-        self._tail: Any = [] if self._text else np.empty(info.shape_of(dataset, 0), self.dtype)
+        self._tail = np.empty(info.shape_of(dataset, 0), numpy_dtype(dataset, info.dtype))
         self._new = 0
 
     def chunk(self, n: int) -> tuple[int, ...]:
@@ -126,7 +123,7 @@ class Column:
         if self.dataset.path == "regions/status":
             self.mended += int(np.count_nonzero(values & MENDED))
         self._new += len(values)
-        self._tail = _joined(self._tail, values)
+        self._tail = np.concatenate([self._tail, values])
         full = len(self._tail) - len(self._tail) % self._per_chunk
         if full:
             self._emit(full, self._per_chunk)
@@ -145,9 +142,9 @@ class Column:
         for piece in cut(block, (per_chunk, *block.shape[1:])):
             self.add(*self._codec.encode(piece))
 
-    def _placed(self, texts: Sequence[str]) -> np.ndarray:
+    def _placed(self, texts: np.ndarray) -> np.ndarray:
         """Write texts, and give where they stand."""
-        heap, places = text_heap(texts, self._put(b""))
+        heap, places = text_heap(texts.tolist(), self._put(b""))
         self._put(heap)
         return places
 
@@ -156,7 +153,7 @@ class Column:
         rows = self._tail[max(0, len(self._tail) - self._new) :]
         return {
             "table": b64encode(self._table).decode(),
-            "rows": rows if self._text else b64encode(rows.tobytes()).decode(),
+            "rows": rows.tolist() if self._text else b64encode(rows.tobytes()).decode(),
             "tail": len(self._tail),
             "checksum": self.checksum,
             "mended": self.mended,
@@ -171,18 +168,12 @@ class Column:
         """Take up again what `news` told once; the table stays in the log."""
         self.checksum, self.mended, rows = news["checksum"], news["mended"], news["rows"]
         if not self._text:
-            shape = self._info.shape_of(self.dataset, -1)
-            rows = np.frombuffer(b64decode(rows), self.dtype).reshape(shape)
-        every = _joined(self._tail, rows)
+            rows = np.frombuffer(b64decode(rows), self.dtype)
+        shape = self._info.shape_of(self.dataset, -1)
+        every = np.concatenate([self._tail, np.array(rows, self._tail.dtype).reshape(shape)])
         self._tail = every[len(every) - news["tail"] :]
 
 
 def table_of(news: dict[str, Any]) -> np.ndarray:
     """The chunks of which a column told, CHUNK (n,)."""
     return np.frombuffer(b64decode(news["table"]), CHUNK)
-
-
-def _joined(first: Any, second: Any) -> Any:
-    if isinstance(first, list):
-        return [*first, *second]
-    return np.concatenate([first, second])
