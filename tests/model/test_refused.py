@@ -173,7 +173,6 @@ REFUSED: list[tuple[str, Callable[[], nn.Module], dict[str, Any], type[YuzuError
         "length 24.*96 and 9",
     ),
     ("layout", conv, {"layout": "NLC"}, ModelError, "layout NLC"),
-    ("unknown layout", conv, {"layout": "LNC"}, UsageError, "model.layout"),
     ("nested", Nested, {}, ModelError, "output 1 is tuple"),
     ("no batch axis", NoBatch, {}, ModelError, "no batch axis"),
     ("NaN", NotANumber, {}, ModelError, "NaN"),
@@ -190,7 +189,6 @@ REFUSED: list[tuple[str, Callable[[], nn.Module], dict[str, Any], type[YuzuError
     ("target range", conv, {"targets": "2-1"}, UsageError, "the range 2-1 has no"),
     ("reduce", conv, {"reduce": "sum"}, UsageError, "no position axis"),
     ("index", Profile, {"reduce": "index", "index": 20}, UsageError, "one of the 20 positions"),
-    ("index missing", Profile, {"reduce": "index"}, UsageError, "score.index"),
     (
         "log",
         lambda: nn.Sequential(conv(), nn.Hardtanh(-1.0, -0.5)),

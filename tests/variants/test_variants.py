@@ -310,22 +310,27 @@ def test_an_empty_vcf_gives_an_empty_table(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "options", "out", "words"),
+    ("settings", "out", "words"),
     [
-        ({"model__path": []}, {}, "x.tsv", "no model"),
-        ({"input__genome": None}, {}, "x.tsv", "give -g GENOME"),
-        ({"input__length": None}, {}, "x.tsv", "give -l LENGTH"),
-        ({}, {}, "x.txt", "neither .vcf nor .tsv"),
-        ({}, {"strand": "."}, "x.tsv", "not a strand"),
-        ({}, {}, "in.vcf", "is an input of this run"),
+        ({"model__path": []}, "x.tsv", "no model"),
+        ({"input__genome": None}, "x.tsv", "give -g GENOME"),
+        ({"input__length": None}, "x.tsv", "give -l LENGTH"),
+        ({}, "x.txt", "neither .vcf nor .tsv"),
+        ({}, "in.vcf", "is an input of this run"),
+        ({"model__target_names": "names.tsv"}, "names.tsv", "is an input of this run"),
     ],
 )
 def test_bad_arguments(
-    world: World, settings: dict[str, Any], options: dict[str, Any], out: str, words: str
+    world: World,
+    settings: dict[str, Any],
+    out: str,
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(world.folder)
     vcf = world.vcf("chr1 32 T C")
     with pytest.raises(UsageError, match=words):
-        variants(world.config(run__force=True, **settings), vcf, world.folder / out, **options)
+        variants(world.config(run__force=True, **settings), vcf, out)
 
 
 def test_edges_and_unknown_letters_as_errors(world: World) -> None:

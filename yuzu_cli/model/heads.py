@@ -16,9 +16,6 @@ import torch
 
 from yuzu_cli.errors import ModelError, UsageError
 
-REDUCTIONS = ("none", "sum", "mean", "max", "center", "index", "profile")
-TRANSFORMS = ("none", "log", "log1p", "logit", "softmax")
-
 
 @dataclass(frozen=True, slots=True)
 class Head:

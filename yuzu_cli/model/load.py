@@ -20,8 +20,8 @@ from yuzu_cli.model.calls import find_call
 from yuzu_cli.model.checks import check_finite, check_rows, lift
 from yuzu_cli.model.extras import sha256_with
 from yuzu_cli.model.files import Given, open_model
-from yuzu_cli.model.heads import REDUCTIONS, TRANSFORMS, Head, listed, named, outputs_of
-from yuzu_cli.model.layouts import CHANNELS_LAST, LAYOUTS
+from yuzu_cli.model.heads import Head, listed, named, outputs_of
+from yuzu_cli.model.layouts import CHANNELS_LAST
 from yuzu_cli.model.probe import PROBE_ROWS, RUN_ERRORS, Probe
 from yuzu_cli.model.wrap import Model
 from yuzu_cli.selection import choose
@@ -63,7 +63,7 @@ def load_model(
     targets : str, int or sequence of either
         `all`, or numbers, ranges, names and patterns such as `0,3,7-9,CTCF*`, after reduce.
     reduce, transform : str
-        One of `REDUCTIONS` over the position axis of each output, then one of `TRANSFORMS`.
+        As in the config: over the position axis of each output, then of what is left.
     index : int
         Position for `reduce: index`.
     target_names : str or sequence of str
@@ -78,7 +78,6 @@ def load_model(
     UsageError
         There is no such layout, output, target or input; the names are not one for each target.
     """
-    _check_names(layout, reduce, transform)
     device = torch.device(device)
     where = str(path) if isinstance(path, (str, os.PathLike)) else type(path).__name__
     file = open_model(path, device, dtype)
@@ -98,16 +97,6 @@ def load_model(
             model.target_names = [model.target_names[i] for i in chosen]
         check_finite(model, maker, transform)
     return model
-
-
-def _check_names(layout: str, reduce: str, transform: str) -> None:
-    for key, value, known in (
-        ("model.layout", layout, ("auto", *LAYOUTS)),
-        ("score.reduce", reduce, REDUCTIONS),
-        ("score.transform", transform, TRANSFORMS),
-    ):
-        if value not in known:
-            raise UsageError(key, f"no {key.split('.')[1]} {value!r}", "one of " + ", ".join(known))
 
 
 def _set_heads(model: Model, probe: Probe, reduce: str, transform: str, index: int | None) -> None:
@@ -131,7 +120,7 @@ def _set_heads(model: Model, probe: Probe, reduce: str, transform: str, index: i
             if reduce == "profile" and position is None and shape == (longest,) != (1,):
                 position = 0  # of a fixed length other than the sequence's, beside its counts
         if reduce == "index" and position is not None:
-            _check_index(index, shape[position])
+            _check_index(index or 0, shape[position])
         heads.append(Head(key, shape, position, reduce, transform, index or 0))
     if reduce != "none" and all(head.position is None for head in heads):
         what = f"no position axis to take the {reduce} over: output has shape {heads[0].shape}"
@@ -143,9 +132,7 @@ def _set_heads(model: Model, probe: Probe, reduce: str, transform: str, index: i
         raise ModelError(model.path, f"has no targets: its output is {shapes}", "see model.output")
 
 
-def _check_index(index: int | None, size: int) -> None:
-    if index is None:
-        raise UsageError("score.index", "is needed by reduce: index")
+def _check_index(index: int, size: int) -> None:
     if not 0 <= index < size:
         raise UsageError("score.index", f"{index} is not one of the {size} positions")
 

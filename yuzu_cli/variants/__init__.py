@@ -16,6 +16,7 @@ from yuzu_cli.alphabet import parse_alphabet
 from yuzu_cli.errors import InputError, UsageError
 from yuzu_cli.files import replacing
 from yuzu_cli.inputs.genome import Genome
+from yuzu_cli.ready import input_files
 from yuzu_cli.variants.alleles import EDIT, PASS, REASONS, Judge, Judged
 from yuzu_cli.variants.records import Record, Vcf
 from yuzu_cli.variants.write import kind_of, writer
@@ -125,7 +126,7 @@ def variants(
     """
     out = Path(out)
     kind_of(out)
-    _check(config, strand, edge, vcf, out)
+    _check(config, vcf, out)
     assert config.input.genome is not None
     assert config.input.length is not None
     alphabet = parse_alphabet(config.model.alphabet)
@@ -154,19 +155,14 @@ def variants(
     return summary
 
 
-def _check(config: RunConfig, strand: str, edge: str, vcf: str, out: Path) -> None:
+def _check(config: RunConfig, vcf: str, out: Path) -> None:
     if not config.model.path:
         raise UsageError("model.path", "no model", "give -m MODEL or model.path")
     if config.input.genome is None:
         raise UsageError("input.genome", "no genome", "give -g GENOME")
     if config.input.length is None:
         raise UsageError("input.length", "the model's window length is needed", "give -l LENGTH")
-    if strand not in ("+", "-"):
-        raise UsageError("--strand", f"{strand!r} is not a strand", "+ or -")
-    if edge not in ("pad", "drop", "error"):
-        raise UsageError("--edge", f"{edge!r} is not pad, drop or error")
-    inputs = [vcf, config.input.genome, *config.model.path]
-    if out.resolve() in {Path(path).resolve() for path in inputs if path != "-"}:
+    if out.resolve() in {Path(path).resolve() for path in (vcf, *input_files(config))}:
         raise UsageError("--output", f"{out} is an input of this run", "name another file")
 
 
