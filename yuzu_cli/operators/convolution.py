@@ -76,11 +76,6 @@ class Convolution(Slider):
         along = self.sliding()
         return along.spread_back(mine) if self.transposed else along.back(mine)
 
-    def macs(self) -> float:
-        weight = math.prod(self.call.shape_of(self.weight)[1:])
-        over = self.call.shape_of(self.call.source) if self.transposed else self.call.shape
-        return float(math.prod(over) * weight)
-
     def way(self) -> str:
         call = self.call
         call.constant(self.weight)

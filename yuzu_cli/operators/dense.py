@@ -18,7 +18,6 @@ from yuzu_cli.operators.record import (
     JUMP,
     NONE,
     WHOLE,
-    Operator,
     Step,
     mean_width,
     operator,
@@ -48,7 +47,7 @@ class Linear(SamePositions):
         return EVERYWHERE if reach.axis == len(self.call.shape) - 1 else reach.moved()
 
     def macs(self) -> float:
-        return self.call.spec.numel * float(self.call.shape_of(self.weight)[0])
+        return self.call.spec.numel * float(self.call.shape_of(self.weight)[-2])
 
     def way(self) -> str:
         call = self.call
@@ -145,19 +144,11 @@ class Linear(SamePositions):
 
 
 @operator(ops.grouped)
-class Grouped(Operator):
+class Grouped(Linear):
     """A linear layer for each group of channels, over its positions: x (N, G, I)."""
 
-    makes = NONE
-    linear = True
-    weighted = True
-    ends = True
-
-    def decode(self, weight: Any = None, bias: Any = None, **_: Any) -> None:
-        self.weight, self.bias = weight, bias
-
-    def macs(self) -> float:
-        return self.call.spec.numel * float(self.call.shape_of(self.weight)[1])
+    def reach(self) -> AnyReach:
+        return EVERYWHERE
 
     def way(self) -> str:
         source = self.call.reach_of(self.call.source)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import operator as python
 
 import torch
@@ -14,31 +13,19 @@ from yuzu_cli.operators.record import JUMP, NONE, Operator, operator
 _aten = torch.ops.aten
 
 
-@operator(_aten.mm.default, _aten.bmm.default, _aten.addmm.default, _aten.baddbmm.default)
-class Product(Operator):
-    """A product of two tensors, maybe added to a third."""
-
-    makes = NONE
-
-    def macs(self) -> float:
-        at = 0 if self.call.node.target in (_aten.mm.default, _aten.bmm.default) else 1
-        return self.call.spec.numel * float(self.call.shape_of(self.call.node.args[at])[-1])
-
-
 @operator(
+    _aten.mm.default,
+    _aten.bmm.default,
+    _aten.addmm.default,
+    _aten.baddbmm.default,
     _aten._scaled_dot_product_flash_attention_for_cpu.default,
     _aten._scaled_dot_product_efficient_attention.default,
     _aten._scaled_dot_product_flash_attention.default,
 )
-class Attention(Operator):
-    """Scores of queries and keys, and values summed by them: (N, H, L, D) each."""
+class Product(Operator):
+    """A product of two tensors, maybe added to a third; or two, with a softmax between them."""
 
     makes = NONE
-
-    def macs(self) -> float:
-        query, key, value = (self.call.shape_of(a) for a in self.call.node.args[:3])
-        scores = math.prod(query[:-1]) * key[-2]
-        return float(scores * (query[-1] + value[-1]))
 
 
 def packets(names: str) -> list[object]:
