@@ -158,14 +158,14 @@ def _time(
         note=lambda name: note(f"{subject.case.label}: timing {name}"),
     )
     for name, timing in timings.items():
-        fill(able[name][1], timing, subject)
+        fill(able[name][1], timing, len(subject.codes), subject.mutants)
     compare_speed(rows)
     macs = {name: method.macs() for name, (method, _) in able.items()}
     shares_of_rate(rows, macs, subject.mutants, rate)
 
 
-def fill(row: Row, timing: Timing, subject: Subject) -> None:
-    """Put what was timed into a row, scaled to the whole case."""
+def fill(row: Row, timing: Timing, sequences: int, mutants: int) -> None:
+    """Put what was timed into a row, scaled to the whole case: sequences, and mutants of each."""
     if timing.error is not None:
         row.status, row.error = "failed", _one_line(timing.error)
         return
@@ -175,8 +175,8 @@ def fill(row: Row, timing: Timing, subject: Subject) -> None:
     row.seconds_low, row.seconds, row.seconds_high = (value / row.share for value in wall)
     cpu = quartiles([sample.cpu for sample in timing.samples])
     row.cpu_low, row.cpu_seconds, row.cpu_high = (value / row.share for value in cpu)
-    row.per_sequence = row.seconds / len(subject.codes)
-    row.mutants_per_second = subject.mutants / row.per_sequence
+    row.per_sequence = row.seconds / sequences
+    row.mutants_per_second = mutants / row.per_sequence
 
 
 def compare_speed(rows: Sequence[Row]) -> None:
