@@ -63,3 +63,12 @@ def test_an_empty_folder_is_used_and_a_missing_parent_said(
     code, _, said = invoke(["example", str(tmp_path / "no" / "demo")], capsys)
     assert code == 1
     assert "no/demo: No such file or directory" in said
+
+
+def test_the_folder_one_stands_in_is_there_already(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    code, _, said = invoke(["example", "."], capsys)
+    assert (code, said) == (1, "error: .: is there already; give a new folder\n")

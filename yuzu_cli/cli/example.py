@@ -15,6 +15,9 @@ from yuzu_cli.cli._options import verbosity_options
 #: What is written; a wheel carries them inside the package.
 FOLDERS = ("example_data", "configs")
 
+#: What a system says of a folder to be replaced that holds something, or that one stands in.
+_TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EBUSY)
+
 
 def shipped() -> Path:
     """The folder that holds `FOLDERS`: in an installed package, or in a checkout of the sources."""
@@ -46,7 +49,7 @@ def command(folder: Path, verbose: int, quiet: bool, debug: bool) -> None:
         try:
             os.rename(Path(made, "whole"), folder)  # over an empty folder, never over files
         except OSError as error:
-            if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+            if error.errno in _TAKEN:
                 raise OutputError(str(folder), "is there already", "give a new folder") from None
             raise
     if not quiet:
