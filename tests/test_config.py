@@ -53,6 +53,7 @@ FAULTS = {
         "compute.verify: expected a whole number, found True",
     ),
     "float for int": ("input: {length: 1.5}", "input.length: expected a whole number, found 1.5"),
+    "share above one": ("taylor: {exact_top: 3}", "taylor.exact_top: 3 is above 1"),
     "zero length": ("input: {length: 0}", "input.length: 0 is below 1"),
     "not a bool": ("run: {force: 1}", "run.force: expected true or false, found 1"),
     "section is a number": ("score: 3", "score: expected a mapping of keys, found 3"),
@@ -355,3 +356,8 @@ def test_config_needs_neither_torch_nor_h5py_nor_click() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert answer.stdout.strip() == "[]"
+
+
+def test_a_path_that_no_text_can_hold() -> None:
+    with pytest.raises(UsageError, match=r"output\.path: expected text in UTF-8, found"):
+        load_config(None, {"output.path": "\udcfc.h5"})

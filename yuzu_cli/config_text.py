@@ -150,6 +150,7 @@ _EXPECTED = {
     "float_type": "a number",
     "bool_type": "true or false",
     "string_type": "text (quote what YAML reads as something else)",
+    "string_unicode": "text in UTF-8",
     "list_type": "a list",
     "dict_type": "a mapping",
     "model_type": "a mapping of keys",
@@ -206,4 +207,6 @@ def translate(detail: ErrorDetails, where: str | None, keys: Mapping[str, list[s
         return UsageError(where, what, hint)
     if kind == "greater_than_equal":
         return UsageError(where, f"{value} is below {context['ge']}")
+    if kind == "less_than_equal":
+        return UsageError(where, f"{value} is above {context['le']:g}")
     return UsageError(where, f"{detail['msg'].lower()}, found {reprlib.repr(value)}")
