@@ -28,7 +28,9 @@ def demands(lines: list[str]) -> set[tuple[str, str]]:
     """Name and versions of each requirement, as conda names them."""
     found = set()
     for line in lines:
-        name, versions = re.fullmatch(r"([A-Za-z0-9_-]+) ?(.*)", line).groups()  # type: ignore[union-attr]
+        parts = re.fullmatch(r"([A-Za-z0-9_-]+) ?(.*)", line)
+        assert parts is not None
+        name, versions = parts.groups()
         found.add((CONDA.get(name, name).lower(), versions))
     return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -309,10 +310,7 @@ def test_settings_that_cannot_be(
 
 def test_models_of_different_targets_are_not_averaged(tmp_path: Path) -> None:
     fasta(tmp_path, sequences(3))
-    paths = [
-        script(seeded(lambda n=n: conv(targets=n)), tmp_path / f"{n}.pt")  # type: ignore[misc]
-        for n in (2, 3)
-    ]
+    paths = [script(seeded(partial(conv, targets=n)), tmp_path / f"{n}.pt") for n in (2, 3)]
     with pytest.raises(ModelError, match="3 targets"):
         engine.run(config(tmp_path, paths))
 

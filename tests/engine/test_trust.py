@@ -36,10 +36,11 @@ class Other(NaiveRunner):
     def blocks(self, codes: Tensor, positions: np.ndarray) -> Iterator[Block]:
         for block in super().blocks(codes, positions):
             time.sleep(self.pause * len(block.index))
-            delta, told = block.delta, self.squares
+            delta = block.delta
             if self.only is None or any((row == self.only).all() for row in codes):
                 delta = delta * self.factor
-            yield Block(block.index, delta, None, lambda d=delta, t=told: d.square().sum(1) * t)  # type: ignore[misc]
+            squares = delta.square().sum(1) * self.squares
+            yield Block(block.index, delta, squares=squares.clone)
 
 
 class OtherBackend(Naive):
