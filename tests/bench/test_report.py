@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from yuzu_cli.bench import charts, report
+from yuzu_cli.bench import charts, report, words
 from yuzu_cli.bench.charts import CHARTS, COLORS, pictures
 from yuzu_cli.bench.clock import Sample
 from yuzu_cli.bench.measure import Row
@@ -69,21 +69,21 @@ def a_report() -> Report:
 
 
 WORDS = {
-    "nan": (report.number(math.nan), "-"),
-    "zero": (report.number(0.0), "0"),
-    "small": (report.number(0.000123456), "1.2e-04"),
-    "middling": (report.number(12.3456), "12.3"),
-    "large": (report.number(45678.9), "45,679"),
-    "larger": (report.number(1234567.0), "1.2e+06"),
-    "seconds": (report.duration(2.3456), "2.35 s"),
-    "milliseconds": (report.duration(0.02), "20 ms"),
-    "microseconds": (report.duration(3e-6), "3 µs"),
+    "nan": (words.number(math.nan), "-"),
+    "zero": (words.number(0.0), "0"),
+    "small": (words.number(0.000123456), "1.2e-04"),
+    "middling": (words.number(12.3456), "12.3"),
+    "large": (words.number(45678.9), "45,679"),
+    "larger": (words.number(1234567.0), "1.2e+06"),
+    "seconds": (words.duration(2.3456), "2.35 s"),
+    "milliseconds": (words.duration(0.02), "20 ms"),
+    "microseconds": (words.duration(3e-6), "3 µs"),
     "bytes": (size_text(2.5e9), "2.5 GB"),
     "few bytes": (size_text(12), "12 bytes"),
-    "perfect": (report.correlation(1.0), "1.0000"),
-    "almost": (report.correlation(0.99998), "0.9999"),
-    "against": (report.correlation(-0.5), "-0.5000"),
-    "share": (report.percent(0.0512), "5.12 %"),
+    "perfect": (words.correlation(1.0), "1.0000"),
+    "almost": (words.correlation(0.99998), "0.9999"),
+    "against": (words.correlation(-0.5), "-0.5000"),
+    "share": (words.percent(0.0512), "5.12 %"),
 }
 
 

@@ -21,8 +21,9 @@ from pathlib import Path
 from yuzu_cli.bench import report as written
 from yuzu_cli.bench.measure import Row
 from yuzu_cli.bench.papers.suites import SUITES
-from yuzu_cli.bench.report import Report, duration, number, of_agreement, times
+from yuzu_cli.bench.report import Report, of_agreement
 from yuzu_cli.bench.subject import Case
+from yuzu_cli.bench.words import duration, number, times
 from yuzu_cli.errors import InputError, YuzuError
 
 BLOCK = re.compile(r"(<!-- bench ([\w-]+) -->\n)(.*?)(<!-- end -->)", re.S)

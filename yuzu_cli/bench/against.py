@@ -9,7 +9,8 @@ import math
 from dataclasses import dataclass
 
 from yuzu_cli.bench.measure import Row
-from yuzu_cli.bench.report import Report, aligned, duration, heading
+from yuzu_cli.bench.report import Report, heading
+from yuzu_cli.bench.words import aligned, duration
 
 LEAST = 1.05
 """Times as slow (or fast) that are worth telling."""

@@ -18,7 +18,8 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from yuzu_cli.bench.measure import Row
 from yuzu_cli.bench.papers.suites import SUITES
-from yuzu_cli.bench.report import Section, duration, of_agreement, times
+from yuzu_cli.bench.report import Section, of_agreement
+from yuzu_cli.bench.words import duration, times
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

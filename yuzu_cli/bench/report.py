@@ -17,6 +17,7 @@ from yuzu_cli.bench.clock import Sample, settled
 from yuzu_cli.bench.measure import Row
 from yuzu_cli.bench.stats import NAN, Agreement
 from yuzu_cli.bench.subject import Case
+from yuzu_cli.bench.words import aligned, correlation, duration, number, percent, times
 from yuzu_cli.errors import InputError
 from yuzu_cli.files import disk_errors, size_text, write_atomically
 
@@ -52,45 +53,6 @@ class Report:
     seconds: float = 0.0
     complete: bool = False
     pictures: list[str] = field(default_factory=list)
-
-
-def number(value: float) -> str:
-    """A number to read; a dash for NaN."""
-    if not math.isfinite(value):
-        return "-"
-    if value and not 1e-3 <= abs(value) < 1e5:
-        return f"{value:.1e}"
-    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
-
-
-def duration(seconds: float) -> str:
-    """Seconds with a unit that fits."""
-    if not math.isfinite(seconds):
-        return "-"
-    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
-        if seconds >= size:
-            value = seconds / size
-            return f"{value:.3g} {unit}" if value < 1000 else f"{value:,.0f} {unit}"
-    return f"{seconds:.1e} s"
-
-
-def correlation(value: float) -> str:
-    """Four digits, cut and not rounded: 1.0000 shall mean no less."""
-    if not math.isfinite(value):
-        return "-"
-    return f"{math.trunc(value * 1e4 + math.copysign(1e-4, value)) / 1e4:.4f}"
-
-
-def percent(value: float) -> str:
-    """A share in percent."""
-    return f"{100 * value:.3g} %" if math.isfinite(value) else "-"
-
-
-def times(value: float) -> str:
-    """How many times as fast; two digits are what a shared machine tells."""
-    if not math.isfinite(value):
-        return "-"
-    return f"{value:.2g}x" if value < 99.5 else f"{value:,.0f}x"
 
 
 def of_agreement(row: Row, name: str) -> float:
@@ -203,17 +165,6 @@ def as_text(report: Report) -> str:
             lines += ["  " + line for line in (*refusals(rows), *notes(rows))]
             lines.append("")
     return "\n".join(lines).rstrip() + "\n"
-
-
-def aligned(table: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a table for a terminal."""
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    lines = []
-    for line in table:
-        first, *rest = zip(line, widths, strict=True)
-        text = "  ".join([first[0].ljust(first[1]), *(c.rjust(w) for c, w in rest)])
-        lines.append("  " + text.rstrip())
-    return lines
 
 
 def machine_line(report: Report) -> str:
