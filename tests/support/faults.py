@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -31,12 +31,18 @@ def check(net: Written, how: str, folder: Path) -> None:
     conformance.run(subject, how, "windowed", folder)
 
 
-def table(*nets: Written, in_turn: bool = False) -> Any:
+def table(*nets: Written, in_turn: bool = False, deep: Sequence[Written] = ()) -> Any:
     """Every net, scripted or traced in turn; the other way too among the long tests, unless they
-    are very many."""
+    are very many. `deep` ones are among these only.
+    """
     cases = [
-        pytest.param(net, how, id=f"{net.name}-{how}", marks=[pytest.mark.slow] * (how != quick))
-        for net, quick in zip(nets, cycle(HOW), strict=False)
+        pytest.param(
+            net,
+            how,
+            id=f"{net.name}-{how}",
+            marks=[pytest.mark.slow] * (how != quick or net in deep),
+        )
+        for net, quick in zip([*nets, *deep], cycle(HOW), strict=False)
         for how in ([quick] if in_turn else HOW)
     ]
     return pytest.mark.parametrize(("net", "how"), cases)
