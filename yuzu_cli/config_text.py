@@ -5,7 +5,6 @@ Plain functions for `yuzu_cli.config`, which owns the keys. Nothing here knows a
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 import reprlib
@@ -15,7 +14,7 @@ from typing import Any
 from pydantic_core import ErrorDetails
 
 from yuzu_cli.errors import UsageError
-from yuzu_cli.selection import split
+from yuzu_cli.selection import near, split
 
 # --- values that YAML or the command line may write in more than one way ------------------------
 
@@ -161,17 +160,10 @@ def _near_key(parts: list[str], keys: Mapping[str, list[str]]) -> str:
     """`did you mean …?` for an unknown key, or the keys there are."""
     *section, name = parts
     known = keys[section[0]] if section else list(keys)
-    if close := difflib.get_close_matches(name, known, 1):
-        return f"did you mean {close[0]}?"
     elsewhere = {key: f"{other}.{key}" for other, names in keys.items() for key in names}
-    if close := difflib.get_close_matches(name, elsewhere, 1):
-        return f"did you mean {elsewhere[close[0]]}?"
+    if hint := near(name, known) or near(name, elsewhere, elsewhere):
+        return hint
     return f"known here: {', '.join(known)}"
-
-
-def _near_value(value: Any, allowed: list[str]) -> str:
-    close = difflib.get_close_matches(str(value), allowed, 1)
-    return f"did you mean {close[0]}?" if close else ""
 
 
 def location(detail: ErrorDetails) -> list[str]:
@@ -199,7 +191,7 @@ def translate(detail: ErrorDetails, where: str | None, keys: Mapping[str, list[s
     if kind == "literal_error":
         allowed = re.findall(r"'([^']*)'", context["expected"])
         what = f"{reprlib.repr(value)} is not one of {', '.join(allowed)}"
-        return UsageError(where, what, _near_value(value, allowed))
+        return UsageError(where, what, near(str(value), allowed))
     if kind in _EXPECTED:
         return UsageError(where, f"expected {_EXPECTED[kind]}, found {reprlib.repr(value)}")
     if kind in ("at", "value_error"):

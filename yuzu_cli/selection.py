@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from yuzu_cli.errors import UsageError
 
@@ -18,6 +18,12 @@ LARGEST = 10_000_000
 """Numbers of a range; a longer one is a slip of the finger."""
 
 _RANGE = re.compile(r"(\d+)(?:-(\d+))?", re.ASCII)
+
+
+def near(name: str, known: Iterable[str], shown: Mapping[str, str] | None = None) -> str:
+    """`did you mean …?` for a name that is not known but nearly, as it is shown; else empty."""
+    close = difflib.get_close_matches(name, list(known), 1)
+    return f"did you mean {(shown or {}).get(close[0], close[0])}?" if close else ""
 
 
 def split(text: str) -> list[int | str]:
@@ -122,9 +128,7 @@ def _matches(pattern: str, names: Sequence[str]) -> list[int]:
 
 def _hint(text: str, names: Sequence[str]) -> str:
     """What there is instead: the nearest name, or the numbers and the first names."""
-    if close := difflib.get_close_matches(text, names, 1):
-        return f"did you mean {close[0]}?"
-    return _count(names)
+    return near(text, names) or _count(names)
 
 
 def _count(names: Sequence[str]) -> str:

@@ -19,6 +19,7 @@ import yuzu_cli
 from yuzu_cli.cli import _console
 from yuzu_cli.cli._signals import Interrupted, interruptible
 from yuzu_cli.errors import YuzuError
+from yuzu_cli.selection import near
 
 #: Each is `command` in the module here of that name, in the order of `yuzu --help`.
 COMMANDS = (
@@ -45,16 +46,9 @@ class _Group(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
         if not name.startswith("-") and name not in COMMANDS:
-            hint = _near(name, COMMANDS) or "see yuzu --help"
+            hint = near(name, COMMANDS) or "see yuzu --help"
             raise click.UsageError(f"{name}: no such command; {hint}", ctx)
         return super().resolve_command(ctx, args)
-
-
-def _near(name: str, known: Sequence[str]) -> str:
-    import difflib
-
-    close = difflib.get_close_matches(name, known, 1)
-    return f"did you mean {close[0]}?" if close else ""
 
 
 @click.group(
@@ -86,7 +80,7 @@ def _usage(error: click.ClickException) -> str:
     if isinstance(error, click.NoSuchOption):
         options = context.command.params if context else []
         known = [name for option in options for name in (*option.opts, *option.secondary_opts)]
-        return f"{error.option_name}: no such option; {_near(error.option_name, known) or see}"
+        return f"{error.option_name}: no such option; {near(error.option_name, known) or see}"
     if isinstance(error, click.BadOptionUsage):
         what = error.message.rpartition("' ")[2].rstrip(".")
         return f"{error.option_name}: {what}; {see}"
