@@ -43,4 +43,4 @@ def test_what_goes_wrong_there_is_raised_here(
     groups: list[list[int]], error: type[Exception], told: str
 ) -> None:
     with pytest.raises(error, match=told):
-        list(side_by_side(whose, groups, 2, 1))
+        list(side_by_side(whose, groups, 1, 1))
