@@ -91,6 +91,76 @@ def test_frozen_models_and_half_precision(tmp_path: Path) -> None:
         load_model(frozen, length=L, dtype=torch.bfloat16)
 
 
+class Inside(nn.Module):
+    """A part computes in another type than the rest."""
+
+    def __init__(self, kind: torch.dtype) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv1d(4, 6, 3, padding=1), nn.Linear(6, 2)
+        self.inner = nn.Conv1d(6, 16, 3, padding=1).to(kind)
+        self.out = nn.Conv1d(16, 6, 1)
+        self.kind = kind
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.inner(self.first(x).to(self.kind))
+        return self.last(torch.relu(self.out(h.to(torch.float32))).sum(2))
+
+
+class HalfConstant(nn.Module):
+    """A constant in half precision, which is asked for as that."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv1d(4, 6, 3), nn.Linear(6, 2)
+        self.register_buffer("scale", torch.linspace(0.1, 1.1, 6).half())
+        self.scale: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last((self.first(x) * self.scale[:, None].half()).sum(2))
+
+
+class Spectrum(nn.Module):
+    """Complex weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv1d(4, 6, 3, padding=1), nn.Linear(6, 2)
+        self.filters = nn.Parameter(torch.randn(6, L // 2 + 1, dtype=torch.complex64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        spectrum = torch.fft.rfft(self.first(x), dim=2) * self.filters
+        return self.last(torch.fft.irfft(spectrum, n=x.shape[2], dim=2).relu().mean(2))
+
+
+TYPES: dict[str, tuple[Callable[[], nn.Module], bool]] = {
+    "a part in double": (lambda: Inside(torch.float64), False),
+    "a part in bfloat16": (lambda: Inside(torch.bfloat16), False),
+    "a constant in half": (HalfConstant, True),
+    "complex weights": (Spectrum, True),
+}
+
+
+@pytest.mark.parametrize("how", [script, trace, export], ids=["script", "trace", "export"])
+@pytest.mark.parametrize("name", TYPES)
+def test_weights_of_several_types_compute_as_the_file_does(
+    tmp_path: Path, name: str, how: Callable[..., Path]
+) -> None:
+    make, also_in_double = TYPES[name]
+    net, x = seeded(make), one_hot(codes(3))
+    file = tmp_path / ("m.pt2" if how is export else "m.pt")
+    model = load_model(how(net, file, x) if how is trace else how(net, file), length=L)
+    torch.testing.assert_close(model(x), net(x), rtol=0, atol=0)
+    if also_in_double:  # what verification takes for the truth
+        torch.testing.assert_close(model.in_double()(x.double()).float(), net(x))
+
+
+def test_a_model_in_double_computes_in_single_whatever_its_constants_are(tmp_path: Path) -> None:
+    net, x = seeded(lambda: nn.Sequential(conv(), nn.BatchNorm1d(3)).double()), one_hot(codes(3))
+    net[1].float()
+    path = script(net, tmp_path / "m.pt")
+    torch.testing.assert_close(load_model(path, length=L)(x), net.float()(x))
+
+
 def test_targets_by_name_and_pattern(tmp_path: Path) -> None:
     path, x = script(conv(), tmp_path / "m.pt"), one_hot(codes(3))
     names = ["CTCF", "GATA1", "GATA2"]

@@ -206,7 +206,7 @@ def _open_torchscript(
 def _module(module: torch.nn.Module, device: torch.device, dtype: torch.dtype) -> LoadedFile:
     """A module that is ours to change."""
     module.eval()
-    module.to(device, dtype)
+    cast(module.to(device), dtype)
     _freeze(module)
     if not isinstance(module, torch.jit.ScriptModule):
         given = inspect.signature(module.forward).parameters.values()
@@ -234,10 +234,24 @@ def _open_exported(
     names = program.graph_signature.user_inputs
     shapes = {n.name: n.meta.get("val") for n in program.graph.nodes if n.op == "placeholder"}
     batch = tuple(_batch_range(shapes.get(str(name)), program.range_constraints) for name in names)
-    module = program.module()
-    module.to(dtype)
+    module = cast(program.module(), dtype)
     _freeze(module)
     return LoadedFile(module, "exported", tuple((str(n), True, False) for n in names), batch)
+
+
+def cast(module: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:
+    """The module with its weights in `dtype`, complex ones in the complex type that belongs to it.
+
+    Weights of another type than the first are left as they are: the model itself computes a part of
+    it in that type.
+    """
+    weights = [*module.parameters(), *module.buffers()]
+    numbers = [w for w in weights if w.is_floating_point() or w.is_complex()]
+    # There is no complex type of bfloat16.
+    pair = torch.float32 if dtype == torch.bfloat16 else dtype
+    for weight in [w for w in numbers if w.dtype.to_real() == numbers[0].dtype.to_real()]:
+        weight.data = weight.data.to(pair.to_complex() if weight.is_complex() else dtype)
+    return module
 
 
 def _freeze(module: torch.nn.Module) -> None:

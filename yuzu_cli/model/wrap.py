@@ -7,12 +7,13 @@ one graph. May not: read files or probe; see `yuzu_cli.model.load`.
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 
-from yuzu_cli.model.files import LoadedFile
+from yuzu_cli.model.files import LoadedFile, cast
 from yuzu_cli.model.heads import Head, outputs_of
 from yuzu_cli.model.layouts import LAYOUTS
 from yuzu_cli.model.lift import each, lifted
@@ -99,7 +100,10 @@ class Model(torch.nn.Module):
         """
         twin = copy.copy(self)
         twin.__dict__ = {k: v for k, v in self.__dict__.items() if k != "_understood"}
-        twin._modules = {**self._modules, "module": copy.deepcopy(self.module).to(torch.float64)}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of itself where it copies an exported one
+            module = cast(copy.deepcopy(self.module), torch.float64)
+        twin._modules = {**self._modules, "module": module}
         twin.extras = tuple(extra.in_double() for extra in self.extras)
         twin.dtype = torch.float64
         return twin
