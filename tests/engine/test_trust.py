@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,18 @@ from yuzu_cli.errors import ModelError
 from yuzu_cli.model import Model
 
 
+class Clock:
+    """What the engine times by: computing takes no time in these tests but what they say."""
+
+    now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+CLOCK = Clock()
+
+
 class Other(NaiveRunner):
     """Naive by another name: off by a factor, or slow, or wrong for some codes."""
 
@@ -35,7 +46,7 @@ class Other(NaiveRunner):
 
     def blocks(self, codes: Tensor, positions: np.ndarray) -> Iterator[Block]:
         for block in super().blocks(codes, positions):
-            time.sleep(self.pause * len(block.index))
+            CLOCK.now += self.pause * len(block.index)
             delta = block.delta
             if self.only is None or any((row == self.only).all() for row in codes):
                 delta = delta * self.factor
@@ -63,6 +74,7 @@ def other(monkeypatch: pytest.MonkeyPatch) -> type[Other]:
     table = {"naive": f"{home}:Naive", "windowed": f"{home}:OtherBackend"}
     monkeypatch.setattr("yuzu_cli.backends.BACKENDS", table)
     monkeypatch.setattr("yuzu_cli.engine.choose.BACKENDS", table)
+    monkeypatch.setattr("yuzu_cli.engine.timing.time", CLOCK)
     return Other
 
 
@@ -240,7 +252,7 @@ def test_a_backend_is_kept(
 def _slowly(true: Any) -> Any:
     def forward(self: NaiveRunner, x: Tensor) -> Tensor:
         if type(self) is NaiveRunner:
-            time.sleep(0.2)
+            CLOCK.now += 0.2
         return true(self, x)
 
     return forward

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,15 @@ def test_killed_at_system_calls(memory_path: Path, job: str, step: int) -> None:
     assert int(done.stdout) > 30 // step, "too few moments to mean anything"
 
 
+def written(part: Path) -> int:
+    """Bytes of data so far; a file may go while it is looked at."""
+    size = 0
+    for data in data_files(part):
+        with suppress(FileNotFoundError):
+            size += data.stat().st_size
+    return size
+
+
 @pytest.mark.parametrize("locking", ["TRUE", "FALSE", None])
 def test_killed_from_outside_again_and_again(tmp_path: Path, locking: str | None) -> None:
     path, info = tmp_path / "out.h5", SLOW
@@ -72,11 +82,10 @@ def test_killed_from_outside_again_and_again(tmp_path: Path, locking: str | None
     part = tmp_path / "out.h5.part"
     kills = 0
     while not path.exists():
-        before = sum(data.stat().st_size for data in data_files(part))
+        before = written(part)
         run = subprocess.Popen([sys.executable, "-c", SLOW_RUN, path], cwd=ROOT, env=env)
         while run.poll() is None:
-            size = sum(data.stat().st_size for data in data_files(part))
-            if size > before + 100_000 and kills < 3:
+            if written(part) > before + 100_000 and kills < 3:
                 time.sleep(0.003 * kills)
                 run.kill()
                 kills += run.wait() == -signal.SIGKILL
