@@ -158,3 +158,19 @@ def test_without_matplotlib_a_line_says_what_to_install(
         main([command, str(small.path), "-o", str(small.path.with_name("x.html"))])
     assert ended.value.code == 2
     assert "pictures need matplotlib, which is not installed here; pip" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "top", "error"),
+    [("taken.png", 1, "exists already"), ("new.png", 2, "one png holds one region")],
+)
+def test_where_no_picture_may_go_is_told_before_the_result_is_read(
+    small: Made, monkeypatch: pytest.MonkeyPatch, name: str, top: int, error: str
+) -> None:
+    def read(*_: object) -> None:
+        raise AssertionError("all of the result was read")
+
+    (small.path.parent / "taken.png").touch()
+    monkeypatch.setattr("yuzu_cli.results.plot.strongest", read)
+    with pytest.raises((OutputError, UsageError), match=error):
+        plot(small.path, small.path.parent / name, top=top)

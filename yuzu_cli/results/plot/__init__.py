@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from yuzu_cli.errors import OutputError, UsageError
-from yuzu_cli.files import replacing
+from yuzu_cli.files import check_place, replacing
 from yuzu_cli.results.plot.region import head, view
 from yuzu_cli.results.reader import Row
 from yuzu_cli.results.streaming import Source
@@ -62,6 +62,10 @@ def plot(
 
     out = Path(out)
     with Source(result) as source:
+        folder = out.suffix == "" or out.is_dir()
+        if not folder:  # before all of the result is read
+            _one_file(out, len(regions) or min(top, source.n_regions))
+            check_place(out, force)
         rows = [source.row(source.find(text)) for text in regions]
         rows = rows or [source.row(index) for index in strongest(source, top)]
         chosen = source.choose(targets) if targets else None
@@ -73,25 +77,23 @@ def plot(
             return draw(seen, same_scale=same_scale)
 
         asked = list(zip(rows, regions or [""] * len(rows), strict=True))
-        if out.suffix == "" or out.is_dir():
+        pages = {out: asked}
+        if folder:
             pages = {out / f"{_file_name(row)}.png": [(row, text)] for row, text in asked}
-        else:
-            pages = {_one_file(out, len(rows)): asked}
         with replacing([*pages], force) as temporary:
             for path, (final, page) in zip(temporary, pages.items(), strict=True):
                 _save((picture(*one) for one in page), path, final.suffix.lower()[1:])
     return [*pages]
 
 
-def _one_file(out: Path, views: int) -> Path:
-    """The file, if it can hold so many pictures."""
+def _one_file(out: Path, views: int) -> None:
+    """Refuse a file that cannot hold so many pictures."""
     kind = out.suffix.lower()[1:]
     if kind not in FORMATS:
         known = ", ".join(f".{name}" for name in FORMATS)
         raise UsageError("--output", f"cannot draw a {out.suffix}", f"one of {known}")
     if views > 1 and kind != "pdf":
         raise UsageError("--output", f"one {kind} holds one region", "give a .pdf or a folder")
-    return out
 
 
 def _place(row: Row, text: str) -> str | None:
