@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from tests.graph.test_graph import program_of, targets
 from tests.support.attending import ATTENDING
 from tests.support.convolutional import AITAC, Enformer, ExplaiNN, Puffin, WholeSpectra
-from tests.support.stranded import BothAtOnce, BothInTurn, BothRepeated
+from tests.support.stranded import BothAtOnce, BothInTurn, BothRepeated, BothStacked
 from yuzu_cli.graph import ops
 from yuzu_cli.plan.analyse import analyse
 from yuzu_cli.plan.plan import make_plan
@@ -106,6 +106,18 @@ SPELLINGS: dict[str, tuple[Any, int, set[Any], Any]] = {
         lambda: BothRepeated(57),
         57,
         {aten.expand.default, aten.slice_scatter.default, aten.slice.Tensor},
+        aten.flip.default,
+    ),
+    "strands-stacked": (
+        lambda: BothStacked(56, halves=False),
+        56,
+        {aten.permute.default, aten.slice.Tensor},
+        aten.flip.default,
+    ),
+    "strands-stacked-halves": (
+        lambda: BothStacked(55, halves=True),
+        55,
+        {aten.cat.default, aten.permute.default, aten.slice.Tensor},
         aten.flip.default,
     ),
     "strands-chunked": (Chunks, 40, {aten.cat.default, aten.split.Tensor}, aten.flip.default),

@@ -34,7 +34,13 @@ from tests.support.sequential import (
     Tokens,
 )
 from tests.support.spliced import Aparent, Sei, Splice
-from tests.support.stranded import BothAtOnce, BothInTurn, BothRepeated, ChromBPNet
+from tests.support.stranded import (
+    BothAtOnce,
+    BothInTurn,
+    BothRepeated,
+    BothStacked,
+    ChromBPNet,
+)
 
 PUBLISHED: list[Case] = [
     Case("like-explainn", lambda n: ExplaiNN(n), 79),
@@ -62,6 +68,8 @@ PUBLISHED: list[Case] = [
     Case("both-strands-in-turn", lambda n: BothInTurn(n, pairs=False), 59),
     Case("both-strands-in-pairs", lambda n: BothInTurn(n, pairs=True), 58),
     Case("both-strands-repeated", lambda n: BothRepeated(n), 57),
+    Case("both-strands-stacked", lambda n: BothStacked(n, halves=False), 56),
+    Case("both-strands-stacked-halves", lambda n: BothStacked(n, halves=True), 55),
     Case("like-dnabert", lambda n: Tokens(n, 3), 60),
     Case("like-hyenadna", lambda n: Hyena(n), 64),
     Case(

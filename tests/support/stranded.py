@@ -48,6 +48,20 @@ class BothRepeated(BothAtOnce):
         return torch.maximum(y[0::2], y[1::2])
 
 
+class BothStacked(BothAtOnce):
+    """Both strands on an axis before that of the sequences; told apart by that, or as halves."""
+
+    def __init__(self, length: int, halves: bool) -> None:
+        super().__init__(length)
+        self.halves = halves
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.body(torch.stack([x, x.flip([1, 2])], 0).flatten(0, 1))
+        if self.halves:
+            return torch.maximum(y[: x.shape[0]], y[x.shape[0] :])
+        return y.view(2, -1, y.shape[1]).logsumexp(0)
+
+
 class Cropped(nn.Module):
     """A layer that shortens, and its input cut as much on both sides."""
 

@@ -58,9 +58,9 @@ _APART_TOO = {_aten.clone.default, ops.layer_norm, ops.linear}
 def streams(r: Rewriter, node: Node) -> bool:
     """f(cat([x, y], 0)), taken apart later -> f(x) and f(y), where f treats each row for itself.
 
-    So with rows in turn, as of ``stack([x, y], 1).flatten(0, 1)``.
+    So with rows in turn, as of ``stack([x, y], 1).flatten(0, 1)``, and with ``stack([x, y], 0)``.
     """
-    found = _joined(r, node) or _woven(r, node)
+    found = _joined(r, node) or _stacked(r, node) or _woven(r, node)
     if found is None or not _follow(r, found):
         return False
     parts = _parts(r, node, found)
@@ -103,6 +103,26 @@ def _joined(r: Rewriter, node: Node) -> Streams | None:
     return Streams(node, len(parts), False, {node: 1})
 
 
+def _stacked(r: Rewriter, node: Node) -> Streams | None:
+    """Streams one after the other, from an axis of their own before that of the sequences."""
+    spec = r.specs.get(node.name)
+    if node.target not in VIEWS or spec is None or spec.batch_axis != 0:
+        return None
+    source: Any = node.args[0]
+    before, count = r.specs[source.name], spec.shape[0]
+    whole = before.batch_axis == 1 and before.shape[:2] == (count, 1)
+    if not whole or not 1 < count <= MOST_STREAMS or not _turned(r, source):
+        return None
+    return Streams(node, count, False, {node: 1})
+
+
+def _turned(r: Rewriter, source: Node) -> bool:
+    """Whether a call does nothing but put the axis of the sequences second."""
+    rank = len(r.specs[source.name].shape)
+    turns = source.target in (_aten.permute.default, _aten.transpose.int)
+    return turns and order_of(source, rank) == [1, 0, *range(2, rank)]
+
+
 def _woven(r: Rewriter, node: Node) -> Streams | None:
     """Streams in turn: the second axis, or equal parts of it, merged with that of the sequences."""
     spec = r.specs.get(node.name)
@@ -118,10 +138,10 @@ def _woven(r: Rewriter, node: Node) -> Streams | None:
 def _parts(r: Rewriter, node: Node, found: Streams) -> list[Node]:
     """The streams, with nothing else on the axis of the sequences."""
     source: Any = node.args[0]
-    if not found.woven:
+    if isinstance(source, list):
         return list(source)
-    sizes = r.specs[source.name].shape
-    size = sizes[1] // found.count
+    source = source if found.woven else source.args[0]
+    size = r.specs[source.name].shape[1] // found.count
     joins = source.target is _aten.cat.default and source.args[1:] == (1,)
     if joins and [r.specs[p.name].shape[1] for p in source.args[0]] == [size] * found.count:
         parts = source.args[0]
