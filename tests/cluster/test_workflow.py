@@ -55,17 +55,15 @@ class Killed:
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Killed:
     folder = make_world(tmp_path_factory.mktemp("cluster"))
     process = snakemake(folder)
-    safe = {}
+    parts = {n: folder / "results/shards" / f"{n}-of-{SHARDS}.h5.part" for n in (2, 3)}
     try:
-        for number, with_signal in ((2, signal.SIGKILL), (3, signal.SIGTERM)):
-            part = folder / "results/shards" / f"{number}-of-{SHARDS}.h5.part"
-            safe[number] = stop_midway(part, with_signal)
+        safe = stop_midway({parts[2]: signal.SIGKILL, parts[3]: signal.SIGTERM})
     except BaseException:
         process.kill()
         print(finished(process)[1])
         raise
     code, said = finished(process)
-    return Killed(folder, code, said, safe)
+    return Killed(folder, code, said, {n: safe[part] for n, part in parts.items()})
 
 
 def test_workflow_ends_well(killed: Killed) -> None:

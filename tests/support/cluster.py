@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
@@ -95,11 +96,18 @@ def owner(part: Path) -> int:
     return int(json.loads((part / "lock").read_bytes().partition(b"\n")[2])["pid"])
 
 
-def stop_midway(part: Path, number: signal.Signals, least: int = 2, seconds: float = 200) -> int:
-    """Send a signal to the run that works in `part` once some batches are safe; how many were."""
+def stop_midway(signals: Mapping[Path, signal.Signals], seconds: float = 200) -> dict[Path, int]:
+    """Send signals to the runs that work in folders, to each once some batches are safe; how many.
+
+    All are watched at once: one may be through while another has hardly begun.
+    """
     deadline = time.monotonic() + seconds
-    while (done := done_in(part)) < least:
-        assert time.monotonic() < deadline, f"{part}: no progress"
+    found: dict[Path, int] = {}
+    while len(found) < len(signals):
+        for part in signals.keys() - found.keys():
+            if (done := done_in(part)) >= 2:
+                os.kill(owner(part), signals[part])
+                found[part] = done
+        assert time.monotonic() < deadline, f"no progress but in {list(found)}"
         time.sleep(0.01)
-    os.kill(owner(part), number)
-    return done
+    return found
