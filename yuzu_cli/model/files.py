@@ -27,6 +27,7 @@ import torch
 from yuzu_cli.errors import ModelError
 from yuzu_cli.model.archive import check_members, read_head
 from yuzu_cli.model.exported import check_exported
+from yuzu_cli.model.weights import cast
 
 SAVE_HINT = "save it with torch.jit.script(model).save(...) or torch.export.save(...)"
 _PLAIN: tuple[str, ...] = (
@@ -237,21 +238,6 @@ def _open_exported(
     module = cast(program.module(), dtype)
     _freeze(module)
     return LoadedFile(module, "exported", tuple((str(n), True, False) for n in names), batch)
-
-
-def cast(module: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:
-    """The module with its weights in `dtype`, complex ones in the complex type that belongs to it.
-
-    Weights of another type than the first are left as they are: the model itself computes a part of
-    it in that type.
-    """
-    weights = [*module.parameters(), *module.buffers()]
-    numbers = [w for w in weights if w.is_floating_point() or w.is_complex()]
-    # There is no complex type of bfloat16.
-    pair = torch.float32 if dtype == torch.bfloat16 else dtype
-    for weight in [w for w in numbers if w.dtype.to_real() == numbers[0].dtype.to_real()]:
-        weight.data = weight.data.to(pair.to_complex() if weight.is_complex() else dtype)
-    return module
 
 
 def _freeze(module: torch.nn.Module) -> None:

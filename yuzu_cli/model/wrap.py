@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from yuzu_cli.model.files import LoadedFile, cast
+from yuzu_cli.model.files import LoadedFile
 from yuzu_cli.model.heads import Head, outputs_of
 from yuzu_cli.model.layouts import LAYOUTS
 from yuzu_cli.model.lift import each, lifted
+from yuzu_cli.model.weights import cast
 
 
 @dataclass(frozen=True, slots=True, eq=False)
