@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from Bio import bgzf
@@ -113,12 +114,12 @@ def test_a_folder_that_cannot_be_written(
 ) -> None:
     path = pack(tmp_path / "g.fa", "plain")
     refused = {tmp_path}
-    real = tempfile.TemporaryDirectory
+    real: Any = tempfile.TemporaryDirectory
 
     def guarded(*args: object, dir: Path, **kwargs: object) -> object:
         if Path(dir) in refused:
             raise PermissionError(13, "Permission denied")
-        return real(*args, dir=dir, **kwargs)  # type: ignore[call-overload]
+        return real(*args, dir=dir, **kwargs)
 
     monkeypatch.setattr(tempfile, "TemporaryDirectory", guarded)
     check(path)

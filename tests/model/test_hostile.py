@@ -30,17 +30,10 @@ from tests.support.hostile import (
     load,
     read,
     replaced,
-    save,
     write,
 )
 from yuzu_cli.errors import ModelError
 from yuzu_cli.model.files import sniff
-
-
-@pytest.fixture(scope="module")
-def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save(tmp_path_factory.mktemp("good") / "good.pt2")
-
 
 # --- what has to pass ---------------------------------------------------------------------------
 
@@ -233,5 +226,5 @@ def trusting(path: Path) -> None:
         warnings.simplefilter("ignore")
         try:
             torch.export.load(str(path)).module()(torch.rand(3, 4, L))
-        except Exception as error:
+        except Exception as error:  # what counts is whether the attack ran before
             print(f"torch: {error}")

@@ -22,17 +22,10 @@ from tests.support.hostile import (
     Members,
     edited,
     read,
-    save,
     write,
 )
 from yuzu_cli.errors import ModelError
 from yuzu_cli.model.files import sniff
-
-
-@pytest.fixture(scope="module")
-def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save(tmp_path_factory.mktemp("good") / "good.pt2")
-
 
 # --- the lists of weights and constants ---------------------------------------------------------
 

@@ -12,17 +12,11 @@ from torch import Tensor, nn
 from tests.support.case import LAYOUTS, Case
 from tests.support.cases import CASES
 from tests.support.engine_nets import conv, export, seeded
-from tests.support.hostile import PROGRAM, Members, edited, first_node, in_a_size, read, save, write
+from tests.support.hostile import PROGRAM, Members, edited, first_node, in_a_size, read, write
 from yuzu_cli.errors import ModelError
 from yuzu_cli.model.expressions import is_arithmetic, is_guard
 from yuzu_cli.model.files import sniff
 from yuzu_cli.model.operators import is_known_operator
-
-
-@pytest.fixture(scope="module")
-def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save(tmp_path_factory.mktemp("good") / "good.pt2")
-
 
 # --- expressions and operators ------------------------------------------------------------------
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection
+from heapq import nlargest
+from operator import itemgetter
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
@@ -83,7 +86,8 @@ class Counts:
 
     Attributes
     ----------
-    kernels, bytes, seconds : Counter
+    kernels, bytes : Counter
+    seconds : dict of key to float
         By operator and place in the package.
     waits : Counter
         By reason and place.
@@ -97,7 +101,7 @@ class Counts:
     def __init__(self) -> None:
         self.kernels: Counter[str] = Counter()
         self.bytes: Counter[str] = Counter()
-        self.seconds: Counter[str] = Counter()
+        self.seconds: defaultdict[str, float] = defaultdict(float)
         self.waits: Counter[str] = Counter()
         self.ups: Counter[str] = Counter()
         self.each: list[tuple[str, float]] = []
@@ -121,7 +125,7 @@ class Counts:
 
     def _started(self, key: str, moved: int, products: int, rate: float) -> None:
         busy = max(moved / BANDWIDTH, 2 * products / rate)
-        self.seconds[key] += max(START, busy)  # type: ignore[assignment]
+        self.seconds[key] += max(START, busy)
         self.each.append((key, busy))
         self.kernels[key] += 1
         self.bytes[key] += moved
@@ -179,7 +183,7 @@ class Counts:
             f"{self.uploaded / 1e6:.2f} MB, {self.downloads} downloads, {p['waits']} waits; "
             f"predicted {self.milliseconds:.2f} ms"
         ]
-        for key, seconds in self.seconds.most_common(top):
+        for key, seconds in nlargest(top, self.seconds.items(), key=itemgetter(1)):
             lines.append(f"  {seconds * 1e3:9.3f} ms {self.kernels[key]:6d} kernels  {key}")
         return "\n".join(lines)
 
@@ -205,10 +209,10 @@ _PACKAGE = f"{Path(__file__).parents[2] / 'yuzu_cli'}/"
 
 def place() -> str:
     """Where in the package the call comes from."""
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         name = frame.f_code.co_filename
         if name.startswith(_PACKAGE):
             return f"{name.removeprefix(_PACKAGE)}:{frame.f_lineno}"
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return "elsewhere"

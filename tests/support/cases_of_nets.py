@@ -44,10 +44,8 @@ from tests.support.scaled_blocks import (
 )
 
 GLOBAL = ("sum", "mean", "max", "amax", "min", "logsumexp", "std", "norm", "top3", "last")
-POINTS = ("exp", "log", "log1p", "power", "clamp", "where", "normalise", "softmax", "rational")
 MIXES: tuple[str, ...] = ("cumsum", "cummax", "roll", "gram", "pairs", "depth", "shuffle", "unfold")
 MIXES += ("halves", "rewrite", "fourier", "sort", "differences", "outside", "ramp", "repeat")
-
 WEIGHS = ("product", "own", "masked", "edges", "matrix", "einsum", "log", "profile", "strands")
 
 NETS: list[Case] = [

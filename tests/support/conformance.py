@@ -86,7 +86,7 @@ class Subject:
         program.save(str(path))
         return path
 
-    def load(self, path: Path, **options: object) -> Model:
+    def load(self, path: Path, **options: Any) -> Model:
         """The file as the package loads it."""
         return load_model(
             path,
@@ -95,7 +95,7 @@ class Subject:
             layout=self.layout,
             output=self.output,
             extra_inputs=dict(self.extra.items()),
-            **options,  # type: ignore[arg-type]
+            **options,
         )
 
 

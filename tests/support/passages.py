@@ -106,5 +106,6 @@ def of_model(model: Model, name: str, batch: int, positions: int | None) -> list
             registers = [tape.registers[r] for r in (step.write, *step.reads)]
             shapes = [r.sized(batch) for r in registers]
             reads = [(s, r.dtype) for s, r in zip(shapes[1:], registers[1:], strict=True)]
-            made.append(Passage(f"{name} {step.node}", shapes[0], tuple(reads), step.args))  # type: ignore[arg-type]
+            # Registers between products all have a type.
+            made.append(Passage(f"{name} {step.node}", shapes[0], tuple(reads), dict(step.args)))  # type: ignore[arg-type]
     return made

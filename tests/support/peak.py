@@ -33,7 +33,7 @@ class Living(TorchDispatchMode):
         out = func(*args, **(kwargs or {}))
         for x in pytree.tree_leaves(out):
             if isinstance(x, torch.Tensor) and not x.is_mkldnn and not hasattr(x, "_is_counted"):
-                x._is_counted = True  # type: ignore[attr-defined]
+                setattr(x, "_is_counted", True)  # noqa: B010 - tensors declare no such attribute
                 self._count(x)
         return out
 

@@ -52,6 +52,7 @@ class CardTensor(torch.Tensor):
         tensor.held = inner
         return tensor
 
+    # torch types neither of these two as it calls it.
     def __repr__(self) -> str:  # type: ignore[override]
         return f"CardTensor({self.held!r})"
 
